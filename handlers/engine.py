@@ -1,0 +1,85 @@
+"""Runs one model file inside a server: onnxruntime or torch behind one call.
+
+A guest: shared by the servers in this folder, imports nothing of pytest_servebench.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """One loaded model."""
+
+    name: str
+    """The engine and the provider that really runs, e.g. ``onnxruntime CPUExecutionProvider``."""
+
+    def run(self, batch: Floats) -> Floats:
+        """Return logits float32 [n, classes] for float32 [n, 3, height, width]."""
+
+
+class OnnxEngine:
+    """A model.onnx in an onnxruntime session."""
+
+    def __init__(self, path: Path, *, device: str, threads: int, provider_options: dict[str, Any]) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Spinning threads burn the cores the client and the other stacks' threads need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device.startswith("cuda"):
+            providers.insert(0, ("CUDAExecutionProvider", provider_options))
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self.name = f"onnxruntime {self._session.get_providers()[0]}"
+        if device.startswith("cuda") and "CUDAExecutionProvider" not in self.name:
+            raise RuntimeError(f"asked for {device}, but onnxruntime fell back to {self.name}")
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, batch: Floats) -> Floats:
+        (logits,) = self._session.run(None, {self._input: batch})
+        return np.asarray(logits, dtype=np.float32)
+
+
+class TorchEngine:
+    """A TorchScript model.pt in libtorch; half precision by autocast on CUDA only."""
+
+    def __init__(self, path: Path, *, device: str, threads: int, precision: str) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._device = torch.device(device)
+        self._autocast = precision == "fp16" and self._device.type == "cuda"
+        self._module = torch.jit.load(str(path), map_location=self._device).eval()
+        self.name = f"torch {self._device}"
+
+    def run(self, batch: Floats) -> Floats:
+        torch = self._torch
+        with torch.inference_mode(), torch.autocast("cuda", enabled=self._autocast):
+            tensor = torch.from_numpy(np.require(batch, requirements="W")).to(self._device)
+            return np.asarray(self._module(tensor).float().cpu().numpy())
+
+
+def load_engine(
+    path: Path,
+    *,
+    device: str = "cpu",
+    threads: int = 2,
+    precision: str = "fp32",
+    provider_options: dict[str, Any] | None = None,
+) -> Engine:
+    """Return an engine for ``path``, chosen by its suffix (``.onnx`` or ``.pt``)."""
+    if path.suffix == ".onnx":
+        return OnnxEngine(path, device=device, threads=threads, provider_options=provider_options or {})
+    if path.suffix == ".pt":
+        return TorchEngine(path, device=device, threads=threads, precision=precision)
+    raise ValueError(f"no engine for {path.name}: expected a .onnx or .pt file")

@@ -1,0 +1,96 @@
+"""What every server does around the model: image in, named top-5 out.
+
+A guest: shared by the servers in this folder, imports nothing of pytest_servebench.
+The client's own copy of the preprocessing is `pytest_servebench.models.preprocessing`;
+a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a model wants its images, from the ``card.json`` beside its file."""
+
+    name: str
+    resize: int
+    crop: int
+    interpolation: str
+    """``bilinear`` or ``bicubic``."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Return the card in ``path``; keys it does not know are somebody else's."""
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            name=raw["name"],
+            resize=raw["resize"],
+            crop=raw["crop"],
+            interpolation=raw["interpolation"],
+            mean=tuple(raw["mean"]),
+            std=tuple(raw["std"]),
+        )
+
+
+def preprocess(encoded: bytes, card: Card) -> Floats:
+    """Return float32 [3, crop, crop] for an encoded image.
+
+    Shorter side to ``resize``, centre crop, 0..1, ImageNet mean and deviation, as
+    torchvision's ``Resize``, ``CenterCrop`` and ``Normalize`` do. Raises ``ValueError``
+    with a reason for bytes that are no whole image.
+    """
+    try:
+        image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except Exception as error:
+        # Pillow raises many types for bad bytes; the caller needs one.
+        raise ValueError(f"not a readable image: {error}") from error
+    image = _resize_shorter_side(image, card)
+    left = round((image.width - card.crop) / 2)
+    top = round((image.height - card.crop) / 2)
+    image = image.crop((left, top, left + card.crop, top + card.crop))
+    pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
+    normal = (pixels - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    width, height = image.size
+    if width <= height:
+        size = (card.resize, int(card.resize * height / width))
+    else:
+        size = (int(card.resize * width / height), card.resize)
+    return image.resize(size, filters[card.interpolation])
+
+
+def read_labels(path: Path) -> list[str]:
+    """Return the class names in ``labels.json``, in order of class id."""
+    return list(json.loads(path.read_text(encoding="utf-8")))
+
+
+def top_predictions(logits: Floats, labels: list[str], count: int = 5) -> list[dict[str, Any]]:
+    """Return the best ``count`` classes of one row of logits, best first.
+
+    ``confidence`` is a softmax probability.
+    """
+    shifted = np.exp(logits - logits.max())
+    probabilities = shifted / shifted.sum()
+    best = np.argsort(-probabilities, kind="stable")[:count]
+    return [
+        {"class_id": int(i), "class_name": labels[int(i)], "confidence": float(probabilities[i])}
+        for i in best
+    ]

@@ -1,0 +1,41 @@
+"""The extension points, for ``conftest.py`` files and other plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.plan import Case, Threshold
+from pytest_servebench.results import CaseResult, Verdict
+
+
+@pytest.hookspec
+def pytest_servebench_stacks(config: pytest.Config) -> Sequence[Stack]:  # type: ignore[empty-body]
+    """Return stacks to offer after ``--stack=``; the built-in ones arrive the same way."""
+
+
+@pytest.hookspec
+def pytest_servebench_thresholds(config: pytest.Config, case: Case) -> Sequence[Threshold]:  # type: ignore[empty-body]
+    """Return limits for ``case``, on top of those in the thresholds file."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_servebench_gate(
+    config: pytest.Config,
+    result: CaseResult,
+    thresholds: Sequence[Threshold],
+) -> Verdict | None:
+    """Judge one measured case; the first verdict wins, the default compares with ``thresholds``."""
+
+
+@pytest.hookspec
+def pytest_servebench_update_record(config: pytest.Config, record: dict[str, Any]) -> None:
+    """Add to or change the record of a case before it is saved under ``extra_info["servebench"]``."""
+
+
+@pytest.hookspec
+def pytest_servebench_report(config: pytest.Config, results: Sequence[CaseResult]) -> None:
+    """Do something with all results at the end of the session, for example write a file."""

@@ -1,0 +1,172 @@
+"""Contracts between the rooms: small Protocols, satisfied by shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pytest_servebench.plan import (
+    Artifact,
+    Case,
+    Deployment,
+    Image,
+    LaunchSpec,
+    Load,
+    MissingPiece,
+    ModelFormat,
+    Payload,
+    WireProtocol,
+    WireRequest,
+)
+from pytest_servebench.results import Answer, Endpoint, Progress, Reply, Samples
+
+
+class Clock(Protocol):
+    """Reads and spends monotonic time."""
+
+    def now_ns(self) -> int:
+        """Return CLOCK_MONOTONIC in nanoseconds."""
+
+    def sleep_s(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCounters:
+    """A stack's own counters at one instant, read from its metrics; None where it has none."""
+
+    images: float | None = None
+    """Images inferred since the server started."""
+    executions: float | None = None
+    """Model executions since the server started; images / executions is the achieved batch."""
+    queue_s: float | None = None
+    """Total time requests spent in the server's queue, seconds."""
+    compute_s: float | None = None
+    """Total time requests spent computing, seconds."""
+    requests: float | None = None
+    """Requests the two totals above are spread over."""
+
+
+class Stack(Protocol):
+    """How one server is described: what it offers, how it is launched, what is said on its wire.
+
+    A stack opens no socket, starts nothing and knows no Docker: it turns frozen
+    values into frozen values. `launchers` and `load` act on what it describes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The word a user types after ``--stack=``."""
+
+    @property
+    def formats(self) -> frozenset[ModelFormat]:
+        """Formats it serves."""
+
+    @property
+    def payloads(self) -> frozenset[Payload]:
+        """Payloads it understands."""
+
+    @property
+    def protocols(self) -> frozenset[WireProtocol]:
+        """Protocols it speaks."""
+
+    def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
+        """Return what must be installed before it can serve ``formats`` as a local process."""
+
+    def backend(self, deployment: Deployment) -> str:
+        """Return the engine that serves ``deployment`` when launched as a local process."""
+
+    def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
+        """Return how to launch it, able to serve any of ``deployments``.
+
+        ``artifacts`` are keyed by `Deployment.served_name`. Deployments all name this
+        stack. A stack with a control API starts without any model loaded; one without
+        is given exactly one deployment and starts with it loaded.
+        """
+
+    def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
+        """Return the request that asks for ``images`` (``case.items_per_request`` of them)."""
+
+    def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
+        """Return one answer per image, in order.
+
+        Raises `AnswerError` when the reply cannot be read.
+        """
+
+    def counters_request(self, deployment: Deployment) -> WireRequest | None:
+        """Return the request that reads its counters; None when it reports none."""
+
+    def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
+        """Return the counters in the reply to `counters_request`."""
+
+
+class ModelControl(Protocol):
+    """A stack whose running server loads and unloads models; one server then serves a whole plan."""
+
+    def load_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        """Return the requests, in order, after which ``deployment`` is ready to infer."""
+
+    def unload_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        """Return the requests, in order, after which ``deployment`` is gone."""
+
+
+class RunningServer(Protocol):
+    """A server that a launcher brought up and can end."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+
+    def exit_code(self) -> int | None:
+        """Return its exit code when it has ended by itself, else None."""
+
+    def log_tail(self, lines: int = 20) -> str:
+        """Return the last lines of its log."""
+
+    def stop(self) -> None:
+        """End it and everything it started; may be called twice."""
+
+
+class Launcher(Protocol):
+    """Brings described servers up."""
+
+    def start(self, stack: str, spec: LaunchSpec, workdir: Path) -> RunningServer:
+        """Return a ready server whose private files lie in ``workdir``; raises `LaunchError`.
+
+        When it raises, nothing it started is left.
+        """
+
+
+class Watch(Protocol):
+    """Looks on while a load runs."""
+
+    def progress(self, progress: Progress) -> None:
+        """See how far the load is; called a few times a second."""
+
+    def server_gone(self) -> str | None:
+        """Return why the server is gone, or None while it lives; asked after transport errors."""
+
+
+class Driver(Protocol):
+    """Sends encoded requests. Moves bytes, decides nothing about them."""
+
+    def exchange(self, endpoint: Endpoint, request: WireRequest, timeout_s: float) -> Reply:
+        """Send one request on a connection of its own and return the reply; raises `LoadError`."""
+
+    def run(
+        self,
+        endpoint: Endpoint,
+        requests: Sequence[WireRequest],
+        load: Load,
+        watch: Watch,
+    ) -> Samples:
+        """Send ``requests`` round robin under ``load`` and return every sample.
+
+        ``watch.progress`` is called from this thread between sends.
+        """
+
+
+Probe = Callable[[], Mapping[str, float]]
+"""A telemetry probe: one reading, by figure name; a figure it cannot read is absent."""

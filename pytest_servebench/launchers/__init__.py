@@ -1,0 +1,1 @@
+"""How a described server comes up and goes down."""

@@ -1,0 +1,1 @@
+"""How requests are paced and sent."""

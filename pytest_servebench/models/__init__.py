@@ -1,0 +1,1 @@
+"""The models, their exports, their images and their reference answers."""

@@ -1,0 +1,278 @@
+"""Nouns that go in: what shall be served, asked and measured. All frozen, all validated at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Word(str, Enum):
+    """A closed vocabulary whose members print as the word the user types."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class ModelFormat(Word):
+    """How a model is stored."""
+
+    ONNX = "onnx"
+    PYTORCH = "pytorch"
+    TENSORRT = "tensorrt"
+
+
+class Payload(Word):
+    """What one image is on the wire."""
+
+    TENSOR = "tensor"
+    JPEG = "jpeg"
+
+
+class WireProtocol(Word):
+    """How a request travels."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
+class LauncherKind(Word):
+    """Who brings a stack up."""
+
+    PROCESS = "process"
+    DOCKER = "docker"
+    ATTACH = "attach"
+
+
+class Precision(Word):
+    """The arithmetic a model runs in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a model computes: ``cpu``, or ``cuda`` with the index of one GPU."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A model in a format under one batch setting, as one stack serves it.
+
+    Two cases with equal deployments are answered by the same loaded model.
+    """
+
+    stack: str
+    model: str
+    format: ModelFormat
+    max_batch_size: int = 8
+    """The server's cap for dynamic batching, in images."""
+    max_queue_delay_ms: float = 2.0
+    """How long the server may hold a request to fill a batch."""
+    device: Device = CPU
+    precision: Precision = Precision.FP32
+    threads: int = 2
+    """Engine threads on a CPU; the same for every stack, so that they can be compared."""
+
+    @property
+    def served_name(self) -> str:
+        """The model's name on every stack's wire, e.g. ``resnet50_onnx``."""
+        return f"{self.model}_{self.format}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A closed loop: ``concurrency`` requests kept in flight for ``duration_s`` after ``warmup_s``."""
+
+    concurrency: int = 1
+    warmup_s: float = 1.0
+    duration_s: float = 5.0
+    timeout_s: float = 30.0
+    """A request without a complete reply after this long counts as a time-out."""
+    verify_share: float = 0.01
+    """Share of replies kept, by seed, and verified after the window."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One thing to measure: a deployment, how it is asked, and under which load."""
+
+    deployment: Deployment
+    payload: Payload = Payload.TENSOR
+    protocol: WireProtocol = WireProtocol.HTTP
+    items_per_request: int = 1
+    load: Load = field(default_factory=Load)
+    images: str = "synthetic"
+    """The image set asked with: ``synthetic`` (seeded) or ``photographs``."""
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return self.deployment.stack
+
+    @property
+    def id(self) -> str:
+        """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``."""
+        d = self.deployment
+        return (
+            f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
+            f"-b{d.max_batch_size}-i{self.items_per_request}-c{self.load.concurrency}"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """One input in both forms a client can send it."""
+
+    index: int
+    jpeg: bytes
+    """The encoded image, as a camera would send it."""
+    tensor: npt.NDArray[np.float32]
+    """``jpeg`` preprocessed for its model: float32, [3, 224, 224]."""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A model exported to one format, on disk."""
+
+    model: str
+    format: ModelFormat
+    path: Path
+    """The model file (``model.onnx``, ``model.pt``, ``model.plan``)."""
+    card_path: Path
+    """``card.json`` beside it: preprocessing and provenance, for the guests."""
+    labels_path: Path
+    """``labels.json`` beside it: class names in order of class id."""
+    sha256: str
+    weights: str
+    """Where the weights come from, e.g. ``seeded-random:0`` or ``imagenet:file:resnet50.pth``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkFile:
+    """A file a server needs in its private working folder.
+
+    Exactly one of ``text`` (with ``${...}`` placeholders as in `LaunchSpec`) and
+    ``source`` (a file or folder to link or, with ``copy``, to copy) is given.
+    """
+
+    path: str
+    """Relative to the working folder."""
+    text: str | None = None
+    source: Path | None = None
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyCheck:
+    """The server is ready once ``GET path`` on the port of ``port_role`` answers 200."""
+
+    path: str
+    port_role: str = "http"
+    deadline_s: float = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """How a stack comes up as a local process, without saying where.
+
+    ``argv``, ``environment`` and the text of ``files`` may hold placeholders as
+    `string.Template` has them: ``${http_port}`` (one for each of ``port_roles``),
+    ``${host}`` and ``${workdir}``. The launcher picks free ports and a private folder.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    port_roles: tuple[str, ...] = ("http",)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[WorkFile, ...] = ()
+    ready: ReadyCheck
+    stop_grace_s: float = 10.0
+    """How long the group has between TERM and KILL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """One request, encoded once before the clock starts.
+
+    HTTP: ``path``, ``headers`` (without Host and Content-Length) and ``body``.
+    gRPC: ``path`` is the full method name and ``body`` the serialised message.
+    """
+
+    protocol: WireProtocol
+    path: str
+    body: bytes
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    port_role: str = "http"
+    image_indexes: tuple[int, ...] = ()
+    """Which images it carries, in order; the answer must be theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPiece:
+    """Something that is not on this machine, and the command that puts it there."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """A limit per case on one summary metric."""
+
+    metric: str
+    """``response_time_p95_ms`` or ``images_per_s`` (see `gate.METRICS`)."""
+    limit: float
+    at_most: bool
+    """True: the metric must not exceed ``limit``; False: must not fall below it."""
+    profile: str
+    """The hardware profile that the limit stands in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a session was asked for, after the door has checked it."""
+
+    stacks: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Stacks that ``--stack=available`` left out, with the reason."""
+    attached: Mapping[str, str] = field(default_factory=dict)
+    """Stacks that already run, by URL."""
+    formats: tuple[ModelFormat, ...] = (ModelFormat.ONNX, ModelFormat.PYTORCH)
+    batch_sizes: tuple[int, ...] = (1, 8)
+    model: str = "resnet50"
+    payload: Payload = Payload.TENSOR
+    protocol: WireProtocol = WireProtocol.HTTP
+    launcher: LauncherKind = LauncherKind.PROCESS
+    launcher_reason: str = ""
+    device: Device = CPU
+    device_reason: str = ""
+    duration_s: float = 5.0
+    warmup_s: float = 1.0
+    concurrency: int | None = None
+    """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
+    threads: int = 2
+    thresholds_path: Path | None = None
+    require_thresholds: bool = False
+    quick: bool = False
+    cache_dir: Path = Path(".servebench-cache")
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the user set, by option, for the record."""

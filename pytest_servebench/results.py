@@ -1,0 +1,234 @@
+"""Nouns that come out: what was sent, read and found. Missing is None with a reason, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.plan import Case, Word
+
+
+class Outcome(IntEnum):
+    """How one request ended."""
+
+    OK = 0
+    HTTP_ERROR = 1
+    """A complete reply with another status than success (HTTP other than 200, gRPC other than 0)."""
+    TRANSPORT_ERROR = 2
+    """No complete reply: refused, reset, closed early, or not the protocol."""
+    TIMEOUT = 3
+    DROPPED = 4
+    """An arrival that was never sent because the in-flight cap was reached."""
+    WRONG = 5
+    """A complete reply whose answer is not the reference's; set by verification, after the window."""
+
+
+class Validity(Word):
+    """Whether a measurement may be believed, or why not."""
+
+    VALID = "valid"
+    ERRORS = "errors"
+    WRONG_OUTPUT = "wrong_output"
+    UNSTABLE = "unstable"
+    CLIENT_LIMITED = "client_limited"
+    UNDECIDED = "undecided"
+
+
+class Judgement(Word):
+    """What the gate says of a case."""
+
+    PASS = "pass"  # noqa: S105 (a verdict, no secret)
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    UNGATED = "ungated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A ready address."""
+
+    stack: str
+    host: str
+    ports: Mapping[str, int]
+    """By role: ``http``, and where the stack has them ``grpc``, ``metrics``, ``management``."""
+    launcher: str
+    pid: int | None = None
+    """Root of the server's process tree; None when the server is not ours."""
+    log_path: Path | None = None
+    started_s: float | None = None
+    """Launch to ready, in seconds; None for an attached server."""
+
+    def authority(self, role: str = "http") -> str:
+        """Return ``host:port`` of a role."""
+        return f"{self.host}:{self.ports[role]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One complete reply. gRPC: ``status`` is the grpc-status, ``body`` the serialised message."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a server said of one image."""
+
+    class_ids: tuple[int, ...]
+    """Best first; at least one."""
+    confidences: tuple[float, ...]
+    """Softmax probabilities of ``class_ids``."""
+    logits: npt.NDArray[np.float32] | None = None
+    """All raw scores, [1000], where the stack returns them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Samples:
+    """Every request of one load, in order of sending; arrays of equal length.
+
+    Instants are CLOCK_MONOTONIC nanoseconds; -1 where the instant did not happen.
+    Warm-up requests are in the arrays and outside ``window_ns``.
+    """
+
+    intended_ns: npt.NDArray[np.int64]
+    sent_ns: npt.NDArray[np.int64]
+    received_ns: npt.NDArray[np.int64]
+    outcome: npt.NDArray[np.uint8]
+    request_index: npt.NDArray[np.int32]
+    """Which of the encoded requests was sent."""
+    window_ns: tuple[int, int]
+    """Begin and end of the measured window; a sample belongs to the window it ends in."""
+    replies: Mapping[int, Reply] = field(default_factory=dict)
+    """Kept replies by sample position, for verification after the window."""
+    client_cpu_s: float = 0.0
+    """CPU time the client spent inside the window."""
+    first_error: str = ""
+    """The first failure in words, with its status or errno."""
+
+    def __len__(self) -> int:
+        return len(self.sent_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a person watching sees of a load that runs."""
+
+    stage: str
+    """``warm-up`` or ``measuring``."""
+    elapsed_s: float
+    remaining_s: float
+    completed: int
+    errors: int
+    throughput_per_s: float
+    response_time_p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The statistics of one measured window. A figure that cannot be had is None."""
+
+    window_s: float
+    correct: int
+    wrong: int = 0
+    errors: int = 0
+    """HTTP and transport errors."""
+    timeouts: int = 0
+    dropped: int = 0
+    response_time_p50_ms: float | None = None
+    response_time_p95_ms: float | None = None
+    response_time_p99_ms: float | None = None
+    response_time_mean_ms: float | None = None
+    response_time_min_ms: float | None = None
+    response_time_max_ms: float | None = None
+    throughput_per_s: float | None = None
+    """Correct responses per second."""
+    images_per_s: float | None = None
+    client_cpu_share: float | None = None
+    """Share of one core that the client used inside the window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What was read beside the load, over the measured window."""
+
+    server_cpu_cores: float | None = None
+    """CPU seconds of the server's process tree per second."""
+    server_memory_bytes: int | None = None
+    """Highest resident memory of the server's process tree seen in the window."""
+    gpu_utilization_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+    batch_size_achieved: float | None = None
+    queue_time_ms: float | None = None
+    compute_time_ms: float | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why a figure above is None, by field name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """How answers compared with the reference."""
+
+    compared: int
+    mismatches: tuple[str, ...] = ()
+    """One sentence each; empty when all agree."""
+    tolerance: float = 0.0
+    worst_difference: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class CaseResult:
+    """All that is known of one measured case."""
+
+    case: Case
+    endpoint: Endpoint
+    backend: str
+    """The engine that served, e.g. ``python backend: onnxruntime CPUExecutionProvider``."""
+    weights: str
+    validity: Validity
+    reason: str = ""
+    """Why the run is not valid, in one sentence."""
+    samples: Samples | None = None
+    summary: Summary | None = None
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    before: Verification | None = None
+    during: Verification | None = None
+    cold_start_s: float | None = None
+    """Launch to first correct answer; None when the server was already up."""
+
+    @property
+    def publishable(self) -> bool:
+        """Whether latency and throughput may be shown: never for a wrong or empty run."""
+        return self.summary is not None and self.validity not in (
+            Validity.WRONG_OUTPUT,
+            Validity.ERRORS,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """One limit that was not held."""
+
+    metric: str
+    limit: float
+    seen: float | None
+    profile: str
+    sentence: str
+    """Limit, seen and by how much, ready to print."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The gate's word on one case."""
+
+    judgement: Judgement
+    breaches: tuple[Breach, ...] = ()
+    reason: str = ""
+    """Why it is inconclusive or ungated."""

@@ -1,0 +1,1 @@
+"""How each server is described; no sockets, no Docker."""

@@ -1,0 +1,1 @@
+"""Public fakes, for the tests of this package and of those who extend it."""
