@@ -1,0 +1,31 @@
+# Two commands do everything: `make bench` and `make test`. Nothing is installed outside .venv.
+# Paths may hold spaces: recipes only name files relative to this folder.
+PYTHON ?= python3
+QUICK ?=
+ARGS ?=
+TORCH ?= auto
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: bench test lint clean
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave $(if $(QUICK),--serve-quick) $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest tests $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Installed again when what is to be installed has changed.
+$(INSTALLED): pyproject.toml constraints.txt install.sh
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh install.sh .venv
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv .servebench-cache .benchmarks
