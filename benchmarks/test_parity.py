@@ -10,7 +10,12 @@ PHOTOGRAPHS = {"chelsea": "Egyptian cat", "coffee": "espresso", "rocket": "missi
 """Photographs that ship with scikit-image, and what they show."""
 
 
-@pytest.mark.servebench(model="efficientnet_lite0", images="photographs", payloads="all", protocols="all")
+@pytest.mark.servebench(
+    model="efficientnet_lite0",
+    images="photographs",
+    payloads=("tensor", "jpeg"),
+    protocols=("http", "grpc"),
+)
 def test_parity(servebench: Servebench, case: Case) -> None:
     """Real ImageNet weights name real photographs, alike on every stack, format and payload.
 

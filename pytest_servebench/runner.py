@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import AnswerError, LoadError
-from pytest_servebench.interfaces import Clock, Driver, RunningServer, ServerCounters, Stack, Watch
+from pytest_servebench.interfaces import Clock, Driver, RunningServer, Stack, Watch
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, WireProtocol, WireRequest
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
@@ -104,6 +104,28 @@ def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseRe
     return _conclude(replace(result, telemetry=telemetry), question, samples)
 
 
+def ask_case(
+    case: Case,
+    rooms: Rooms,
+    pool: ServerPool,
+) -> tuple[tuple[Image, Answer, npt.NDArray[np.float32]], ...]:
+    """Ask every image once, without load; return each with its answer and the reference's logits.
+
+    Raises `AnswerError` when a reply cannot be read or differs from the reference.
+    """
+    question, images = question_of(case, rooms)
+    ready = pool.ready(case.deployment)
+    answers, verification, trouble = ask_each(question, ready.endpoint, rooms)
+    if trouble or verification.mismatches:
+        raise AnswerError(
+            trouble or f"{case.stack} does not answer as the model in process does",
+            where=case.id,
+            seen="\n".join(verification.mismatches[:5]),
+            next_step=f"read the server's log: {ready.endpoint.log_path}",
+        )
+    return tuple(zip(images, answers, question.expected, strict=False))
+
+
 def ask_each(
     question: Question,
     endpoint: Endpoint,
@@ -151,17 +173,6 @@ def _measure(
     with rooms.telemetry(endpoint, deployment) as readings:
         samples = rooms.driver.run(endpoint, question.requests, question.case.load, looking)
         return samples, readings(samples.window_ns)
-
-
-def read_counters(stack: Stack, deployment: Deployment, endpoint: Endpoint, driver: Driver) -> ServerCounters:
-    """Return the server's own counters now; empty when it has none or does not answer."""
-    request = stack.counters_request(deployment)
-    if request is None or request.port_role not in endpoint.ports:
-        return ServerCounters()
-    try:
-        return stack.counters(deployment, driver.exchange(endpoint, request, 10.0))
-    except (LoadError, AnswerError):
-        return ServerCounters()
 
 
 class _ServerWatch:

@@ -1,0 +1,169 @@
+"""What one pytest session holds: the plan, the rooms, the server that is up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.errors import PlanError
+from pytest_servebench.interfaces import Launcher, Stack, Watch
+from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.process import ProcessLauncher
+from pytest_servebench.load.driver import LoadDriver
+from pytest_servebench.models.catalogue import model_card
+from pytest_servebench.models.export import artifact
+from pytest_servebench.models.images import image_set
+from pytest_servebench.models.labels import imagenet_labels
+from pytest_servebench.models.reference import reference_logits
+from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Plan
+from pytest_servebench.pool import ServerPool
+from pytest_servebench.readings import readings_beside
+from pytest_servebench.results import Answer, CaseResult
+from pytest_servebench.runner import Rooms, ask_case, run_case
+
+IMAGE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAnswer:
+    """What a stack said of one image, by name, beside what the model in process says."""
+
+    image: str
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    confidences: tuple[float, ...]
+    reference_class_id: int
+
+
+class BenchSession:
+    """The rooms of one session, furnished from its plan; a server is up only while one is needed."""
+
+    def __init__(self, plan: Plan, stacks: Mapping[str, Stack], folder: Callable[[], Path]) -> None:
+        self.plan = plan
+        self.stacks = stacks
+        self.deployments: list[Deployment] = []
+        """Every deployment that the collected tests will ask for, in order."""
+        self._folder = folder
+        self._clock = MonotonicClock()
+        self._driver = LoadDriver(self._clock)
+
+    @cached_property
+    def pool(self) -> ServerPool:
+        """The one server that is up."""
+        return ServerPool(
+            stacks=self.stacks,
+            launchers={name: self._launcher(name) for name in self.plan.stacks},
+            driver=self._driver,
+            clock=self._clock,
+            artifact=self._artifact,
+            deployments=self.deployments,
+            folder=self._folder(),
+        )
+
+    @cached_property
+    def rooms(self) -> Rooms:
+        """What the conductor needs."""
+        return Rooms(
+            stacks=self.stacks,
+            driver=self._driver,
+            clock=self._clock,
+            artifact=self._artifact,
+            images=_images,
+            reference=self._reference,
+            telemetry=lambda endpoint, deployment: readings_beside(
+                endpoint,
+                deployment,
+                self.stacks[deployment.stack],
+                self._driver,
+                self._clock,
+            ),
+            measuring=self._measuring,
+        )
+
+    def close(self) -> None:
+        """End the server that is up, if any."""
+        if "pool" in self.__dict__:
+            self.pool.close()
+
+    def _launcher(self, stack: str) -> Launcher:
+        url = self.plan.attached.get(stack)
+        return AttachLauncher(url) if url else ProcessLauncher(self._clock)
+
+    def _artifact(self, deployment: Deployment) -> Artifact:
+        return artifact(deployment.model, deployment.format, self.plan.cache_dir)
+
+    def _reference(self, case: Case, images: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """One reference for every format: the model in process, by ONNX Runtime on the CPU."""
+        onnx = artifact(case.deployment.model, ModelFormat.ONNX, self.plan.cache_dir)
+        return reference_logits(onnx, images)
+
+    def _measuring(self) -> AbstractContextManager[object]:
+        """No two measurements share this machine, not even those of two sessions or xdist workers."""
+        return FileLock(Path(tempfile.gettempdir()) / "servebench-measuring.lock")
+
+
+@lru_cache(maxsize=8)
+def _image_set(name: str, model: str, count: int) -> tuple[Image, ...]:
+    return image_set(name, model_card(model), count, IMAGE_SEED)
+
+
+def _images(case: Case, count: int) -> tuple[Image, ...]:
+    return _image_set(case.images, case.deployment.model, count)
+
+
+class Servebench:
+    """What a benchmark is handed: measure a case, or just ask it.
+
+    ``judge_and_record`` is told every result before the benchmark sees it.
+    """
+
+    def __init__(
+        self,
+        session: BenchSession,
+        watch: Watch,
+        judge_and_record: Callable[[CaseResult], None],
+    ) -> None:
+        self._session = session
+        self._watch = watch
+        self._judge_and_record = judge_and_record
+        self.asked: list[Case] = []
+
+    def measure(self, case: Case) -> CaseResult:
+        """Bring the case's server up, verify its answers, load it, record the result and return it.
+
+        The test fails after its last line when the run is not valid or breaches a limit.
+        Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure.
+        """
+        self.asked.append(case)
+        result = run_case(case, self._session.rooms, self._session.pool, self._watch)
+        self._judge_and_record(result)
+        return result
+
+    def ask(self, case: Case) -> dict[str, NamedAnswer]:
+        """Bring the case's server up, ask every image once, and return the answers by image name.
+
+        Raises `AnswerError` when a reply cannot be read or does not equal the reference.
+        """
+        self.asked.append(case)
+        answered = ask_case(case, self._session.rooms, self._session.pool)
+        return {image.name: _named(image, answer, row) for image, answer, row in answered}
+
+
+def _named(image: Image, answer: Answer, reference: npt.NDArray[np.float32]) -> NamedAnswer:
+    names = imagenet_labels()
+    return NamedAnswer(
+        image=image.name,
+        class_ids=answer.class_ids,
+        class_names=tuple(names[i] for i in answer.class_ids),
+        confidences=answer.confidences,
+        reference_class_id=int(reference.argmax()),
+    )
