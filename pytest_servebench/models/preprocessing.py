@@ -1,0 +1,72 @@
+"""The client's own preprocessing: an encoded image to the tensor a model reads.
+
+Stated a second time, on purpose, in ``handlers/imagenet.py`` for the servers, which
+import nothing of this package; a test holds the two equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pytest_servebench.errors import ModelError
+from pytest_servebench.models.catalogue import ModelCard
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_MOST_PIXELS = 50_000_000
+"""Of an image before or after resizing; a few bytes can claim gigabytes of pixels."""
+
+
+def preprocess(encoded: bytes, card: ModelCard) -> npt.NDArray[np.float32]:
+    """Return float32 [3, crop, crop] for an encoded image.
+
+    RGB, shorter side to ``resize``, centre crop, 0..1, less ``mean``, by ``std``: what
+    torchvision's ``Resize``, ``CenterCrop``, ``ToTensor`` and ``Normalize`` do to a Pillow
+    image. Raises `ModelError` for bytes that are no whole image.
+    """
+    with _decoded(encoded) as image:
+        size = _resized(image.size, card.resize)
+        if size[0] * size[1] > _MOST_PIXELS:
+            raise _unreadable(f"{image.width} x {image.height} is too narrow: {size} once resized")
+        cropped = image.resize(size, _FILTERS[card.interpolation]).crop(_centre(size, card.crop))
+    scaled = np.asarray(cropped, dtype=np.float32) / np.float32(255)
+    normal = (scaled - np.float32(card.mean)) / np.float32(card.std)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+
+def _decoded(encoded: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise _unreadable(f"{image.width} x {image.height} pixels")
+            return image.convert("RGB")
+    except ModelError:
+        raise
+    except Exception as error:
+        # Pillow raises many types for bad bytes, and lets its plugins raise any.
+        raise _unreadable(str(error)) from error
+
+
+def _unreadable(seen: str) -> ModelError:
+    return ModelError(
+        "these bytes are no image that can be used",
+        seen=seen,
+        next_step=f"give a whole image of at most {_MOST_PIXELS // 1_000_000} million pixels",
+    )
+
+
+def _resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Return width and height with the shorter one made ``shorter``, the longer rounded down."""
+    width, height = size
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter
+
+
+def _centre(size: tuple[int, int], crop: int) -> tuple[int, int, int, int]:
+    """Return the box of the centre crop; halves round to even, as torchvision rounds them."""
+    left, top = (round((length - crop) / 2) for length in size)
+    return left, top, left + crop, top + crop
