@@ -19,6 +19,9 @@ from PIL import Image
 
 Floats = npt.NDArray[np.float32]
 
+MAX_ASPECT_RATIO = 50
+"""Longer images are refused: resizing their shorter side would fill the memory."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -70,6 +73,9 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
 def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     width, height = image.size
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        # A strip of 1 x 60000 pixels would grow to gigabytes before it is cropped.
+        raise ValueError(f"{width} x {height} pixels: longer than {MAX_ASPECT_RATIO} times its shorter side")
     if width <= height:
         size = (card.resize, int(card.resize * height / width))
     else:
