@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,6 +58,9 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     """
     try:
         image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except UnidentifiedImageError as error:
+        # Pillow's own text names an object's address, which helps nobody.
+        raise ValueError("not a readable image: no known image format") from error
     except Exception as error:
         # Pillow raises many types for bad bytes; the caller needs one.
         raise ValueError(f"not a readable image: {error}") from error
