@@ -23,9 +23,9 @@ class Settings(BaseSettings):
 
     model_path: FilePath
     """The model file: ``.onnx`` (onnxruntime) or ``.pt`` (TorchScript)."""
-    card_path: FilePath = Path("card.json")
+    card_path: FilePath = Field(default=Path("card.json"), validate_default=False)
     """Preprocessing of the model; default: ``card.json`` beside the model file."""
-    labels_path: FilePath = Path("labels.json")
+    labels_path: FilePath = Field(default=Path("labels.json"), validate_default=False)
     """Class names; default: ``labels.json`` beside the model file."""
     model_name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
     """Its name in URLs and metrics; default: the card's name and the format."""
