@@ -24,13 +24,33 @@ class Engine(Protocol):
         """Return logits float32 [n, classes] for float32 [n, 3, height, width]."""
 
 
+GRAPH_OPTIMIZATIONS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+"""onnxruntime's graph optimisation levels by the word a user sets."""
+
+
 class OnnxEngine:
     """A model.onnx in an onnxruntime session."""
 
-    def __init__(self, path: Path, *, device: str, threads: int, provider_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str,
+        threads: int,
+        provider_options: dict[str, Any],
+        graph_optimization: str,
+        cpu_fallback: bool,
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        level = GRAPH_OPTIMIZATIONS[graph_optimization]
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # Spinning threads burn the cores the client and the other stacks' threads need.
@@ -40,7 +60,8 @@ class OnnxEngine:
             providers.insert(0, ("CUDAExecutionProvider", provider_options))
         self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self.name = f"onnxruntime {self._session.get_providers()[0]}"
-        if device.startswith("cuda") and "CUDAExecutionProvider" not in self.name:
+        fell_back = device.startswith("cuda") and "CUDAExecutionProvider" not in self.name
+        if fell_back and not cpu_fallback:
             raise RuntimeError(f"asked for {device}, but onnxruntime fell back to {self.name}")
         self._input = self._session.get_inputs()[0].name
 
@@ -52,9 +73,11 @@ class OnnxEngine:
 class TorchEngine:
     """A TorchScript model.pt in libtorch; half precision by autocast on CUDA only."""
 
-    def __init__(self, path: Path, *, device: str, threads: int, precision: str) -> None:
+    def __init__(self, path: Path, *, device: str, threads: int, precision: str, cpu_fallback: bool) -> None:
         import torch
 
+        if cpu_fallback and not torch.cuda.is_available():
+            device = "cpu"
         torch.set_num_threads(threads)
         self._torch = torch
         self._device = torch.device(device)
@@ -76,10 +99,26 @@ def load_engine(
     threads: int = 2,
     precision: str = "fp32",
     provider_options: dict[str, Any] | None = None,
+    graph_optimization: str = "all",
+    cpu_fallback: bool = False,
 ) -> Engine:
-    """Return an engine for ``path``, chosen by its suffix (``.onnx`` or ``.pt``)."""
+    """Return an engine for ``path``, chosen by its suffix (``.onnx`` or ``.pt``).
+
+    ``provider_options`` and ``graph_optimization`` (see `GRAPH_OPTIMIZATIONS`) are
+    onnxruntime's. With ``cpu_fallback`` a GPU that cannot be had is replaced by the CPU,
+    and the engine's name says so; without it that is a ``RuntimeError``.
+    """
     if path.suffix == ".onnx":
-        return OnnxEngine(path, device=device, threads=threads, provider_options=provider_options or {})
+        return OnnxEngine(
+            path,
+            device=device,
+            threads=threads,
+            provider_options=provider_options or {},
+            graph_optimization=graph_optimization,
+            cpu_fallback=cpu_fallback,
+        )
     if path.suffix == ".pt":
-        return TorchEngine(path, device=device, threads=threads, precision=precision)
+        return TorchEngine(
+            path, device=device, threads=threads, precision=precision, cpu_fallback=cpu_fallback
+        )
     raise ValueError(f"no engine for {path.name}: expected a .onnx or .pt file")

@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Floats = npt.NDArray[np.float32]
+
+MAX_ASPECT_RATIO = 50
+"""Longer images are refused: resizing their shorter side would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     """
     try:
         image = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except UnidentifiedImageError as error:
+        # Pillow's own text names an object's address, which helps nobody.
+        raise ValueError("not a readable image: no known image format") from error
     except Exception as error:
         # Pillow raises many types for bad bytes; the caller needs one.
         raise ValueError(f"not a readable image: {error}") from error
@@ -70,6 +76,9 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
 def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     width, height = image.size
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        # A strip of 1 x 60000 pixels would grow to gigabytes before it is cropped.
+        raise ValueError(f"{width} x {height} pixels: longer than {MAX_ASPECT_RATIO} times its shorter side")
     if width <= height:
         size = (card.resize, int(card.resize * height / width))
     else:
