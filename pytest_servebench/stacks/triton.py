@@ -72,7 +72,7 @@ _FLAGS = (
     # Its own sampling of the devices runs beside the load and holds the exit up for 2 s.
     "--allow-cpu-metrics=false",
     "--allow-gpu-metrics=false",
-    "--exit-timeout-secs=5",
+    "--exit-timeout-secs=3",
 )
 
 
@@ -206,11 +206,17 @@ def _backend_files(wheel: TritonWheel, interpreter: Interpreter) -> tuple[WorkFi
     )
 
 
+_NO_BYTECODE = "A file, so that Python keeps no bytecode here: Triton would take it for a changed model.\n"
+"""Triton reloads an ensemble's models from their files, and forgets what was asked at
+their load, when anything in their folders is younger than that load."""
+
+
 def _repository_files(deployment: Deployment, artifact: Artifact) -> Iterator[WorkFile]:
     guests = shipped("handlers")
     names = ServedNames.of(deployment)
     for name, config in derived_configs(deployment).items():
         yield WorkFile(path=f"repository/{name}/config.pbtxt", text=_literal(config_text(config)))
+        yield WorkFile(path=f"repository/{name}/1/__pycache__", text=_NO_BYTECODE)
     model, preprocess = f"repository/{names.model}/1", f"repository/{names.preprocess}/1"
     yield WorkFile(path=f"{model}/model.py", source=guests / "triton" / "model.py")
     yield WorkFile(path=f"{model}/engine.py", source=guests / "engine.py")
@@ -218,7 +224,6 @@ def _repository_files(deployment: Deployment, artifact: Artifact) -> Iterator[Wo
     yield WorkFile(path=f"{preprocess}/model.py", source=guests / "triton" / "preprocess.py")
     yield WorkFile(path=f"{preprocess}/imagenet.py", source=guests / "imagenet.py")
     yield WorkFile(path=f"{preprocess}/card.json", source=artifact.card_path)
-    yield WorkFile(path=f"repository/{names.jpeg}/1/README", text="An ensemble has no model file.\n")
 
 
 def _literal(text: object) -> str:

@@ -52,11 +52,11 @@ def grpc_request(model: str, payload: Payload, images: Sequence[Image]) -> WireR
     from tritonclient.utils import serialize_byte_tensor
 
     name, datatype, array = _tensor(payload, images)
-    raw = array if datatype != "BYTES" else serialize_byte_tensor(array)[0]
+    raw = serialize_byte_tensor(array).item() if datatype == "BYTES" else array.tobytes()
     message = service_pb2.ModelInferRequest(model_name=model)
     message.inputs.add(name=name, datatype=datatype, shape=array.shape)
     message.outputs.add(name=OUTPUT)
-    message.raw_input_contents.append(raw if isinstance(raw, bytes) else raw.tobytes())
+    message.raw_input_contents.append(raw)
     return WireRequest(
         protocol=WireProtocol.GRPC,
         path=_INFER_METHOD,
