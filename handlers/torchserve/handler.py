@@ -59,42 +59,34 @@ class ImageClassifier:
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Return one JSON body per request, in order; sets each request's status itself."""
         begin_ns = time.monotonic_ns()
-        tensors, reasons = self._read_requests(data, context)
-        whole = [tensor for tensor in tensors if tensor is not None]
+        inputs = [self._read(request, context, index) for index, request in enumerate(data)]
+        whole = [each for each in inputs if not isinstance(each, str)]
         batch = np.concatenate(whole) if whole else np.empty((0,), np.float32)
-        logits = self._engine.run(batch) if whole else batch
+        scores = self._engine.run(batch) if whole else batch
         if whole:
             self._observe_batch(len(batch))
-        rows = iter(logits)
-        bodies = []
-        for index, tensor in enumerate(tensors):
-            own = [next(rows) for _ in range(0 if tensor is None else len(tensor))]
-            if own and not np.isfinite(own).all():
-                reasons[index] = "the model's scores for it are not finite: check the numbers sent"
-            if index in reasons:
-                bodies.append(_refuse(context, index, reasons[index]))
-            else:
-                context.set_response_content_type(index, "application/json")
-                bodies.append(_answer(own, self._labels, len(batch), begin_ns))
+        bodies, begin = [], 0
+        for index, each in enumerate(inputs):
+            if isinstance(each, str):
+                bodies.append(_refuse(context, index, each))
+                continue
+            own, begin = scores[begin : begin + len(each)], begin + len(each)
+            if not np.isfinite(own).all():
+                bodies.append(_refuse(context, index, "its scores are not finite: check the numbers sent"))
+                continue
+            context.set_response_content_type(index, "application/json")
+            bodies.append(_answer(own, self._labels, len(batch), begin_ns))
         return bodies
 
-    def _read_requests(
-        self, data: Sequence[Mapping[str, Any]], context: Any
-    ) -> tuple[list[Floats | None], dict[int, str]]:
-        """Return each request's images as one tensor, or None and a reason by its index."""
-        tensors: list[Floats | None] = []
-        reasons: dict[int, str] = {}
-        for index, request in enumerate(data):
-            try:
-                types = _content_types(context, index)
-                images = list(_images(request, types, self._card))
-                tensors.append(np.concatenate(images) if images else None)
-                if not images:
-                    reasons[index] = "the request holds no image"
-            except (ValueError, MemoryError) as error:
-                tensors.append(None)
-                reasons[index] = str(error) or "an image that is too large to be unpacked"
-        return tensors, reasons
+    def _read(self, request: Mapping[str, Any], context: Any, index: int) -> Floats | str:
+        """Return a request's images as float32 [n, 3, crop, crop], or why they cannot be read."""
+        try:
+            images = list(_images(request, _content_types(context, index), self._card))
+        except ValueError as error:
+            return str(error)
+        except MemoryError:
+            return "an image that is too large to be unpacked"
+        return np.concatenate(images) if images else "the request holds no image"
 
 
 def _images(request: Mapping[str, Any], types: Mapping[str, str], card: Card) -> Iterator[Floats]:
@@ -162,7 +154,7 @@ def _content_types(context: Any, index: int) -> dict[str, str]:
     }
 
 
-def _answer(rows: list[Floats], labels: list[str], batch_size: int, begin_ns: int) -> bytes:
+def _answer(rows: Floats, labels: list[str], batch_size: int, begin_ns: int) -> bytes:
     """Return ``predictions`` for one image, ``results`` for several."""
     answers = [top_predictions(row, labels) for row in rows]
     body: dict[str, Any] = {"predictions": answers[0]}

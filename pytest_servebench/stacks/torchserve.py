@@ -18,6 +18,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.util import find_spec
 from urllib.parse import quote
 
@@ -93,7 +94,7 @@ class Torchserve:
 
         TorchServe answers it once the worker has loaded the model, so it may take seconds.
         """
-        query = {
+        query: dict[str, str | int] = {
             "model_name": deployment.served_name,
             "url": archive_name(deployment),
             "batch_size": deployment.max_batch_size,
@@ -123,7 +124,7 @@ class Torchserve:
 
     def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
         """Return the top 5 of each image; raises `AnswerError`."""
-        if reply.status != 200:
+        if reply.status != HTTPStatus.OK:
             raise _unreadable(case, reply, f"status {reply.status}")
         try:
             body = json.loads(reply.body)
@@ -139,7 +140,7 @@ class Torchserve:
             raise _unreadable(case, reply, f"{len(answers)} answers for {case.items_per_request} images")
         return answers
 
-    def counters_request(self, deployment: Deployment) -> WireRequest:
+    def counters_request(self, deployment: Deployment) -> WireRequest:  # noqa: ARG002 (one page holds all models)
         """Return the request that reads its Prometheus metrics."""
         return WireRequest(
             protocol=WireProtocol.HTTP, method="GET", path="/metrics", body=b"", port_role="metrics"
@@ -154,12 +155,12 @@ class Torchserve:
         totals = _totals(reply.body.decode(), deployment.served_name)
         queue_us = totals.get("ts_queue_latency_microseconds")
         inference_us = totals.get("ts_inference_latency_microseconds")
-        both = queue_us is not None and inference_us is not None
+        compute_us = None if queue_us is None or inference_us is None else inference_us - queue_us
         return ServerCounters(
             images=totals.get(f"{BATCH_SIZE_METRIC}_sum"),
             executions=totals.get(f"{BATCH_SIZE_METRIC}_count"),
             queue_s=None if queue_us is None else queue_us / 1e6,
-            compute_s=(inference_us - queue_us) / 1e6 if both else None,
+            compute_s=None if compute_us is None else compute_us / 1e6,
             requests=totals.get("ts_inference_requests"),
         )
 
