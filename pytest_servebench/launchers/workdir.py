@@ -1,0 +1,125 @@
+"""A server's private folder: its files and its log, rendered from a launch spec."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import BinaryIO
+
+from pytest_servebench.errors import LaunchError
+from pytest_servebench.plan import LaunchSpec, WorkFile
+
+_TAIL_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholders:
+    """What the ``${...}`` of one launch stand for."""
+
+    values: Mapping[str, str]
+
+    @staticmethod
+    def of(workdir: Path, host: str, ports: Mapping[str, int]) -> Placeholders:
+        """Return those of one attempt: ``workdir``, ``host`` and ``<role>_port`` for each role."""
+        named = {f"{role}_port": str(port) for role, port in ports.items()}
+        return Placeholders({"workdir": str(workdir), "host": host, **named})
+
+    def fill(self, text: str) -> str:
+        """Return ``text`` with them filled in; others stay, ``$$`` becomes ``$``."""
+        return Template(text).safe_substitute(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLog:
+    """The part of a log file that belongs to one start."""
+
+    path: Path
+    offset: int
+    """Bytes of earlier starts in the same folder."""
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the last lines; empty when there is nothing to read."""
+        try:
+            with self.path.open("rb") as file:
+                end = file.seek(0, 2)
+                file.seek(max(self.offset, end - _TAIL_BYTES))
+                data = file.read(_TAIL_BYTES)
+        except OSError:
+            return ""
+        return "\n".join(data.decode(errors="replace").splitlines()[-lines:]) if lines > 0 else ""
+
+
+def open_log(spec: LaunchSpec, workdir: Path, argv: tuple[str, ...]) -> tuple[BinaryIO, ServerLog]:
+    """Return the log open for appending, and where this start begins in it; raises `LaunchError`.
+
+    The command is written as its first line, so a full disk shows before the server starts.
+    """
+    path = workdir / "server.log"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise _cannot_write(spec, "its log", path, error) from error
+    try:
+        file.write(f"# servebench starts {spec.name}: {argv!r}\n".encode(errors="replace"))
+        return file, ServerLog(path, file.tell())
+    except OSError as error:
+        file.close()
+        raise _cannot_write(spec, "its log", path, error) from error
+
+
+def write_files(spec: LaunchSpec, workdir: Path, placeholders: Placeholders) -> None:
+    """Put the files of ``spec`` into ``workdir``, replacing those of an earlier start.
+
+    Raises `LaunchError` when one cannot be written or does not belong there.
+    """
+    for file in spec.files:
+        target = workdir / file.path
+        try:
+            _check(spec, file, target, workdir)
+            _write(file, target, placeholders)
+        except (OSError, shutil.Error) as error:
+            raise _cannot_write(spec, f"its file {file.path}", target, error) from error
+
+
+def _check(spec: LaunchSpec, file: WorkFile, target: Path, workdir: Path) -> None:
+    """Refuse a path outside the folder, also by way of a link: nobody else's files are touched."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    inside = target.parent.resolve().is_relative_to(workdir.resolve())
+    if not inside or ".." in Path(file.path).parts or (file.text is None) == (file.source is None):
+        raise LaunchError(
+            f"{spec.name} asks for a working file that cannot be made",
+            where=f"file {file.path!r} in {workdir}",
+            seen="the path leads out of the folder" if not inside else f"{file!r}",
+            next_step="give a path inside the folder, and exactly one of text and source",
+        )
+
+
+def _write(file: WorkFile, target: Path, placeholders: Placeholders) -> None:
+    if target.is_symlink() or target.is_file():
+        target.unlink()
+    elif target.is_dir():
+        shutil.rmtree(target)
+    if file.text is not None:
+        target.write_text(placeholders.fill(file.text), encoding="utf-8")
+        return
+    assert file.source is not None
+    source = file.source.resolve(strict=True)
+    if not file.copy:
+        target.symlink_to(source)
+    elif source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def _cannot_write(spec: LaunchSpec, what: str, path: Path, error: Exception) -> LaunchError:
+    return LaunchError(
+        f"{spec.name} cannot be launched: {what} cannot be written",
+        where=str(path),
+        seen=str(error),
+        next_step="free space on that disk, or choose a working folder that can be written",
+    )

@@ -1,0 +1,188 @@
+"""CPU and memory of a server's process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+
+from pytest_servebench.interfaces import Clock
+from pytest_servebench.telemetry.sampling import Sampler
+
+CPU = "server_cpu_cores"
+MEMORY = "server_memory_bytes"
+_CPU_PERIOD_S = 0.2
+_SURVEY_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """One reading of a process tree; None is what was not read this time."""
+
+    at_ns: int
+    cpu_s: float | None = None
+    """CPU time of all its processes so far, those that ended included."""
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReading:
+    """A process tree over a window; None with the reason in ``absent``, by `Telemetry` field name."""
+
+    cpu_cores: float | None = None
+    """CPU seconds per second."""
+    memory_bytes: int | None = None
+    """Highest seen in the window."""
+    memory_kind: str = "pss"
+    """``pss`` shares each page among its users; ``rss`` (where PSS cannot be read) counts it for each."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def reading_over(
+    samples: Sequence[HostSample], begin_ns: int, end_ns: int, *, memory_kind: str = "pss", gone: str = ""
+) -> HostReading:
+    """Return what ``samples``, in order of time, say about a window.
+
+    Values at the window's edges are interpolated linearly between the samples around them, never
+    extrapolated: a window that they do not cover has no figure. ``gone`` is why they end, if they do.
+    """
+    memory = [(s.at_ns, float(s.memory_bytes)) for s in samples if s.memory_bytes is not None]
+    cpu = [(s.at_ns, s.cpu_s) for s in samples if s.cpu_s is not None]
+    absent = {name: _uncovered(p, begin_ns, end_ns, gone) for name, p in ((CPU, cpu), (MEMORY, memory))}
+    return HostReading(
+        cpu_cores=None if absent[CPU] else _rate_per_s(cpu, begin_ns, end_ns),
+        memory_bytes=None if absent[MEMORY] else _highest(memory, begin_ns, end_ns),
+        memory_kind=memory_kind,
+        absent={name: reason for name, reason in absent.items() if reason},
+    )
+
+
+_Points = Sequence[tuple[int, float]]
+
+
+def _uncovered(points: _Points, begin_ns: int, end_ns: int, gone: str) -> str:
+    """Return why ``points`` cannot speak for the window; empty when they can."""
+    if end_ns <= begin_ns:
+        return "the window is empty"
+    if not points:
+        return gone or "it was never sampled"
+    if points[-1][0] < end_ns:
+        return gone or f"sampling ended {(end_ns - points[-1][0]) / 1e9:.2f} s before the window did"
+    if points[0][0] > begin_ns:
+        return f"sampling began {(points[0][0] - begin_ns) / 1e9:.2f} s after the window did"
+    return ""
+
+
+def _at(points: _Points, at_ns: int) -> float:
+    """Return the value at an instant that ``points`` cover."""
+    right = bisect_left(points, at_ns, key=lambda point: point[0])
+    after_ns, after = points[right]
+    if after_ns == at_ns:
+        return after
+    before_ns, before = points[right - 1]
+    return before + (after - before) * ((at_ns - before_ns) / (after_ns - before_ns))
+
+
+def _rate_per_s(points: _Points, begin_ns: int, end_ns: int) -> float:
+    return (_at(points, end_ns) - _at(points, begin_ns)) / ((end_ns - begin_ns) / 1e9)
+
+
+def _highest(points: _Points, begin_ns: int, end_ns: int) -> int:
+    inside = (value for at_ns, value in points if begin_ns <= at_ns <= end_ns)
+    return round(max((_at(points, begin_ns), _at(points, end_ns), *inside)))
+
+
+class ProcessTreeProbe:
+    """Samples the process tree of ``pid`` in two daemon threads, together below 1% of a core.
+
+    CPU is read five times a second. The tree is surveyed anew, and its memory read, once a second
+    or more rarely: PSS walks the server's page tables and must not disturb what is measured.
+    A child that ends keeps counting with the CPU time it was last seen with. What left the tree
+    (its parent ended) is not in it any more.
+    """
+
+    def __init__(self, pid: int, clock: Clock) -> None:
+        self._clock = clock
+        self._pid = pid
+        self._samples: list[HostSample] = []
+        self._cpu_s: dict[psutil.Process, float] = {}
+        self._alive: tuple[psutil.Process, ...] = ()
+        self._memory_kind = "pss"
+        self._gone = ""
+        self._lock = threading.Lock()
+        self._root: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._root = psutil.Process(pid)
+        self._samplers = (
+            Sampler(self.survey, _SURVEY_PERIOD_S, f"servebench-memory-{pid}"),
+            Sampler(self.sample_cpu, _CPU_PERIOD_S, f"servebench-cpu-{pid}"),
+        )
+
+    def start(self) -> None:
+        """Begin to sample; call it before the window begins."""
+        for sampler in self._samplers:
+            sampler.start()
+
+    def stop(self) -> None:
+        """End the threads; may be called twice."""
+        for sampler in self._samplers:
+            sampler.stop()
+
+    def window(self, begin_ns: int, end_ns: int) -> HostReading:
+        """Return the reading over a window that has just ended; takes a closing sample first."""
+        self.survey()
+        self.sample_cpu()
+        with self._lock:
+            samples = tuple(self._samples)
+        return reading_over(samples, begin_ns, end_ns, memory_kind=self._memory_kind, gone=self._gone)
+
+    def survey(self) -> bool:
+        """See who belongs to the tree and read its memory; False when its root is gone."""
+        with self._lock:
+            if self._root is None or not _lives(self._root):
+                return self._note_gone()
+            try:
+                self._alive = (self._root, *self._root.children(recursive=True))
+            except psutil.NoSuchProcess:
+                return self._note_gone()
+            memory_bytes = sum(map(self._memory_of, self._alive))
+            self._samples.append(HostSample(self._clock.now_ns(), memory_bytes=memory_bytes))
+            return True
+
+    def sample_cpu(self) -> bool:
+        """Read the CPU time of those the last survey found; False when the root is gone."""
+        with self._lock:
+            if self._root is None or not _lives(self._root):
+                return self._note_gone()
+            for process in self._alive:
+                with contextlib.suppress(psutil.Error):
+                    times = process.cpu_times()
+                    self._cpu_s[process] = times.user + times.system
+            self._samples.append(HostSample(self._clock.now_ns(), cpu_s=sum(self._cpu_s.values())))
+            return True
+
+    def _memory_of(self, process: psutil.Process) -> int:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self._memory_kind == "pss":
+                try:
+                    return int(process.memory_full_info().pss)
+                except psutil.AccessDenied:
+                    self._memory_kind = "rss"
+            return int(process.memory_info().rss)
+        return 0
+
+    def _note_gone(self) -> bool:
+        self._gone = self._gone or f"the process {self._pid} is gone"
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Return whether it runs; one that merely waits to be reaped does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -1,0 +1,50 @@
+"""Reads something again and again beside the load, at a bounded price."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from pytest_servebench.clock import thread_cpu_ns
+
+COST_SHARE = 0.004
+"""CPU time one sampler may use, as a share of one core; a dear reading is taken less often."""
+
+
+class Sampler:
+    """Calls ``take`` every ``period_s`` in a daemon thread, more rarely when it costs much.
+
+    The price of a reading grows with the server's tree: a fixed period would let a large
+    server be disturbed by its own measurement. ``take`` returns False when there is nothing
+    more to read, which ends the thread.
+    """
+
+    def __init__(self, take: Callable[[], bool], period_s: float, name: str) -> None:
+        self._take = take
+        self._period_s = period_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first reading is taken before this returns."""
+        if self._take():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; may be called twice, also before `start`."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = self._period_s
+        while not self._end.wait(pause_s):
+            began_ns = thread_cpu_ns()
+            if not self._take():
+                return
+            pause_s = pause_after(thread_cpu_ns() - began_ns, self._period_s)
+
+
+def pause_after(cost_ns: int, period_s: float) -> float:
+    """Return how long to rest, in seconds, after a reading that used ``cost_ns`` of CPU time."""
+    return max(period_s, cost_ns / 1e9 / COST_SHARE)
