@@ -1,0 +1,82 @@
+"""The stages of a load: warm-up goes over into measurement without draining, then what is in flight ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from pytest_servebench.clock import thread_cpu_ns
+from pytest_servebench.load.sample_log import SampleLog
+from pytest_servebench.plan import Load
+from pytest_servebench.results import Progress
+
+DRAIN_LIMIT_S = 2.0
+"""How long requests in flight at the window's end are awaited, so that the server is left clean."""
+_PROGRESS_MARKS = 5
+
+
+class Stage(Enum):
+    """Where a load stands."""
+
+    WARM_UP = "warm-up"
+    MEASURING = "measuring"
+    DRAINING = "draining"
+
+
+class Window:
+    """Turns instants into stages, and measures the CPU time between the window's edges.
+
+    The load ends by itself at ``start + warmup_s + duration_s`` plus a drain of at
+    most the smaller of ``timeout_s`` and `DRAIN_LIMIT_S`, whatever the server does.
+    """
+
+    def __init__(self, load: Load, start_ns: int) -> None:
+        self.stage = Stage.WARM_UP
+        self.start_ns = start_ns
+        self.begin_ns = start_ns
+        self.end_ns = start_ns
+        self.client_cpu_s = 0.0
+        self.duration_ns = round(load.duration_s * 1e9)
+        self.edge_ns = start_ns + round(load.warmup_s * 1e9)
+        """When the next stage begins."""
+        self._drain_ns = round(min(load.timeout_s, DRAIN_LIMIT_S) * 1e9)
+        self._cpu_ns = thread_cpu_ns()
+
+    def begin(self, now_ns: int) -> None:
+        """Go over from warm-up to measurement."""
+        self.stage = Stage.MEASURING
+        self.begin_ns = now_ns
+        self.edge_ns = now_ns + self.duration_ns
+        self._cpu_ns = thread_cpu_ns()
+
+    def end(self, now_ns: int) -> None:
+        """Go over to the drain. A load cut short in its warm-up has its whole length as its window."""
+        self.stage = Stage.DRAINING
+        self.end_ns = now_ns
+        self.edge_ns = now_ns + self._drain_ns
+        self.client_cpu_s = (thread_cpu_ns() - self._cpu_ns) / 1e9
+
+
+class ProgressMeter:
+    """Turns the sample log's running counts into what a person watching sees."""
+
+    def __init__(self, load: Load) -> None:
+        self._total_s = load.warmup_s + load.duration_s
+        self._marks: deque[tuple[int, int]] = deque(maxlen=_PROGRESS_MARKS)
+
+    def read(self, window: Window, log: SampleLog, now_ns: int) -> Progress:
+        """Return the progress at ``now_ns``; throughput is that of about the last second."""
+        correct = log.correct
+        self._marks.append((now_ns, correct))
+        since_ns, before = self._marks[0]
+        elapsed_s = (now_ns - window.start_ns) / 1e9
+        span_s = (now_ns - since_ns) / 1e9
+        return Progress(
+            stage=Stage.WARM_UP.value if window.stage is Stage.WARM_UP else Stage.MEASURING.value,
+            elapsed_s=elapsed_s,
+            remaining_s=max(0.0, self._total_s - elapsed_s),
+            completed=correct,
+            errors=log.errors,
+            throughput_per_s=(correct - before) / span_s if span_s else 0.0,
+            response_time_p95_ms=log.recent_p95_ms(),
+        )
