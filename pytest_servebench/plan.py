@@ -255,7 +255,7 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """What is not run although ``available`` or ``all`` might mean it, with the reason.
 
-    Keyed ``triton`` (a stack), ``tensorrt`` (a format) or ``fastapi/tensorrt`` (a pair).
+    Keyed ``triton`` (a stack) or ``fastapi/tensorrt`` (a stack with a format).
     """
     attached: Mapping[str, str] = field(default_factory=dict)
     """Stacks that already run, by URL."""
