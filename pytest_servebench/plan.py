@@ -253,10 +253,15 @@ class Plan:
 
     stacks: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Stacks that ``--stack=available`` left out, with the reason."""
+    """What is not run although ``available`` or ``all`` might mean it, with the reason.
+
+    Keyed ``triton`` (a stack) or ``fastapi/tensorrt`` (a stack with a format).
+    """
     attached: Mapping[str, str] = field(default_factory=dict)
     """Stacks that already run, by URL."""
     formats: tuple[ModelFormat, ...] = (ModelFormat.ONNX, ModelFormat.PYTORCH)
+    formats_by_stack: Mapping[str, tuple[ModelFormat, ...]] = field(default_factory=dict)
+    """Those of ``formats`` that each of ``stacks`` can serve here."""
     batch_sizes: tuple[int, ...] = (1, 8)
     model: str = "resnet50"
     payload: Payload = Payload.TENSOR

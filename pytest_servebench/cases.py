@@ -1,0 +1,205 @@
+"""From the plan and one benchmark's marker to the cases that it measures (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, TypeVar
+
+from pytest_servebench.counts import count_of, is_count
+from pytest_servebench.errors import PlanError
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
+from pytest_servebench.words import did_you_mean, listed
+
+IMAGE_SETS = ("synthetic", "photographs")
+
+Choice = TypeVar("Choice", bound=Word)
+
+
+def cases_for(
+    plan: Plan,
+    *,
+    stacks_offer: Mapping[str, Stack],
+    concurrency: int | str = 1,
+    items_per_request: Sequence[int | str] = (1,),
+    batch_sizes: Sequence[int] | None = None,
+    formats: Sequence[ModelFormat] | None = None,
+    payloads: Sequence[Payload] | None = None,
+    protocols: Sequence[WireProtocol] | None = None,
+    model: str | None = None,
+    images: str = "synthetic",
+) -> tuple[Case, ...]:
+    """Return the cases of one benchmark, those of one deployment side by side.
+
+    A marker narrows the plan's formats. Its payloads, protocols and batch sizes stand in
+    for the plan's unless the user gave that option, which then narrows them; its model
+    is what the benchmark means, so it always holds. With one request in flight
+    (``concurrency=1``) a server has nothing to batch, so only the largest batch size is
+    deployed. ``"2b"`` is twice the deployment's batch size. Requests larger than that
+    are not made. The plan's concurrency wins over the benchmark's; the quick form keeps
+    the first of ``items_per_request``. A stack without a payload or protocol of the
+    marker has no case with it.
+    """
+    sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
+    if concurrency == 1 and batch_sizes is None:
+        sizes = (max(sizes),)
+    items = tuple(items_per_request)[: 1 if plan.quick else None]
+    wires = tuple(
+        product(
+            _chosen(plan, "payload", (plan.payload,), payloads),
+            _chosen(plan, "protocol", (plan.protocol,), protocols),
+        ),
+    )
+    return tuple(
+        Case(
+            deployment=deployment,
+            payload=payload,
+            protocol=protocol,
+            items_per_request=count,
+            load=_load(plan, concurrency, deployment.max_batch_size),
+            images=images,
+        )
+        for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
+        for payload, protocol in wires
+        if _speaks(stacks_offer[deployment.stack], payload, protocol)
+        for count in _item_counts(items, deployment.max_batch_size)
+    )
+
+
+def marker_arguments(
+    keywords: Mapping[str, Any],
+    positional: Sequence[Any] = (),
+    *,
+    where: str = "",
+) -> dict[str, Any]:
+    """Return the keywords of ``@pytest.mark.servebench`` as `cases_for` takes them.
+
+    Raises `PlanError` naming the marker's place ``where``, what is wrong and what is allowed.
+    """
+    if positional:
+        raise PlanError(
+            f"the marker servebench takes keywords only, not {positional[0]!r}",
+            where=where,
+            next_step=f"allowed: {listed(_READERS)}",
+        )
+    read = {}
+    for key, value in keywords.items():
+        if key not in _READERS:
+            raise PlanError(
+                f"the marker servebench does not know {key!r}{did_you_mean(key, _READERS)}",
+                where=where,
+                next_step=f"allowed: {listed(_READERS)}",
+            )
+        read[key] = _READERS[key](key, value, where)
+    return read
+
+
+def _chosen(plan: Plan, option: str, planned: Sequence[Any], marked: Sequence[Any] | None) -> tuple[Any, ...]:
+    if marked is None:
+        return tuple(planned)
+    if option in plan.settings:
+        return tuple(one for one in planned if one in marked)
+    return tuple(marked)
+
+
+def _deployments(
+    plan: Plan,
+    stacks_offer: Mapping[str, Stack],
+    formats: Sequence[ModelFormat] | None,
+    sizes: Sequence[int],
+    model: str,
+) -> Iterator[Deployment]:
+    for stack in plan.stacks:
+        planned = plan.formats_by_stack.get(stack, plan.formats)
+        served = [f for f in planned if f in stacks_offer[stack].formats]
+        for model_format in served if formats is None else [f for f in served if f in formats]:
+            for size in sizes:
+                yield Deployment(
+                    stack=stack,
+                    model=model,
+                    format=model_format,
+                    max_batch_size=size,
+                    device=plan.device,
+                    threads=plan.threads,
+                )
+
+
+def _item_counts(items: Sequence[int | str], max_batch_size: int) -> tuple[int, ...]:
+    counts = dict.fromkeys(count_of(one, max_batch_size) for one in items)
+    return tuple(count for count in counts if count <= max_batch_size)
+
+
+def _load(plan: Plan, concurrency: int | str, max_batch_size: int) -> Load:
+    return Load(
+        concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
+    )
+
+
+def _speaks(stack: Stack, payload: Payload, protocol: WireProtocol) -> bool:
+    return payload in stack.payloads and protocol in stack.protocols
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+
+
+def _wrong(key: str, value: object, where: str, expected: str) -> PlanError:
+    return PlanError(
+        f"the marker servebench has a wrong {key}: {value!r}",
+        where=where,
+        next_step=f"give {expected}",
+    )
+
+
+def _read_counts(key: str, value: object, where: str) -> tuple[int | str, ...]:
+    relative = key == "items_per_request"
+    counts = _list(value)
+    if not counts or not all(is_count(one, relative=relative) for one in counts):
+        raise _wrong(key, value, where, "whole numbers from 1" + ', or "b" for the batch size' * relative)
+    return tuple(dict.fromkeys(counts))
+
+
+def _read_concurrency(key: str, value: object, where: str) -> int | str:
+    if not isinstance(value, (int, str)) or not is_count(value):
+        raise _wrong(key, value, where, 'a whole number from 1, or "2b" for twice the batch size')
+    return value
+
+
+def _read_words(key: str, value: object, where: str) -> tuple[Word, ...]:
+    vocabulary = _VOCABULARIES[key]
+    words = [str(one) for one in _list(value)]
+    if not words or not set(words) <= {str(word) for word in vocabulary}:
+        raise _wrong(key, value, where, f"some of: {listed(vocabulary)}")
+    return tuple(vocabulary(word) for word in dict.fromkeys(words))
+
+
+def _read_model(key: str, value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _wrong(key, value, where, "the name of a model")
+    return value
+
+
+def _read_images(key: str, value: object, where: str) -> str:
+    if value not in IMAGE_SETS:
+        raise _wrong(key, value, where, f"one of: {listed(IMAGE_SETS)}")
+    return str(value)
+
+
+_VOCABULARIES: Mapping[str, type[Word]] = {
+    "formats": ModelFormat,
+    "payloads": Payload,
+    "protocols": WireProtocol,
+}
+_READERS = {
+    "concurrency": _read_concurrency,
+    "items_per_request": _read_counts,
+    "batch_sizes": _read_counts,
+    "formats": _read_words,
+    "payloads": _read_words,
+    "protocols": _read_words,
+    "model": _read_model,
+    "images": _read_images,
+}

@@ -1,0 +1,131 @@
+"""Court: a case's result and its thresholds to a verdict (pure).
+
+Missing is not passing: a run that is not valid, or a figure that is not there,
+is inconclusive, and no limit at all is ungated. Neither is a pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.plan import Threshold
+from pytest_servebench.results import Breach, CaseResult, Judgement, Summary, Validity, Verdict
+from pytest_servebench.words import did_you_mean, listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A summary figure that can have a limit."""
+
+    field: str
+    """Its name in `results.Summary` and in `plan.Threshold.metric`."""
+    at_most: bool
+    """True: the limit is a ceiling; False: a floor."""
+    unit: str
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "p50_ms": Metric(field="response_time_p50_ms", at_most=True, unit="ms"),
+        "p95_ms": Metric(field="response_time_p95_ms", at_most=True, unit="ms"),
+        "p99_ms": Metric(field="response_time_p99_ms", at_most=True, unit="ms"),
+        "images_per_s": Metric(field="images_per_s", at_most=False, unit="images/s"),
+        "requests_per_s": Metric(field="throughput_per_s", at_most=False, unit="requests/s"),
+    },
+)
+"""What a thresholds file may limit, by the word used there."""
+
+_BY_FIELD = {metric.field: metric for metric in METRICS.values()}
+
+
+def judge(result: CaseResult, thresholds: Sequence[Threshold], *, ungated_reason: str = "") -> Verdict:
+    """Return the verdict on ``result``.
+
+    In this order: no thresholds, ``ungated``; run not valid, ``inconclusive``; a limit not
+    held, ``fail`` (even when another figure is missing); a figure or limit that is no
+    number, ``inconclusive``; else ``pass``. ``ungated_reason`` says why there is no limit,
+    when the caller knows. Raises `PlanError` for a metric that is not in `METRICS`.
+    """
+    if not thresholds:
+        return Verdict(
+            judgement=Judgement.UNGATED,
+            reason=ungated_reason or f"no limit was given for {result.case.id}",
+        )
+    if result.validity is not Validity.VALID or result.summary is None:
+        why = result.reason or "no summary"
+        return Verdict(
+            judgement=Judgement.INCONCLUSIVE,
+            reason=f"the run cannot be judged: {result.validity}: {why}",
+        )
+    return _compare(result.summary, thresholds)
+
+
+def _compare(summary: Summary, thresholds: Sequence[Threshold]) -> Verdict:
+    seen = [(threshold, _figure(summary, threshold)) for threshold in thresholds]
+    breaches = tuple(_breach(t, value) for t, value in seen if value is not None and _exceeds(t, value))
+    if breaches:
+        return Verdict(judgement=Judgement.FAIL, breaches=breaches)
+    absent = [t.metric for t, value in seen if value is None or math.isnan(t.limit)]
+    if absent:
+        return Verdict(
+            judgement=Judgement.INCONCLUSIVE,
+            reason=f"no figure to compare with the limit: {listed(absent)}",
+        )
+    return Verdict(judgement=Judgement.PASS)
+
+
+def _figure(summary: Summary, threshold: Threshold) -> float | None:
+    if threshold.metric not in _BY_FIELD:
+        raise PlanError(
+            f"a threshold names the metric {threshold.metric!r}{did_you_mean(threshold.metric, _BY_FIELD)}",
+            where=f"profile {threshold.profile}",
+            next_step=f"use one of: {listed(_BY_FIELD)}",
+        )
+    value = getattr(summary, threshold.metric)
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _exceeds(threshold: Threshold, value: float) -> bool:
+    return value > threshold.limit if threshold.at_most else value < threshold.limit
+
+
+def _breach(threshold: Threshold, value: float) -> Breach:
+    unit = _BY_FIELD[threshold.metric].unit
+    seen, limit = _distinct_texts(value, threshold.limit)
+    side = "above" if threshold.at_most else "below"
+    return Breach(
+        metric=threshold.metric,
+        limit=threshold.limit,
+        seen=value,
+        profile=threshold.profile,
+        sentence=(
+            f"{threshold.metric} {seen} {unit} is {_distance(value, threshold.limit)}{side} "
+            f"the limit {limit} {unit} (profile {threshold.profile})"
+        ),
+    )
+
+
+def _distance(value: float, limit: float) -> str:
+    """Return ``22.4% ``, or nothing where a share of the limit means nothing."""
+    if limit <= 0 or math.isinf(value):
+        return ""
+    percent = abs(value - limit) / limit * 100
+    return f"{percent:.1f}% " if percent >= 0.1 else "less than 0.1% "  # noqa: PLR2004 (what .1f can show)
+
+
+def _distinct_texts(value: float, limit: float) -> tuple[str, str]:
+    """Return both with as many digits as it takes to see that they differ."""
+    for digits in (1, 3, 6):
+        texts = _text(value, digits), _text(limit, digits)
+        if texts[0] != texts[1]:
+            return texts
+    return repr(value), repr(limit)
+
+
+def _text(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,233 @@
+"""Ticket office: command line, ini and ``[tool.servebench]`` to a frozen plan.
+
+The only caller of pytest's ``getoption`` and ``getini``. The command line wins over
+``[tool.servebench]`` in the rootdir's pyproject.toml, that over ini keys, those over defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.given import Asked, Given
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.placement import LAUNCHERS, Surroundings
+from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.planning import MODELS, NORMAL, QUICK, plan_for
+from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
+from pytest_servebench.toml_source import TomlSource
+
+TABLE = ("tool", "servebench")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option in its three spellings: command line, ini and TOML."""
+
+    key: str
+    """Its key in ``[tool.servebench]``."""
+    help: str
+    metavar: str = ""
+    """Empty: the option is a switch."""
+
+    @property
+    def flag(self) -> str:
+        """Return the spelling on the command line."""
+        return "--stack" if self.key == "stack" else f"--serve-{self.key}"
+
+    @property
+    def ini(self) -> str:
+        """Return the ini key."""
+        return "serve_" + self.key.replace("-", "_")
+
+    @property
+    def destination(self) -> str:
+        """Return its name among pytest's parsed options, out of the way of other plugins."""
+        return f"servebench_{self.key.replace('-', '_')}"
+
+
+def _or(words: Iterable[object]) -> str:
+    return "|".join(str(word) for word in words)
+
+
+OPTIONS = (
+    Option(
+        "stack",
+        "Stacks to serve with: names, NAME=http://HOST:PORT for a server that already runs, 'all' "
+        "(one that cannot run here is an error) or 'available' (leaves out what cannot, and says why). "
+        "May be given several times.",
+        "NAME[,NAME]|NAME=URL|all|available",
+    ),
+    Option(
+        "format",
+        "Model formats; 'all' is every one that this device can run. "
+        "Default: onnx and pytorch, as far as a stack serves them.",
+        f"{','.join(ModelFormat)}|all",
+    ),
+    Option(
+        "batch-size",
+        "Largest batch the server may form, in images; several are compared. Default: "
+        f"{','.join(map(str, NORMAL.batch_sizes))}.",
+        "N[,N]",
+    ),
+    Option("model", f"Model to serve. Default: {MODELS[0]}.", _or(MODELS)),
+    Option("payload", "What one image is on the wire. Default: tensor.", _or(Payload)),
+    Option("protocol", "How requests travel. Default: http.", _or(WireProtocol)),
+    Option(
+        "launcher",
+        "What brings the stacks up. Default: auto, which is docker where the engine offers an NVIDIA "
+        "runtime, else process.",
+        _or(LAUNCHERS),
+    ),
+    Option(
+        "device",
+        "Where the models compute. Default: auto, which is the first GPU that can be used, else cpu.",
+        "auto|cpu|cuda[:N]",
+    ),
+    Option("threads", "Engine threads on a CPU, the same for every stack. Default: all logical cores.", "N"),
+    Option("duration", f"Measured time of a case. Default: {NORMAL.duration_s:g}s.", "SECONDS"),
+    Option(
+        "warmup",
+        f"Load before each measured time, not counted. Default: {NORMAL.warmup_s:g}s.",
+        "SECONDS",
+    ),
+    Option("concurrency", "Requests kept in flight. Default: each benchmark chooses.", "N"),
+    Option(
+        "thresholds",
+        "TOML file with limits per hardware, stack, format and batch size. "
+        "Default: thresholds.toml beside the benchmarks.",
+        "FILE",
+    ),
+    Option("require-thresholds", "Fail a case that no limit speaks of."),
+    Option(
+        "quick",
+        f"Short form: {QUICK.duration_s:g}s measured, {QUICK.warmup_s:g}s warm-up, batch size "
+        f"{','.join(map(str, QUICK.batch_sizes))} and one request size; what is given explicitly wins.",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option and its ini key."""
+    group = parser.getgroup("servebench", "model-serving benchmarks (pytest-servebench)")
+    for option in OPTIONS:
+        if not option.metavar:
+            group.addoption(
+                option.flag,
+                action=argparse.BooleanOptionalAction,
+                dest=option.destination,
+                default=None,
+                help=option.help,
+            )
+        else:
+            group.addoption(
+                option.flag,
+                action="append" if option.key == "stack" else "store",
+                dest=option.destination,
+                default=None,
+                metavar=option.metavar,
+                help=option.help,
+            )
+        parser.addini(option.ini, f"{option.flag} for every run", type="string", default=None)
+
+
+def make_plan(
+    config: pytest.Config,
+    offered: Mapping[str, Stack],
+    surroundings: Surroundings,
+    models: Sequence[str] = MODELS,
+) -> Plan:
+    """Return the plan of this session; raises `PlanError` and `MissingPieceError`.
+
+    ``offered`` holds the stacks by name, in the order in which ``all`` means them.
+    """
+    asked = asked_of(config)
+    plan = plan_for(asked, offered, surroundings, models)
+    if plan.thresholds_path is not None and not plan.thresholds_path.is_file():
+        raise asked["thresholds"].wrong("is not a file", seen=str(plan.thresholds_path))
+    return plan
+
+
+def read_thresholds(path: Path) -> ThresholdsFile:
+    """Return the limits in the file at ``path``; raises `PlanError`."""
+    return parse_thresholds(_read(path), str(path))
+
+
+def asked_of(config: pytest.Config) -> Asked:
+    """Return what was given, each option from the strongest place that has it."""
+    return {**_from_ini(config), **_from_pyproject(config.rootpath / "pyproject.toml"), **_from_line(config)}
+
+
+def _from_line(config: pytest.Config) -> dict[str, Given]:
+    asked = {}
+    for option in OPTIONS:
+        value = config.getoption(option.destination)
+        if value is not None:
+            text = _text(value)
+            asked[option.key] = Given(flag=option.flag, text=text, base=config.invocation_params.dir)
+    return asked
+
+
+def _from_ini(config: pytest.Config) -> dict[str, Given]:
+    asked = {}
+    for option in OPTIONS:
+        value = config.getini(option.ini)
+        if value is not None:
+            asked[option.key] = Given(
+                flag=option.flag,
+                text=_text(value),
+                source=f"ini key {option.ini} in {config.inipath or 'the command line'}",
+                base=config.inipath.parent if config.inipath else config.rootpath,
+            )
+    return asked
+
+
+def _from_pyproject(path: Path) -> dict[str, Given]:
+    text = _read(path) if path.is_file() else ""
+    # Without the word there is no table, and a file that is not ours need not even be TOML.
+    return given_in(TomlSource(text, str(path)), path.parent) if TABLE[-1] in text else {}
+
+
+def given_in(source: TomlSource, base: Path) -> dict[str, Given]:
+    """Return what ``[tool.servebench]`` gives; raises `PlanError` with the line for what it cannot mean."""
+    tool = source.data().get(TABLE[0], {})
+    if TABLE[1] not in tool:
+        return {}
+    table = tool[TABLE[1]]
+    if not isinstance(table, dict):
+        raise source.wrong(TABLE, "'tool.servebench' must be a table", next_step="write [tool.servebench]")
+    options = {option.key: option for option in OPTIONS}
+    source.check_keys(table, TABLE, options)
+    return {key: _given_at(source, options[key], value, base) for key, value in table.items()}
+
+
+def _given_at(source: TomlSource, option: Option, value: object, base: Path) -> Given:
+    path = (*TABLE, option.key)
+    parts = value if isinstance(value, list) else [value]
+    if not parts or not all(isinstance(part, (str, int, float)) for part in parts):
+        raise source.wrong(
+            path,
+            f"{option.key!r} must be a word, a number, true or false, or a list of them",
+            seen=repr(value),
+        )
+    where = f"[tool.servebench] in {source.name}, line {source.line_of(path)}"
+    return Given(flag=option.flag, text=_text(value), source=where, base=base)
+
+
+def _text(value: object) -> str:
+    """Return a value of any origin as it would stand on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(_text(part) for part in value) if isinstance(value, list) else str(value)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path} cannot be read", seen=str(error)) from error

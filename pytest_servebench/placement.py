@@ -1,0 +1,151 @@
+"""Where servers run: which launcher brings them up and on which device they compute (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.given import Asked, Given, parse_device, parse_word
+from pytest_servebench.plan import CPU, Device, LauncherKind, Plan
+from pytest_servebench.thresholds import Hardware
+from pytest_servebench.words import listed
+
+LAUNCHERS = ("auto", str(LauncherKind.PROCESS), str(LauncherKind.DOCKER))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What this machine offers, gathered before the plan is made."""
+
+    logical_cores: int
+    """Those that this process may use."""
+    cuda_devices: tuple[str, ...] = ()
+    """Names of its GPUs, in order of index."""
+    cuda_absent: str = "no NVIDIA GPU was found"
+    """Why ``cuda_devices`` is empty."""
+    cuda_unusable: str = ""
+    """Why the installed Python packages cannot compute on these GPUs; empty when they can."""
+    docker_engine: str = ""
+    """What the engine answered, e.g. its version; empty when none answered."""
+    docker_absent: str = "no Docker engine answers"
+    """Why ``docker_engine`` is empty."""
+    nvidia_runtime: bool = False
+    """Whether that engine gives GPUs to containers."""
+    docker_launcher: bool = False
+    """Whether this version of the package can launch containers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A launcher and a device, each with the reason it was chosen."""
+
+    launcher: LauncherKind
+    launcher_reason: str
+    device: Device
+    device_reason: str
+
+
+def choose_placement(asked: Asked, surroundings: Surroundings, *, all_attached: bool) -> Placement:
+    """Return where the plan runs; raises `PlanError` when what was asked for is not there.
+
+    The launcher comes first: inside a container the image's packages decide whether a
+    GPU can be used, in a local process those that are installed here.
+    """
+    launcher, launcher_reason = _launcher(asked.get("launcher"), surroundings, all_attached=all_attached)
+    device, device_reason = _device(asked.get("device"), surroundings, launcher)
+    return Placement(
+        launcher=launcher,
+        launcher_reason=launcher_reason,
+        device=device,
+        device_reason=device_reason,
+    )
+
+
+def hardware_of(plan: Plan, stack: str, surroundings: Surroundings) -> Hardware | None:
+    """Return what ``stack`` computes on, for threshold profiles; None for an attached server."""
+    if stack in plan.attached:
+        return None
+    on_gpu = plan.device.kind == "cuda" and plan.device.index < len(surroundings.cuda_devices)
+    return Hardware(
+        device=plan.device,
+        logical_cores=surroundings.logical_cores,
+        gpu_name=surroundings.cuda_devices[plan.device.index] if on_gpu else "",
+    )
+
+
+def _launcher(
+    given: Given | None,
+    surroundings: Surroundings,
+    *,
+    all_attached: bool,
+) -> tuple[LauncherKind, str]:
+    word = "auto" if given is None else parse_word(given, LAUNCHERS)
+    if all_attached:
+        return LauncherKind.ATTACH, "every stack was given by URL"
+    if given is None or word == "auto":
+        return _auto_launcher(surroundings)
+    if word == "docker":
+        _check_docker(given, surroundings)
+    return LauncherKind(word), f"asked for ({given.source})"
+
+
+def _check_docker(given: Given, surroundings: Surroundings) -> None:
+    if not surroundings.docker_engine:
+        raise given.wrong(
+            "is docker, but no Docker engine can be used",
+            seen=surroundings.docker_absent,
+            next_step=f"start the engine, or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
+        )
+    if not surroundings.docker_launcher:
+        raise given.wrong(
+            "is docker, but this version launches processes or attaches to servers that already run",
+            next_step="use --serve-launcher=process, or --stack=NAME=URL for a container you started",
+        )
+
+
+def _auto_launcher(surroundings: Surroundings) -> tuple[LauncherKind, str]:
+    """Return docker only where it is whole: an automatic choice must never be the one that fails."""
+    if not surroundings.docker_engine:
+        return LauncherKind.PROCESS, surroundings.docker_absent
+    if not surroundings.nvidia_runtime:
+        return LauncherKind.PROCESS, "the Docker engine offers no NVIDIA runtime"
+    if not surroundings.docker_launcher:
+        return LauncherKind.PROCESS, "this version launches no containers"
+    return LauncherKind.DOCKER, "the Docker engine answers and offers an NVIDIA runtime"
+
+
+def _device(given: Given | None, surroundings: Surroundings, launcher: LauncherKind) -> tuple[Device, str]:
+    device = None if given is None else parse_device(given)
+    if launcher is LauncherKind.ATTACH:
+        return device or CPU, "not known: an attached server chose its own"
+    if given is None or device is None:
+        problem = _cuda_problem(surroundings, launcher)
+        return (CPU, problem) if problem else (Device("cuda"), f"found {surroundings.cuda_devices[0]}")
+    if device.kind == "cuda":
+        _check_cuda(given, device, surroundings, launcher)
+    return device, f"asked for ({given.source})"
+
+
+def _cuda_problem(surroundings: Surroundings, launcher: LauncherKind) -> str:
+    if not surroundings.cuda_devices:
+        return surroundings.cuda_absent
+    if launcher is LauncherKind.DOCKER:
+        return "" if surroundings.nvidia_runtime else "the Docker engine offers no NVIDIA runtime"
+    return surroundings.cuda_unusable
+
+
+def _check_cuda(given: Given, device: Device, surroundings: Surroundings, launcher: LauncherKind) -> None:
+    problem = _cuda_problem(surroundings, launcher)
+    if problem:
+        raise given.wrong(
+            f"is {device}, but no GPU can be used",
+            seen=problem,
+            next_step="use --serve-device=cpu, or auto, which takes a GPU where it can",
+        )
+    if device.index >= len(surroundings.cuda_devices):
+        raise _no_such_gpu(given, device, surroundings)
+
+
+def _no_such_gpu(given: Given, device: Device, surroundings: Surroundings) -> PlanError:
+    gpus = listed(f"cuda:{i} ({name})" for i, name in enumerate(surroundings.cuda_devices))
+    return given.wrong(f"is {device}, which is not there", next_step=f"use one of: cpu, {gpus}")

@@ -1,0 +1,129 @@
+"""From what was asked to the frozen plan (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from pytest_servebench.given import (
+    Asked,
+    Given,
+    StackWish,
+    parse_count,
+    parse_counts,
+    parse_formats,
+    parse_member,
+    parse_path,
+    parse_seconds,
+    parse_stacks,
+    parse_truth,
+    parse_word,
+)
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.placement import Surroundings, choose_placement
+from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.selection import DEFAULT_FORMATS, Wish, select
+
+MODELS = ("resnet50", "efficientnet_lite0")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much is measured when nobody says."""
+
+    batch_sizes: tuple[int, ...]
+    duration_s: float
+    warmup_s: float
+
+
+# A 2-core CPU does about 45 images/s of ResNet50, so 4 s are some 180 replies, enough for
+# a p95; three stacks x two formats of these stay within 6 minutes, the quick ones within 2.
+NORMAL = Pace(batch_sizes=(1, 8), duration_s=4.0, warmup_s=1.0)
+QUICK = Pace(batch_sizes=(8,), duration_s=3.0, warmup_s=0.5)
+
+
+def plan_for(
+    asked: Asked,
+    offered: Mapping[str, Stack],
+    surroundings: Surroundings,
+    models: Sequence[str] = MODELS,
+) -> Plan:
+    """Return the plan for ``asked``; an option that is absent takes its default.
+
+    Without ``stack`` the plan has no stacks; everything else is checked all the same.
+    Explicit values win over what ``quick`` stands for. Raises `PlanError` for a wrong
+    value and `MissingPieceError` for a stack that was asked for and cannot run.
+    """
+    plan = _measuring(asked, Plan(threads=surroundings.logical_cores))
+    plan = replace(
+        plan,
+        model=_value(asked, "model", partial(parse_word, allowed=models), models[0]),
+        payload=_value(asked, "payload", partial(parse_member, vocabulary=Payload), plan.payload),
+        protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
+        thresholds_path=_value(asked, "thresholds", parse_path, None),
+        require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        settings={key: given.text for key, given in asked.items()},
+    )
+    return _placed(asked, plan, offered, surroundings)
+
+
+def _measuring(asked: Asked, plan: Plan) -> Plan:
+    quick = _value(asked, "quick", parse_truth, default=False)
+    pace = QUICK if quick else NORMAL
+    return replace(
+        plan,
+        quick=quick,
+        batch_sizes=_value(asked, "batch-size", parse_counts, pace.batch_sizes),
+        duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
+        warmup_s=_value(asked, "warmup", partial(parse_seconds, least_s=0.0), pace.warmup_s),
+        concurrency=_value(asked, "concurrency", parse_count, None),
+        threads=_value(asked, "threads", parse_count, plan.threads),
+    )
+
+
+def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:
+    """Return ``plan`` with stacks, formats, launcher and device."""
+    formats = parse_formats(asked["format"]) if "format" in asked else DEFAULT_FORMATS
+    wish = _value(asked, "stack", partial(parse_stacks, offered=offered), StackWish(attached={}))
+    only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
+    placement = choose_placement(asked, surroundings, all_attached=only_urls)
+    plan = replace(
+        plan,
+        formats=formats or tuple(ModelFormat),
+        attached=wish.attached,
+        launcher=placement.launcher,
+        launcher_reason=placement.launcher_reason,
+        device=placement.device,
+        device_reason=placement.device_reason,
+    )
+    if "stack" not in asked:
+        return plan
+    chosen = select(
+        Wish(
+            stacks=wish,
+            stack_option=asked["stack"],
+            formats=formats,
+            formats_option=asked.get("format"),
+            payload=plan.payload,
+            protocol=plan.protocol,
+            placement=placement,
+        ),
+        offered,
+    )
+    served = {model_format for formats in chosen.formats_by_stack.values() for model_format in formats}
+    return replace(
+        plan,
+        stacks=tuple(chosen.formats_by_stack),
+        formats=tuple(model_format for model_format in plan.formats if model_format in served),
+        formats_by_stack=chosen.formats_by_stack,
+        left_out=chosen.left_out,
+    )
+
+
+def _value(asked: Asked, key: str, parse: Callable[[Given], Value], default: Value) -> Value:
+    given = asked.get(key)
+    return default if given is None else parse(given)

@@ -1,0 +1,197 @@
+"""Which stacks serve which formats here, and what is left out and why (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_servebench.errors import MissingPieceError, PlanError
+from pytest_servebench.given import Given, StackWish
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.placement import Placement
+from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Payload, WireProtocol
+from pytest_servebench.words import listed
+
+DEFAULT_FORMATS = (ModelFormat.ONNX, ModelFormat.PYTORCH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Everything that decides which pairs of stack and format a plan holds."""
+
+    stacks: StackWish
+    stack_option: Given
+    formats: tuple[ModelFormat, ...] | None = DEFAULT_FORMATS
+    """None: all that can run."""
+    formats_option: Given | None = None
+    """None: nobody asked, so a stack is held only to those of the default that it offers."""
+    payload: Payload = Payload.TENSOR
+    protocol: WireProtocol = WireProtocol.HTTP
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The stacks of a plan with their formats, and what was left out with the reason."""
+
+    formats_by_stack: Mapping[str, tuple[ModelFormat, ...]]
+    left_out: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of one stack: its formats, and why others are not among them."""
+
+    formats: list[ModelFormat] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """By key of `Plan.left_out`."""
+    missing: tuple[MissingPiece, ...] = ()
+
+
+def select(wish: Wish, offered: Mapping[str, Stack]) -> Selection:
+    """Return what runs. Nothing is silently smaller than asked.
+
+    A stack asked for by name or by ``all`` that cannot do what was asked is an error; one
+    that only ``available`` brought in is left out with a reason. ``--serve-format=all``
+    means all formats that the device can run and the stack serves; the rest is listed.
+    Raises `PlanError`, and `MissingPieceError` for what can be installed.
+    """
+    optional = _optional(wish.stacks, offered)
+    found = {name: _look_at(name, wish, offered, optional=name in optional) for name in _names(wish, offered)}
+    _check_missing(wish, {name: one.missing for name, one in found.items() if name not in optional})
+    left_out: dict[str, str] = {}
+    for name, one in found.items():
+        if one.formats:
+            left_out |= one.reasons
+        elif name in optional:
+            left_out[name] = "; ".join(dict.fromkeys(one.reasons.values()))
+        else:
+            raise _serves_nothing(wish, offered[name], one)
+    formats_by_stack = {name: tuple(one.formats) for name, one in found.items() if one.formats}
+    if not formats_by_stack:
+        raise _nothing_can_run(wish, left_out)
+    return Selection(formats_by_stack=formats_by_stack, left_out=left_out)
+
+
+def _names(wish: Wish, offered: Mapping[str, Stack]) -> tuple[str, ...]:
+    return tuple(offered) if wish.stacks.everything else wish.stacks.names
+
+
+def _optional(wish: StackWish, offered: Mapping[str, Stack]) -> frozenset[str]:
+    return frozenset(offered).difference(wish.names) if wish.everything == "available" else frozenset()
+
+
+def _look_at(name: str, wish: Wish, offered: Mapping[str, Stack], *, optional: bool) -> _Found:
+    stack, found = offered[name], _Found()
+    problem = _wire_problem(stack, wish, offered)
+    if problem and not optional:
+        raise problem
+    if problem:
+        found.reasons[name] = problem.what
+        return found
+    for model_format in _formats(stack, wish):
+        reason = _format_problem(stack, model_format, wish, optional=optional)
+        if reason:
+            found.reasons[f"{name}/{model_format}"] = reason
+        else:
+            found.formats.append(model_format)
+    if not optional and _is_local_process(stack, wish):
+        found.missing = stack.missing(tuple(found.formats))
+    return found
+
+
+def _formats(stack: Stack, wish: Wish) -> tuple[ModelFormat, ...]:
+    if wish.formats_option is None:
+        return tuple(f for f in DEFAULT_FORMATS if f in stack.formats)
+    return tuple(ModelFormat) if wish.formats is None else wish.formats
+
+
+def _format_problem(stack: Stack, model_format: ModelFormat, wish: Wish, *, optional: bool) -> str:
+    must = wish.formats is not None and not optional
+    if model_format not in stack.formats:
+        if must:
+            raise _does_not_serve(wish, stack, model_format)
+        return f"{stack.name} does not serve {model_format}"
+    if model_format is ModelFormat.TENSORRT and not _runs_tensorrt(stack.name, wish):
+        if must:
+            raise _cannot_run_tensorrt(wish)
+        return _needs_gpu(wish.placement)
+    if optional and _is_local_process(stack, wish):
+        return "; ".join(
+            f"{piece.what} is missing; {piece.remedy}" for piece in stack.missing((model_format,))
+        )
+    return ""
+
+
+def _is_local_process(stack: Stack, wish: Wish) -> bool:
+    return wish.placement.launcher is LauncherKind.PROCESS and stack.name not in wish.stacks.attached
+
+
+def _runs_tensorrt(name: str, wish: Wish) -> bool:
+    # What an attached server computes on is its own affair.
+    return wish.placement.device.kind == "cuda" or name in wish.stacks.attached
+
+
+def _needs_gpu(placement: Placement) -> str:
+    return f"tensorrt needs a CUDA device, and this runs on {placement.device}: {placement.device_reason}"
+
+
+def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> PlanError | None:
+    speakers = {name: other.payloads | other.protocols for name, other in offered.items()}
+    for flag, word in (("--serve-payload", wish.payload), ("--serve-protocol", wish.protocol)):
+        if word not in speakers[stack.name]:
+            able = listed(name for name, words in speakers.items() if word in words)
+            return PlanError(
+                f"{flag}={word} is not offered by {stack.name}",
+                where=f"stacks chosen by {wish.stack_option.flag}={wish.stack_option.text} "
+                f"({wish.stack_option.source})",
+                next_step=f"stacks that offer {word}: {able}; or use --stack=available",
+            )
+    return None
+
+
+def _check_missing(wish: Wish, missing: Mapping[str, Sequence[MissingPiece]]) -> None:
+    rows = [f"{name}: {piece.what} is missing; {piece.remedy}" for name in missing for piece in missing[name]]
+    if rows:
+        names = [name for name, pieces in missing.items() if pieces]
+        raise MissingPieceError(
+            f"{wish.stack_option.flag}={wish.stack_option.text}: {listed(names)} cannot run here",
+            where=wish.stack_option.source,
+            seen="\n    ".join(rows),
+            next_step="install what is missing, or use --stack=available for what can run as it is",
+        )
+
+
+def _does_not_serve(wish: Wish, stack: Stack, model_format: ModelFormat) -> PlanError:
+    assert wish.formats_option is not None
+    return wish.formats_option.wrong(
+        f"asks for {model_format}, which {stack.name} does not serve",
+        next_step=f"{stack.name} serves: {listed(sorted(stack.formats))}; "
+        "or use --serve-format=all for what each stack can, or leave that stack out",
+    )
+
+
+def _cannot_run_tensorrt(wish: Wish) -> PlanError:
+    assert wish.formats_option is not None
+    return wish.formats_option.wrong(
+        "asks for tensorrt, which cannot run here",
+        seen=_needs_gpu(wish.placement),
+        next_step="use --serve-format=all for what this device can run, or a machine with a GPU",
+    )
+
+
+def _serves_nothing(wish: Wish, stack: Stack, found: _Found) -> PlanError:
+    return wish.stack_option.wrong(
+        f"asks for {stack.name}, which serves none of the formats asked for",
+        seen="; ".join(found.reasons.values()),
+        next_step=f"{stack.name} serves: {listed(sorted(stack.formats))}; choose with --serve-format",
+    )
+
+
+def _nothing_can_run(wish: Wish, left_out: Mapping[str, str]) -> PlanError:
+    rows = [f"{name}: {reason}" for name, reason in left_out.items()]
+    return wish.stack_option.wrong(
+        "leaves nothing: no stack can run here",
+        seen="\n    ".join(rows),
+        next_step="mend one of these",
+    )

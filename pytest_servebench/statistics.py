@@ -1,0 +1,209 @@
+"""Laboratory: the samples of one load to its summary, and whether that may be believed (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.plan import Load
+from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
+
+Instants = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_NS_PER_MS = 1e6
+_NS_PER_S = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidityLimits:
+    """Up to where a measurement is believed."""
+
+    failed_share: float = 0.01
+    """Highest share of errors, time-outs and dropped arrivals among the window's requests."""
+    client_cpu_share: float = 0.9
+    """Highest share of one core the client may use before it may be what limits the figures."""
+    thirds_ratio: float = 2.0
+    """How many times the correct replies of the slowest third of the window the fastest may have."""
+    thirds_correct: int = 30
+    """Correct replies each third must have on average before thirds are compared at all."""
+
+
+DEFAULT_LIMITS = ValidityLimits()
+
+
+def summarise(samples: Samples, *, items_per_request: int, timeout_s: float) -> Summary:
+    """Return the statistics of the requests that ended inside the window (begin < end <= its end).
+
+    Response time is received - intended, over correct replies only; percentiles are
+    interpolated linearly between order statistics (numpy's default, Hyndman and Fan's
+    type 7). Throughput is correct replies / window. All figures are None when no request
+    ended in the window; response times also when none of them was correct. A client
+    CPU time of 0 was not measured.
+    """
+    inside = _inside(samples, timeout_s)
+    window_s = (samples.window_ns[1] - samples.window_ns[0]) / _NS_PER_S
+    counts = np.bincount(samples.outcome[inside], minlength=len(Outcome))
+    correct = int(counts[Outcome.OK])
+    rate = correct / window_s if inside.any() else None
+    return Summary(
+        window_s=window_s,
+        correct=correct,
+        wrong=int(counts[Outcome.WRONG]),
+        errors=int(counts[Outcome.HTTP_ERROR] + counts[Outcome.TRANSPORT_ERROR]),
+        timeouts=int(counts[Outcome.TIMEOUT]),
+        dropped=int(counts[Outcome.DROPPED]),
+        **_response_times(samples, inside & (samples.outcome == Outcome.OK)),
+        throughput_per_s=rate,
+        images_per_s=None if rate is None else rate * items_per_request,
+        client_cpu_share=_client_cpu_share(samples, window_s),
+    )
+
+
+def validity_of(
+    summary: Summary,
+    samples: Samples,
+    *,
+    load: Load,
+    verifications: Sequence[Verification | None] = (),
+    limits: ValidityLimits = DEFAULT_LIMITS,
+) -> tuple[Validity, str]:
+    """Return whether the run may be believed, and why not in one sentence.
+
+    The gravest reason wins: wrong output, errors, nothing measured, a client that was
+    itself the limit, an unstable window. A request that was sent before the window's end
+    and failed after it counts among the errors: a server that hangs must not look like one
+    that is merely slow.
+    """
+    late = _late_failures(samples, load.timeout_s)
+    for validity, reason in (
+        (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
+        (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
+        (Validity.UNDECIDED, _nothing_ended(summary)),
+        (Validity.CLIENT_LIMITED, _busy_client(summary, limits)),
+        (Validity.UNSTABLE, _unequal_thirds(samples, load.concurrency, limits)),
+    ):
+        if reason:
+            return validity, reason
+    return Validity.VALID, ""
+
+
+def ended_ns(samples: Samples, timeout_s: float) -> Instants:
+    """Return when each request ended, in nanoseconds.
+
+    A reply ends when it is received. Without that instant, a time-out ends ``timeout_s``
+    after it was sent, and a dropped arrival or a failed connection when it was sent or,
+    if it never was, when it was intended.
+    """
+    begun = np.where(samples.sent_ns >= 0, samples.sent_ns, samples.intended_ns)
+    waited = np.where(samples.outcome == Outcome.TIMEOUT, round(timeout_s * _NS_PER_S), 0)
+    ended: Instants = np.where(samples.received_ns >= 0, samples.received_ns, begun + waited)
+    return ended
+
+
+def _inside(samples: Samples, timeout_s: float) -> Mask:
+    begin, end = samples.window_ns
+    if end <= begin:
+        raise ValueError(f"the window must have a length: {samples.window_ns}")
+    ended = ended_ns(samples, timeout_s)
+    inside: Mask = (begin < ended) & (ended <= end)
+    return inside
+
+
+def _response_times(samples: Samples, correct: Mask) -> dict[str, float]:
+    """Return the response-time fields of `Summary`; none of them without a correct reply."""
+    if not correct.any():
+        return {}
+    times_ms = (samples.received_ns[correct] - samples.intended_ns[correct]) / _NS_PER_MS
+    p50, p95, p99 = np.percentile(times_ms, (50, 95, 99))
+    return {
+        "response_time_p50_ms": float(p50),
+        "response_time_p95_ms": float(p95),
+        "response_time_p99_ms": float(p99),
+        "response_time_mean_ms": float(times_ms.mean()),
+        "response_time_min_ms": float(times_ms.min()),
+        "response_time_max_ms": float(times_ms.max()),
+    }
+
+
+def _client_cpu_share(samples: Samples, window_s: float) -> float | None:
+    return samples.client_cpu_s / window_s if samples.client_cpu_s > 0 else None
+
+
+def _ended(summary: Summary) -> int:
+    return summary.correct + summary.wrong + _failed(summary)
+
+
+def _failed(summary: Summary) -> int:
+    return summary.errors + summary.timeouts + summary.dropped
+
+
+def _wrong_output(summary: Summary, verifications: Sequence[Verification | None]) -> str:
+    mismatches = [text for v in verifications if v is not None for text in v.mismatches]
+    if mismatches:
+        compared = sum(v.compared for v in verifications if v is not None)
+        count = f"{len(mismatches)} of {compared}"
+        return f"{count} answers compared are not the reference's; first: {mismatches[0]}"
+    if summary.wrong:
+        return f"{summary.wrong} of {_ended(summary)} answers in the window are not the reference's"
+    return ""
+
+
+def _late_failures(samples: Samples, timeout_s: float) -> int:
+    ended = ended_ns(samples, timeout_s)
+    begun = np.where(samples.sent_ns >= 0, samples.sent_ns, samples.intended_ns)
+    failed = np.isin(samples.outcome, (Outcome.HTTP_ERROR, Outcome.TRANSPORT_ERROR, Outcome.TIMEOUT))
+    return int(np.count_nonzero(failed & (begun <= samples.window_ns[1]) & (ended > samples.window_ns[1])))
+
+
+def _failures(summary: Summary, late: int, first_error: str, limits: ValidityLimits) -> str:
+    failed, all_ended = _failed(summary) + late, _ended(summary) + late
+    if failed == 0 or (summary.correct and failed <= limits.failed_share * all_ended):
+        return ""
+    first = f"; first: {first_error}" if first_error else ""
+    return (
+        f"{failed} of {all_ended} requests of the window failed, above {limits.failed_share:.3g} of them "
+        f"({summary.errors} errors, {summary.timeouts} time-outs, {summary.dropped} dropped, "
+        f"{late} sent before its end and failed after it){first}"
+    )
+
+
+def _nothing_ended(summary: Summary) -> str:
+    if _ended(summary):
+        return ""
+    return (
+        f"no request ended within the window of {summary.window_s:g} s; make it longer with --serve-duration"
+    )
+
+
+def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
+    share = summary.client_cpu_share
+    if share is None or share <= limits.client_cpu_share:
+        return ""
+    return (
+        f"the client used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
+        "it may be what limits these figures, not the server"
+    )
+
+
+def _unequal_thirds(samples: Samples, concurrency: int, limits: ValidityLimits) -> str:
+    """Return why the window is not one steady state, or nothing.
+
+    Deliberately blunt, because a random verdict is worse than none. A server that batches
+    answers up to ``concurrency`` requests in one instant, so a third may have that many
+    more or fewer than its share by the luck of where it is cut: both ends are given that
+    much. And with few replies (a slow CPU and a short window have about 40) nothing is
+    said: at an average below ``thirds_correct`` no ratio of three counts means anything.
+    """
+    begin, end = samples.window_ns
+    ended = samples.received_ns[samples.outcome == Outcome.OK]
+    counts, _ = np.histogram(ended[(begin < ended) & (ended <= end)] - begin, bins=3, range=(0, end - begin))
+    if counts.mean() < limits.thirds_correct:
+        return ""
+    if counts.max() - concurrency <= limits.thirds_ratio * (counts.min() + concurrency):
+        return ""
+    text = ", ".join(str(int(count)) for count in counts)
+    return f"the thirds of the window hold {text} correct replies: more than {limits.thirds_ratio:g} to 1"
