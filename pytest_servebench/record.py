@@ -1,0 +1,225 @@
+"""The record of one measured case, as plain JSON types under a schema version; see docs/record.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.plan import Case, Plan
+from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes away; a new field does not raise it."""
+
+SAMPLE_CAP = 20_000
+"""Response times kept per case: a JSON file of about 1 MB, and ranks exact to 0.0025 %."""
+
+SELECTION = "every response time"
+SELECTION_CAPPED = "values at evenly spaced ranks, minimum and maximum included, in order of sending"
+
+MISMATCH_CAP = 20
+"""Mismatches kept in words; their number is always whole."""
+
+BYTES_PER_GB = 1e9
+
+Json: TypeAlias = Any
+"""A value of JSON's own types."""
+
+
+def plain(value: object) -> Json:
+    """Return ``value`` as exactly the types JSON and execnet know.
+
+    Enum members become their word, dataclasses and mappings dicts, NaN and
+    infinity None; anything unknown becomes its ``id`` or its text.
+    """
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if isinstance(value, Enum):
+        return value.name.lower() if isinstance(value, int) else str(value.value)
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    return _plain_leaf(value)
+
+
+def _plain_leaf(value: object) -> Json:
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        items: Iterable[object] = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [plain(item) for item in items]
+    return str(value)
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Return every field of ``plan`` in plain types, for the run's metadata."""
+    return {**plain(plan), "device": str(plan.device)}
+
+
+def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
+    """Return received - intended of the correct requests that ended in the window, in order of sending.
+
+    Empty when the result is not publishable: a fast wrong answer is no result.
+    """
+    samples = result.samples
+    if samples is None or not result.publishable:
+        return np.empty(0, dtype=np.float64)
+    begin_ns, end_ns = samples.window_ns
+    ended_inside = (samples.received_ns >= begin_ns) & (samples.received_ns < end_ns)
+    counted = ended_inside & (samples.outcome == Outcome.OK)
+    times_s: npt.NDArray[np.float64] = (samples.received_ns - samples.intended_ns)[counted] / 1e9
+    return times_s
+
+
+def thin(times_s: npt.NDArray[np.float64], cap: int = SAMPLE_CAP) -> npt.NDArray[np.float64]:
+    """Return at most ``cap`` values whose percentiles are those of ``times_s``.
+
+    Keeps the order statistics at ``cap`` evenly spaced ranks, both ends included, so a
+    percentile moves by at most half a rank step, 50 / (cap - 1) percent points, where a
+    random draw of the same size would move p99.9 by many; no seed is needed. The
+    values stay in the order they came in.
+    """
+    if len(times_s) <= cap:
+        return times_s
+    ranks = np.round(np.linspace(0, len(times_s) - 1, cap)).astype(np.int64)
+    positions = np.argsort(times_s, kind="stable")[ranks]
+    return np.take(times_s, np.sort(positions))
+
+
+def make_record(
+    result: CaseResult,
+    *,
+    plan: Mapping[str, Any],
+    machine: Mapping[str, Any],
+    verdict: Verdict | None = None,
+    artifact_sha256: str | None = None,
+) -> dict[str, Any]:
+    """Return all that is known of one case, ready for JSON.
+
+    ``plan`` is what `plan_facts` returns (its ``settings`` and ``quick`` are kept),
+    ``machine`` the facts of the host. A result that is not publishable keeps its
+    reason and its counts, and has no percentiles and no throughput.
+    """
+    record = {
+        "schema": SCHEMA,
+        "case": _case(result.case),
+        "load": plain(result.case.load),
+        "model": result.case.deployment.model,
+        "weights": result.weights,
+        "artifact_sha256": artifact_sha256,
+        "backend": result.backend,
+        "launcher": result.endpoint.launcher,
+        "device": str(result.case.deployment.device),
+        "validity": result.validity,
+        "reason": result.reason,
+        "publishable": result.publishable,
+        "verdict": verdict,
+        **_measured(result.summary, result.publishable),
+        "samples": _samples(result),
+        "first_error": result.samples.first_error if result.samples else "",
+        "telemetry": result.telemetry,
+        "verification": {"before": _verification(result.before), "during": _verification(result.during)},
+        "cold_start_s": result.cold_start_s,
+        "machine": machine,
+        "settings": plan.get("settings", {}),
+        "quick": plan.get("quick", False),
+        "figures": _figures(result),
+    }
+    checked: dict[str, Any] = plain(record)
+    return checked
+
+
+def with_verdict(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
+    """Return ``record`` with the gate's word in it: a case is recorded first and judged after."""
+    return {**record, "verdict": plain(verdict)}
+
+
+def choices(record: Mapping[str, Any]) -> dict[str, str | int]:
+    """Return what was chosen for the case, one word or number each, to group benchmarks by."""
+    names = ("stack", "model", "format", "payload", "protocol", "max_batch_size", "items_per_request")
+    return {name: record["case"][name] for name in names}
+
+
+def comparable(record: Mapping[str, Any]) -> str:
+    """Return the name of the group of comparable cases: inside it only stack and format differ."""
+    case, load = record["case"], record["load"]
+    return (
+        f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
+        f" batch={case['max_batch_size']} items={case['items_per_request']}"
+        f" in_flight={load.get('concurrency')}"
+    )
+
+
+def _case(case: Case) -> dict[str, Any]:
+    outer = {name: value for name, value in plain(case).items() if name not in ("deployment", "load")}
+    inner = {**plain(case.deployment), "device": str(case.deployment.device)}
+    return {"id": case.id, **inner, **outer}
+
+
+def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
+    def shown(name: str) -> float | None:
+        return getattr(summary, name) if publishable else None
+
+    def counted(name: str) -> int | None:
+        return None if summary is None else getattr(summary, name)
+
+    times = ("p50", "p95", "p99", "mean", "min", "max")
+    counts = ("correct", "wrong", "errors", "timeouts", "dropped")
+    return {
+        "window_s": None if summary is None else summary.window_s,
+        "response_time_ms": {name: shown(f"response_time_{name}_ms") for name in times},
+        "throughput_per_s": shown("throughput_per_s"),
+        "images_per_s": shown("images_per_s"),
+        "counts": {name: counted(name) for name in counts},
+        "client_cpu_share": None if summary is None else summary.client_cpu_share,
+    }
+
+
+def _samples(result: CaseResult) -> dict[str, Any]:
+    count = len(response_times_s(result))
+    selection = SELECTION if count <= SAMPLE_CAP else SELECTION_CAPPED
+    return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": selection}
+
+
+def _verification(verification: Verification | None) -> dict[str, Any] | None:
+    if verification is None:
+        return None
+    words: Sequence[str] = verification.mismatches
+    return {
+        **plain(verification),
+        "mismatches": list(words[:MISMATCH_CAP]),
+        "mismatch_count": len(words),
+    }
+
+
+def _figures(result: CaseResult) -> dict[str, float | None]:
+    """Return the figures under the names the reference gives them; None where one is missing."""
+    summary, telemetry = result.summary, result.telemetry
+    shown = summary if result.publishable else None
+    memory_bytes = _memory_bytes(telemetry)
+    return {
+        "latency_p50": None if shown is None else shown.response_time_p50_ms,
+        "latency_p95": None if shown is None else shown.response_time_p95_ms,
+        "throughput_rps": None if shown is None else shown.throughput_per_s,
+        "gpu_utilization": telemetry.gpu_utilization_percent,
+        "memory_usage_gb": None if memory_bytes is None else memory_bytes / BYTES_PER_GB,
+        "avg_batch_size": telemetry.batch_size_achieved,
+    }
+
+
+def _memory_bytes(telemetry: Telemetry) -> int | None:
+    """Return GPU memory where a GPU was read, else the memory of the server's process tree."""
+    if telemetry.gpu_memory_bytes is not None:
+        return telemetry.gpu_memory_bytes
+    return telemetry.server_memory_bytes

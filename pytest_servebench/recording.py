@@ -1,0 +1,361 @@
+"""Scribe: the only file that knows pytest-benchmark.
+
+A test stashes plain data on its item; ``pytest_runtest_makereport`` ties it to the
+test's report, which pytest-xdist carries to the controller as it is; there, and in a
+run without workers by the same hook, it becomes entries of pytest-benchmark. One code
+path serves ``-n 0`` and ``-n N``, and a test that fails after recording keeps its record.
+
+pytest-benchmark offers no way in for samples taken elsewhere (its issue 52), so this
+file uses ``BenchmarkSession``, ``Metadata`` and ``Stats``, which are private. All uses
+are here, and `check_pytest_benchmark` says so when a version no longer fits.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pytest_servebench.clock import utc_now_text
+from pytest_servebench.errors import MissingPieceError
+from pytest_servebench.record import SCHEMA, Json, choices, comparable, plain, thin
+
+Private: TypeAlias = Any
+"""An object of pytest-benchmark's private API."""
+
+PENDING = pytest.StashKey[list[dict[str, Any]]]()
+REPORT_FIELD = "servebench"
+ONLY_OPTION = "servebench_only"
+
+UNSAVED = "record: nothing is saved, because pytest-benchmark is not active (-p no:benchmark, or --codspeed)"
+SHORT = "record: nothing is recorded and loads are short (--benchmark-disable)"
+
+
+class Recorder:
+    """Carries the records of this process's tests to pytest-benchmark, and keeps them for the reports.
+
+    ``machine`` and ``plan`` are facts in plain types; ``machine`` goes into
+    pytest-benchmark's ``machine_info``, so it must hold only what stays the same
+    between runs (GPU and driver, not free memory). ``fixtures`` names the fixtures
+    that make a test a benchmark to ``--benchmark-only`` and ``--benchmark-skip``.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        *,
+        machine: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        fixtures: Sequence[str] = ("servebench",),
+    ) -> None:
+        self._config = config
+        self._fixtures = frozenset(fixtures)
+        self._machine = plain(machine)
+        self.run = {
+            "schema": SCHEMA,
+            "run_id": uuid.uuid4().hex,
+            "started": utc_now_text(),
+            "plan": plain(plan),
+            "machine": self._machine,
+        }
+        """The run's metadata, saved beside its records."""
+        self.records: list[dict[str, Any]] = []
+        """Records in order of completion, invalid ones too; empty on an xdist worker."""
+
+    @property
+    def _session(self) -> Private:
+        """pytest-benchmark's session, or None: it may be blocked, by the user or by pytest-codspeed."""
+        return getattr(self._config, "_benchmarksession", None)
+
+    @property
+    def short(self) -> bool:
+        """Whether the user gave ``--benchmark-disable``: run loads short and record nothing.
+
+        pytest-benchmark also disables itself under xdist; that is not the user's word.
+        """
+        session = self._session
+        return session is not None and session.disabled and not session.xdist_warning
+
+    @property
+    def notice(self) -> str:
+        """One line for the header when records are not saved, else empty."""
+        if self._session is None:
+            return UNSAVED
+        return SHORT if self.short else ""
+
+    def record(self, item: pytest.Item, record: Mapping[str, Any], times_s: npt.NDArray[np.float64]) -> None:
+        """Keep a case's record with its response times (`record.response_times_s`) for the test's report.
+
+        Call it before the case is judged. A test may record several cases.
+        """
+        if self.short:
+            return
+        pending = item.stash.setdefault(PENDING, [])
+        pending.append(_parcel(item, record, times_s, number=len(pending) + 1))
+
+    def judge(self, item: pytest.Item, verdict: Mapping[str, Any] | None) -> None:
+        """Put the gate's word (`record.with_verdict` has its form) into the item's latest record."""
+        pending = item.stash.get(PENDING, [])
+        if pending:
+            pending[-1]["record"]["verdict"] = plain(verdict)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tie what the test recorded to its report, whatever its outcome."""
+        report = yield
+        pending = item.stash.get(PENDING, [])
+        if pending:
+            vars(report)[REPORT_FIELD] = pending
+            del item.stash[PENDING]
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Turn what arrives with a report into records and entries; a worker leaves it to the controller."""
+        if hasattr(self._config, "workerinput"):
+            return
+        for parcel in vars(report).get(REPORT_FIELD, ()):
+            parcel["record"]["worker"] = getattr(report, "worker_id", None)
+            self.records.append(parcel["record"])
+            if self._session is not None:
+                self._session.benchmarks.extend(_entries(parcel))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Count our tests as benchmarks for ``--benchmark-only`` and ``--benchmark-skip``."""
+        only = getattr(self._config.option, ONLY_OPTION, False)
+        skip = not only and getattr(self._session, "skip", False)
+        for item in items:
+            names = set(getattr(item, "fixturenames", ()))
+            if only and not names & {*self._fixtures, "benchmark"}:
+                item.add_marker(pytest.mark.skip(reason="Skipping non-benchmark (--benchmark-only active)."))
+            if skip and names & self._fixtures:
+                item.add_marker(pytest.mark.skip(reason="Skipping benchmark (--benchmark-skip active)."))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+        """Add GPU and driver, and drop the clock rate of this instant, which differs on every run."""
+        machine_info["servebench"] = self._machine
+        cpu = machine_info.get("cpu", {})
+        if cpu.get("hz_advertised") == cpu.get("hz_actual"):
+            # The brand names no rate (AMD EPYC), so py-cpuinfo advertises the momentary one.
+            _drop(cpu, "hz_advertised", "hz_advertised_friendly")
+        _drop(cpu, "hz_actual", "hz_actual_friendly")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Save the run and every record, those without a single correct answer too."""
+        output_json["servebench"] = {**self.run, "records": self.records}
+
+
+def register(
+    config: pytest.Config,
+    *,
+    machine: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    fixtures: Sequence[str] = ("servebench",),
+) -> Recorder:
+    """Register and return the recorder; call it in ``pytest_configure`` of a session that has stacks.
+
+    It must run before pytest-benchmark's own ``pytest_configure``, which is ``trylast``.
+    Raises `MissingPieceError` when this pytest-benchmark cannot be written to.
+    """
+    if config.pluginmanager.hasplugin("benchmark"):
+        check_pytest_benchmark()
+    _take_over_only(config)
+    recorder = Recorder(config, machine=machine, plan=plan, fixtures=fixtures)
+    config.pluginmanager.register(recorder, "servebench-recorder")
+    return recorder
+
+
+def _take_over_only(config: pytest.Config) -> None:
+    """Answer ``--benchmark-only`` ourselves, in every process alike.
+
+    pytest-benchmark looks for its own fixture, which our tests do not use, and under
+    xdist refuses the option. Together with ``--benchmark-disable`` the refusal stands.
+    """
+    option = config.option
+    disabled = getattr(option, "benchmark_disable", False) and not option.benchmark_enable
+    if getattr(option, "benchmark_only", False) and not disabled:
+        option.benchmark_only = option.benchmark_skip = False
+        setattr(option, ONLY_OPTION, True)
+
+
+def _parcel(
+    item: pytest.Item, record: Mapping[str, Any], times_s: npt.NDArray[np.float64], number: int
+) -> dict[str, Any]:
+    """Return what travels with the report: the record, the samples, and the test's names."""
+    callspec = getattr(item, "callspec", None)
+    function = getattr(item, "originalname", None) or item.name
+    checked = plain({**record, "test": item.nodeid, "benchmark": function})
+    params = {} if callspec is None else callspec.params
+    marker = item.get_closest_marker("benchmark")
+    chosen_group = None if marker is None else marker.kwargs.get("group")
+    return {
+        "record": checked,
+        "name": item.name,
+        "fullname": item.nodeid,
+        "label": "" if number == 1 else f"#{number}",
+        "group": str(chosen_group or comparable(checked)),
+        "param": None if callspec is None else callspec.id,
+        "params": {**choices(checked), **{name: _word(value) for name, value in params.items()}},
+        "data": thin(times_s).tolist(),
+        "mean_s": float(times_s.mean()) if len(times_s) else None,
+        "stddev_s": float(times_s.std(ddof=1)) if len(times_s) > 1 else 0.0,
+    }
+
+
+def _word(value: object) -> Json:
+    """Return a test's parameter as one word or number, for ``--group-by=param:x`` and for xdist."""
+    checked = plain(value)
+    return getattr(value, "id", str(value)) if isinstance(checked, (dict, list)) else checked
+
+
+def _entries(parcel: Mapping[str, Any]) -> list[Private]:
+    """Return the pytest-benchmark entries of one case.
+
+    The response times are the main entry. Stock pytest-benchmark has no column for a
+    percentile and takes OPS for 1 / mean, so two siblings carry the 95th percentile
+    and the seconds per correct request, in one round each: with one value, every
+    column of every stock table, also ``min``, shows the figure that was measured.
+    (Percentiles of sub-windows would give a spread, but windows of one run are no
+    replicates, and the spread would be read as if they were.) OPS is the true
+    throughput in all three.
+    """
+    record, head = parcel["record"], parcel["label"]
+    p95_ms, throughput_per_s = record["response_time_ms"]["p95"], record["throughput_per_s"]
+    if not parcel["data"] or not throughput_per_s:
+        return [_entry(parcel, head, [], None, {"servebench": record}, has_error=True)]
+    main = _entry(parcel, head, parcel["data"], throughput_per_s, {"servebench": record})
+    main.stats.exact = (parcel["mean_s"], parcel["stddev_s"])
+    figures = {"p95": None if p95_ms is None else p95_ms / 1e3, "request_interval": 1 / throughput_per_s}
+    of = {"servebench_of": main.fullname}
+    return [main] + [
+        _entry(parcel, f"{head}:{name}", [value], throughput_per_s, dict(of))
+        for name, value in figures.items()
+        if value is not None
+    ]
+
+
+def _entry(
+    parcel: Mapping[str, Any],
+    label: str,
+    data: list[float],
+    throughput_per_s: float | None,
+    extra_info: dict[str, Any],
+    *,
+    has_error: bool = False,
+) -> Private:
+    """Return one entry, ``label`` put before the brackets of its name.
+
+    An entry without samples is how pytest-benchmark itself keeps a benchmark that
+    failed: no table and no ``benchmarks`` list shows it, and a session with no other
+    entry is saved all the same, with its records.
+    """
+    from pytest_benchmark.stats import Metadata
+
+    name, bracket, tail = parcel["name"].partition("[")
+    named = f"{name}{label}{bracket}{tail}"
+    figure = label.partition(":")[2] or "response time"
+    fixture = SimpleNamespace(
+        name=named,
+        fullname=parcel["fullname"].removesuffix(parcel["name"]) + named,
+        group=f"{parcel['group']}: {figure.replace('_', ' ')}",
+        param=parcel["param"],
+        params=parcel["params"],
+        extra_info=extra_info,
+        cprofile_stats=None,
+        has_error=has_error,
+    )
+    options = {"timer": "servebench"}
+    entry = Metadata(fixture, iterations=1, options=options)  # type: ignore[no-untyped-call]
+    entry.stats = _served_stats()(data, throughput_per_s)
+    return entry
+
+
+@functools.cache
+def _served_stats() -> Private:
+    """Return pytest-benchmark's Stats with a true OPS.
+
+    Imported here, so that a version without it gets our message and not an import
+    error in every pytest of the environment.
+    """
+    from pytest_benchmark.stats import Stats
+
+    class ServedStats(Stats):
+        """Samples that overlapped in time, perhaps thinned: throughput, mean and spread are given."""
+
+        def __init__(self, data: list[float], throughput_per_s: float | None) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.data = data
+            self.throughput_per_s = throughput_per_s
+            self.exact: tuple[float, float] | None = None
+
+        @property
+        def ops(self) -> float | None:
+            """Correct requests per second."""
+            return self.throughput_per_s
+
+        @property
+        def mean(self) -> float:
+            """Mean of all samples, those thinned away included."""
+            return float(super().mean) if self.exact is None else self.exact[0]
+
+        @property
+        def stddev(self) -> float:
+            """Standard deviation of all samples, those thinned away included."""
+            return float(super().stddev) if self.exact is None else self.exact[1]
+
+    return ServedStats
+
+
+def check_pytest_benchmark() -> None:
+    """Write one entry and read it back; raises `MissingPieceError` when the private API has changed."""
+    sample = {
+        "record": {"response_time_ms": {"p95": 2.0}, "throughput_per_s": 500.0},
+        "name": "t[a]",
+        "fullname": "t.py::t[a]",
+        "label": "",
+        "group": "g",
+        "param": "a",
+        "params": {},
+        "data": [0.001, 0.002],
+        "mean_s": 0.0015,
+        "stddev_s": 0.0,
+    }
+    try:
+        saved = [entry.as_dict() for entry in _entries(sample)]
+        seen = [(each["fullname"], each["stats"]["data"], each["stats"]["ops"]) for each in saved]
+    except Exception as problem:
+        raise _unknown_version(f"{type(problem).__name__}: {problem}") from problem
+    expected = [
+        ("t.py::t[a]", [0.001, 0.002], 500.0),
+        ("t.py::t:p95[a]", [0.002], 500.0),
+        ("t.py::t:request_interval[a]", [0.002], 500.0),
+    ]
+    if seen != expected:
+        raise _unknown_version(f"entries {seen}")
+
+
+def _unknown_version(seen: str) -> MissingPieceError:
+    from importlib.metadata import version
+
+    return MissingPieceError(
+        f"pytest-benchmark {version('pytest-benchmark')} cannot be written to by this pytest-servebench",
+        where="pytest_servebench/recording.py, which uses Metadata and Stats",
+        seen=seen,
+        next_step="pip install 'pytest-benchmark>=5.3.1,<6', or record nothing with -p no:benchmark",
+    )
+
+
+def _drop(mapping: dict[str, Any], *names: str) -> None:
+    for name in names:
+        mapping.pop(name, None)
