@@ -159,7 +159,7 @@ def _read_answers(question: Question, reply: Reply) -> tuple[Answer, ...]:
 def _compare(question: Question, answers: Sequence[Answer], indexes: Sequence[int]) -> Verification:
     deployment = question.case.deployment
     tolerance = tolerance_for(deployment.format, deployment.precision, question.case.payload)
-    return verify(answers, question.expected, tolerance, own=indexes)
+    return verify(answers, question.expected, tolerance, indexes)
 
 
 def _measure(
@@ -198,8 +198,14 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
     outcome = samples.outcome.copy()
     outcome[list(wrong)] = Outcome.WRONG
     samples = replace(samples, outcome=outcome)
-    summary = summarise(samples, items_per_request=question.case.items_per_request)
-    validity, reason = validity_of(summary, during=during, first_error=samples.first_error)
+    case = question.case
+    summary = summarise(samples, items_per_request=case.items_per_request, timeout_s=case.load.timeout_s)
+    validity, reason = validity_of(
+        summary,
+        samples,
+        load=case.load,
+        verifications=(result.before, during),
+    )
     return replace(
         result,
         samples=samples,

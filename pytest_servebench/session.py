@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
@@ -54,7 +53,7 @@ class BenchSession:
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
         self._clock = MonotonicClock()
-        self._driver = LoadDriver(self._clock)
+        self._driver = LoadDriver()
 
     @cached_property
     def pool(self) -> ServerPool:
@@ -89,6 +88,14 @@ class BenchSession:
             measuring=self._measuring,
         )
 
+    def artifact_sha256(self, deployment: Deployment) -> str:
+        """Return the hash of the model file that a deployment serves."""
+        return self._artifact(deployment).sha256
+
+    def log_tail(self) -> str:
+        """Return the last log lines of the server that is up; empty when none is."""
+        return self.pool.log_tail() if "pool" in self.__dict__ else ""
+
     def close(self) -> None:
         """End the server that is up, if any."""
         if "pool" in self.__dict__:
@@ -96,7 +103,7 @@ class BenchSession:
 
     def _launcher(self, stack: str) -> Launcher:
         url = self.plan.attached.get(stack)
-        return AttachLauncher(url) if url else ProcessLauncher(self._clock)
+        return AttachLauncher(url) if url else ProcessLauncher(clock=self._clock)
 
     def _artifact(self, deployment: Deployment) -> Artifact:
         return artifact(deployment.model, deployment.format, self.plan.cache_dir)
