@@ -45,7 +45,9 @@ class CountingEngine:
         logits = np.zeros((len(batch), CLASSES), np.float32)
         for row, image in zip(logits, batch, strict=True):
             mean = image.mean()
-            row[round(float(10 * mean)) + 20 if np.isfinite(mean) else 0] = 10 if np.isfinite(mean) else np.nan
+            row[round(float(10 * mean)) + 20 if np.isfinite(mean) else 0] = (
+                10 if np.isfinite(mean) else np.nan
+            )
         return logits
 
 
@@ -65,7 +67,9 @@ class RecordingMetrics:
 class FakeContext:
     """TorchServe's context: one set of headers and one status per request of a batch."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any] | None = None, gpu_id: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, Any] | None = None, gpu_id: int | None = None
+    ) -> None:
         self.system_properties = {"model_dir": str(folder), "gpu_id": gpu_id}
         self.manifest = {"model": {"serializedFile": "model.pt"}}
         self.model_yaml_config = {"handler": settings} if settings else {}
@@ -87,7 +91,7 @@ class FakeContext:
 
 @pytest.fixture(scope="module")
 def module() -> Iterator[ModuleType]:
-    """The handler's module, imported with its siblings in reach, as in an unpacked archive."""
+    """Import the handler's module with its siblings in reach, as in an unpacked archive."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(shipped("handlers")))
         enum = ModuleType("ts.metrics.metric_type_enum")
@@ -124,7 +128,7 @@ class Served:
 
 @pytest.fixture
 def served(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
-    """A handler on a toy model."""
+    """Return a handler on a toy model."""
     (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
     (tmp_path / "labels.json").write_text(json.dumps([f"name {i}" for i in range(CLASSES)]), encoding="utf-8")
     engine = CountingEngine()
@@ -262,12 +266,19 @@ def test_each_execution_is_observed_with_its_number_of_images(served: Served) ->
     ]
 
 
-def test_settings_reach_the_engine(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads, precision and device come from the archive's configuration, the device else from TorchServe."""
+def test_settings_reach_the_engine(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings come from the archive's configuration, and the device else from TorchServe."""
     (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
     (tmp_path / "labels.json").write_text("[]", encoding="utf-8")
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(module, "load_engine", lambda _, **keywords: seen.append(keywords) or CountingEngine())
+
+    def load_engine(_: Path, **keywords: Any) -> CountingEngine:
+        seen.append(keywords)
+        return CountingEngine()
+
+    monkeypatch.setattr(module, "load_engine", load_engine)
     module.ImageClassifier().initialize(FakeContext(tmp_path, {"threads": 3, "device": "cpu"}, gpu_id=1))
     module.ImageClassifier().initialize(FakeContext(tmp_path, {"precision": "fp16"}, gpu_id=1))
     module.ImageClassifier().initialize(FakeContext(tmp_path))
@@ -286,5 +297,9 @@ def test_the_handler_and_the_stack_agree_on_names(module: ModuleType) -> None:
 
 def test_torchserve_finds_exactly_one_class(module: ModuleType) -> None:
     """TorchServe refuses a handler file that defines more than one class."""
-    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    own = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and each.__module__ == module.__name__
+    ]
     assert [each.__name__ for each in own] == ["ImageClassifier"]

