@@ -1,0 +1,67 @@
+"""A stack that only says what it offers and what it lacks, for tests of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_servebench.interfaces import ServerCounters
+from pytest_servebench.plan import (
+    Artifact,
+    Case,
+    Deployment,
+    Image,
+    LaunchSpec,
+    MissingPiece,
+    ModelFormat,
+    Payload,
+    WireProtocol,
+    WireRequest,
+)
+from pytest_servebench.results import Answer, Reply
+
+ONNX, PYTORCH, TENSORRT = ModelFormat
+TENSOR, JPEG = Payload
+HTTP, GRPC = WireProtocol
+
+
+@dataclass(frozen=True)
+class OfferedStack:
+    """Offers what it is told to; serving is not its trade."""
+
+    name: str
+    formats: frozenset[ModelFormat] = frozenset({ONNX, PYTORCH})
+    payloads: frozenset[Payload] = frozenset({TENSOR, JPEG})
+    protocols: frozenset[WireProtocol] = frozenset({HTTP})
+    lacks: Mapping[ModelFormat, MissingPiece] = field(default_factory=dict)
+
+    def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
+        return tuple(self.lacks[one] for one in formats if one in self.lacks)
+
+    def backend(self, deployment: Deployment) -> str:
+        raise NotImplementedError
+
+    def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
+        raise NotImplementedError
+
+    def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
+        raise NotImplementedError
+
+    def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
+        raise NotImplementedError
+
+    def counters_request(self, deployment: Deployment) -> WireRequest | None:
+        raise NotImplementedError
+
+    def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
+        raise NotImplementedError
+
+
+FASTAPI = OfferedStack("fastapi")
+TRITON = OfferedStack(
+    "triton",
+    formats=frozenset({ONNX, PYTORCH, TENSORRT}),
+    protocols=frozenset({HTTP, GRPC}),
+)
+TORCHSERVE = OfferedStack("torchserve")
+THREE: Mapping[str, OfferedStack] = {stack.name: stack for stack in (FASTAPI, TRITON, TORCHSERVE)}
