@@ -33,7 +33,8 @@ PENDING = pytest.StashKey[list[dict[str, Any]]]()
 REPORT_FIELD = "servebench"
 ONLY_OPTION = "servebench_only"
 
-UNSAVED = "record: nothing is saved, because pytest-benchmark is not active (-p no:benchmark, or --codspeed)"
+UNSAVED = "record: nothing is saved, because pytest-benchmark is not active (-p no:benchmark)"
+CODSPEED = "record: CodSpeed is on and deselects serving benchmarks; leave out --codspeed to run them"
 SHORT = "record: nothing is recorded and loads are short (--benchmark-disable)"
 
 
@@ -70,7 +71,7 @@ class Recorder:
 
     @property
     def _session(self) -> Private:
-        """pytest-benchmark's session, or None: it may be blocked, by the user or by pytest-codspeed."""
+        """pytest-benchmark's session, or None where the user has switched the plugin off."""
         return getattr(self._config, "_benchmarksession", None)
 
     @property
@@ -85,6 +86,9 @@ class Recorder:
     @property
     def notice(self) -> str:
         """One line for the header when records are not saved, else empty."""
+        codspeed = self._config.pluginmanager.get_plugin("codspeed_plugin")
+        if getattr(codspeed, "is_codspeed_enabled", False):
+            return CODSPEED
         if self._session is None:
             return UNSAVED
         return SHORT if self.short else ""
@@ -183,8 +187,8 @@ def _take_over_only(config: pytest.Config) -> None:
     xdist refuses the option. Together with ``--benchmark-disable`` the refusal stands.
     """
     option = config.option
-    disabled = getattr(option, "benchmark_disable", False) and not option.benchmark_enable
-    if getattr(option, "benchmark_only", False) and not disabled:
+    given = {name: getattr(option, f"benchmark_{name}", False) for name in ("only", "disable", "enable")}
+    if given["only"] and (given["enable"] or not given["disable"]):
         option.benchmark_only = option.benchmark_skip = False
         setattr(option, ONLY_OPTION, True)
 

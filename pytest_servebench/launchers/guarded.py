@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ from pytest_servebench.launchers import guardian
 
 _START_TIMEOUT_S = 30.0
 _MARGIN_S = 5.0
+_KILL_POLL_S = 0.02
 
 _running: list[GuardedProcess] = []
 """Those of this process that were not stopped yet, oldest first."""
@@ -119,16 +120,12 @@ class GuardedProcess:
         except subprocess.TimeoutExpired:
             self._guardian.kill()
             self._guardian.wait()
-        left = [process for process in self._known if process.is_running()]
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        _, alive = psutil.wait_procs(left, timeout=_MARGIN_S)
-        if alive:
+        left = _kill(self._known)
+        if left:
             raise LaunchError(
                 "a server could not be ended",
                 where=f"process {self.pid}",
-                seen="still there after KILL: " + ", ".join(str(process.pid) for process in alive),
+                seen="still there after KILL: " + ", ".join(str(process.pid) for process in left),
                 next_step="look at them with ps; a process in state D waits for a device or a disk",
             )
 
@@ -187,6 +184,28 @@ def _start_guardian(
         pass_fds=[lifeline.fileno()],
         start_new_session=True,
     )
+
+
+def _kill(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Kill those that still run and return those that are there nevertheless, seconds later."""
+    left = [process for process in processes if _runs(process)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    for _ in range(round(_MARGIN_S / _KILL_POLL_S)):
+        left = [process for process in left if _runs(process)]
+        if not left:
+            break
+        psutil.wait_procs(left, timeout=_KILL_POLL_S)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Return whether it runs; a dead one that a careless init does not reap does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop_all() -> None:

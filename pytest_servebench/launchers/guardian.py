@@ -144,7 +144,25 @@ def read_changes(lifeline: int) -> dict[bytes, bytes] | None:
     return {key: value for key, _, value in pairs}
 
 
-def become_server(argv: list[str], lifeline: int, guardian: int) -> NoReturn:
+def start(argv: list[str]) -> tuple[int, str]:
+    """Return the server's process id, and why ARGV could not be executed or nothing.
+
+    Returns once the new program runs: a signal sent before would meet a half-made child that has
+    no group yet and still has our handlers.
+    """
+    me = os.getpid()
+    read_end, write_end = os.pipe()
+    # This process has one thread, so forking it is safe.
+    server = os.fork()
+    if server == 0:
+        become_server(argv, write_end, me)
+    os.close(write_end)
+    # Both ends close on exec: the end of the file is the start of the program.
+    with os.fdopen(read_end, "rb") as failure:
+        return server, failure.read().decode()
+
+
+def become_server(argv: list[str], failure: int, guardian: int) -> NoReturn:
     """Turn this fresh child into the server, in a session and process group of its own."""
     try:
         os.setsid()
@@ -155,7 +173,7 @@ def become_server(argv: list[str], lifeline: int, guardian: int) -> NoReturn:
         if os.getppid() == guardian:
             os.execvpe(argv[0], argv, os.environ)  # noqa: S606 (starting servers is its purpose)
     except OSError as error:
-        tell(lifeline, f"error {error.strerror}")
+        os.write(failure, str(error.strerror).encode())
     os._exit(127)
 
 
@@ -188,11 +206,9 @@ def main(arguments: list[str]) -> int:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     wake = wake_on_signals()
     os.environb.update(changes)
-    me = os.getpid()
-    # This process has one thread, so forking it is safe.
-    server = os.fork()
-    if server == 0:
-        become_server(arguments[3:], lifeline, me)
+    server, failure = start(arguments[3:])
+    if failure:
+        tell(lifeline, f"error {failure}")
     tell(lifeline, f"pid {server}")
     poller.register(wake, select.POLLIN)
     poller.register(lifeline, select.POLLIN)

@@ -80,6 +80,7 @@ def write_files(spec: LaunchSpec, workdir: Path, placeholders: Placeholders) -> 
         target = workdir / file.path
         try:
             _check(spec, file, target, workdir)
+            target.parent.mkdir(parents=True, exist_ok=True)
             _write(file, target, placeholders)
         except (OSError, shutil.Error) as error:
             raise _cannot_write(spec, f"its file {file.path}", target, error) from error
@@ -87,9 +88,8 @@ def write_files(spec: LaunchSpec, workdir: Path, placeholders: Placeholders) -> 
 
 def _check(spec: LaunchSpec, file: WorkFile, target: Path, workdir: Path) -> None:
     """Refuse a path outside the folder, also by way of a link: nobody else's files are touched."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    inside = target.parent.resolve().is_relative_to(workdir.resolve())
-    if not inside or ".." in Path(file.path).parts or (file.text is None) == (file.source is None):
+    inside = target.parent.resolve().is_relative_to(workdir.resolve()) and ".." not in target.parts
+    if not inside or (file.text is None) == (file.source is None):
         raise LaunchError(
             f"{spec.name} asks for a working file that cannot be made",
             where=f"file {file.path!r} in {workdir}",

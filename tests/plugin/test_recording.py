@@ -341,6 +341,22 @@ def test_without_pytest_benchmark_everything_but_saving_works(suite: pytest.Pyte
     assert len([line for line in result.outlines if line.startswith("ROW")]) == 4
 
 
+def test_codspeed_is_named_as_the_reason(suite: pytest.Pytester) -> None:
+    """Under CodSpeed, which switches pytest-benchmark off by its own option, the header says how to go on."""
+    suite.makeconftest(
+        CONFTEST
+        + """
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(session):
+        from types import SimpleNamespace
+        plugin = SimpleNamespace(is_codspeed_enabled=True)
+        session.config.pluginmanager.register(plugin, "codspeed_plugin")
+"""
+    )
+    result = run(suite, "--benchmark-disable")
+    result.stdout.fnmatch_lines(["record: CodSpeed is on and deselects serving benchmarks; leave out *"])
+
+
 def test_stock_options_compare_with_a_saved_run(suite: pytest.Pytester) -> None:
     """Autosave, compare and compare-fail of pytest-benchmark work on all entries, and see a regression."""
     run(suite, "-k", "speed", "--benchmark-save=first")

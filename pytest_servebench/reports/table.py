@@ -1,0 +1,201 @@
+"""Rows and columns of the result table: pure functions from plain records to cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+CPU_HEADER = "CPU\ncores"
+GPU_HEADER = "GPU\n%"
+NOT_AVAILABLE = "n/a"
+BEST = "*"
+VALID = "valid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One case in the table; a figure that is missing is None."""
+
+    benchmark: str
+    stack: str
+    model: str
+    format: str
+    payload: str
+    protocol: str
+    device: str
+    max_batch_size: int
+    items_per_request: int
+    in_flight: int | None
+    response_time_p50_ms: float | None
+    response_time_p95_ms: float | None
+    response_time_p99_ms: float | None
+    images_per_s: float | None
+    server_cpu_cores: float | None
+    gpu_utilization_percent: float | None
+    memory_gb: float | None
+    batch_size_achieved: float | None
+    cold_start_s: float | None
+    validity: str
+    reason: str
+    judgement: str | None
+    verdict_reason: str
+    breaches: tuple[str, ...]
+    """The sentence of each limit that was not held."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Row:
+        """Return the row of a record as `record.make_record` and the recorder leave it."""
+        case, telemetry, figures = record["case"], record["telemetry"], record["figures"]
+        verdict = record["verdict"] or {}
+        times = record["response_time_ms"]
+        return cls(
+            benchmark=record.get("benchmark", ""),
+            **{name: case[name] for name in ("stack", "model", "format", "payload", "protocol", "device")},
+            max_batch_size=case["max_batch_size"],
+            items_per_request=case["items_per_request"],
+            in_flight=record["load"].get("concurrency"),
+            **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
+            images_per_s=record["images_per_s"],
+            server_cpu_cores=telemetry["server_cpu_cores"],
+            gpu_utilization_percent=telemetry["gpu_utilization_percent"],
+            memory_gb=figures["memory_usage_gb"],
+            batch_size_achieved=telemetry["batch_size_achieved"],
+            cold_start_s=record["cold_start_s"],
+            validity=record["validity"],
+            reason=record["reason"],
+            judgement=verdict.get("judgement"),
+            verdict_reason=verdict.get("reason", ""),
+            breaches=tuple(breach["sentence"] for breach in verdict.get("breaches", ())),
+        )
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """What rows must share to be compared: everything but stack and format."""
+        asked = (self.benchmark, self.model, self.payload, self.protocol, self.device)
+        return (*asked, self.max_batch_size, self.items_per_request, self.in_flight)
+
+    @property
+    def images_per_s_per_gb(self) -> float | None:
+        """What the memory earns."""
+        if self.images_per_s is None or not self.memory_gb:
+            return None
+        return self.images_per_s / self.memory_gb
+
+    @property
+    def verdict(self) -> str:
+        """Validity, and the gate's word where the run may be believed."""
+        if self.validity != VALID or self.judgement is None:
+            return self.validity
+        return f"{self.validity}, {self.judgement}"
+
+    @property
+    def label(self) -> str:
+        """The case in a few words, for a line of its own."""
+        return (
+            f"{self.benchmark} {self.stack} {self.format}, batch {self.max_batch_size},"
+            f" {self.items_per_request} per request, {self.in_flight} in flight"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column: where its value comes from, which value wins, and when it may be left out."""
+
+    header: str
+    value: Callable[[Row], str | float | None]
+    sacrifice: int
+    """Columns with higher numbers go first when the terminal is narrow; 0 stays."""
+    winner: Callable[[Sequence[float]], float] | None = None
+    """`min` or `max`; None for a column without a race."""
+    numeric: bool = True
+
+
+COLUMNS = (
+    Column(header="stack", value=lambda row: row.stack, sacrifice=0, numeric=False),
+    Column(header="format", value=lambda row: row.format, sacrifice=0, numeric=False),
+    Column(header="model", value=lambda row: row.model, sacrifice=3, numeric=False),
+    Column(header="payload", value=lambda row: row.payload, sacrifice=3, numeric=False),
+    Column(header="protocol", value=lambda row: row.protocol, sacrifice=3, numeric=False),
+    Column(header="max\nbatch", value=lambda row: row.max_batch_size, sacrifice=2),
+    Column(header="per\nrequest", value=lambda row: row.items_per_request, sacrifice=2),
+    Column(header="in\nflight", value=lambda row: row.in_flight, sacrifice=5),
+    Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
+    Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
+    Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
+    Column(header="images/s", value=lambda row: row.images_per_s, sacrifice=0, winner=max),
+    Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
+    Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
+    Column(header="memory\nGB", value=lambda row: row.memory_gb, sacrifice=7),
+    Column(header="images/s\nper GB", value=lambda row: row.images_per_s_per_gb, sacrifice=10, winner=max),
+    Column(header="batch\nseen", value=lambda row: row.batch_size_achieved, sacrifice=8),
+    Column(header="cold\nstart s", value=lambda row: row.cold_start_s, sacrifice=11),
+    Column(header="verdict", value=lambda row: row.verdict, sacrifice=1, numeric=False),
+)
+
+TITLED = {
+    "model": ", {}",
+    "payload": ", {}",
+    "protocol": " over {}",
+    "per\nrequest": ", {} per request",
+    "in\nflight": ", {} in flight",
+}
+"""Columns that go into the title where all rows agree, and how they read there."""
+
+
+def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
+    """Return the title's words for what all rows share, and the columns for the rest.
+
+    The GPU column is shown where a GPU was asked for or read, the CPU column else.
+    """
+    words, columns = [], []
+    gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
+    for column in COLUMNS:
+        values = {column.value(row) for row in rows}
+        if column.header in TITLED and len(values) == 1:
+            words.append(TITLED[column.header].format(*values))
+        elif column.header != (CPU_HEADER if gpu else GPU_HEADER):
+            columns.append(column)
+    devices = ", ".join(sorted({row.device for row in rows}))
+    return "".join([*words, f", on {devices}"]).removeprefix(",").strip(), columns
+
+
+def cells(column: Column, rows: Sequence[Row]) -> list[str]:
+    """Return a column's cells: numbers with equal decimals, winners marked, the missing as ``n/a``."""
+    values = [column.value(row) for row in rows]
+    if not column.numeric:
+        return [str(value) for value in values]
+    places = decimals([value for value in values if isinstance(value, float)])
+    won = winners(column, rows)
+    if column.winner is None:
+        return [_number(value, places) for value in values]
+    return [_number(value, places) + (BEST if at in won else " ") for at, value in enumerate(values)]
+
+
+def decimals(values: Sequence[float]) -> int:
+    """Return how many decimals show three significant digits of the smallest value, at most two."""
+    smallest = min((abs(value) for value in values if value), default=100.0)
+    return sum(smallest < bound for bound in (100, 10))
+
+
+def winners(column: Column, rows: Sequence[Row]) -> set[int]:
+    """Return the positions of the rows that are best in their group; only valid rows race, and never alone."""
+    if column.winner is None:
+        return set()
+    found: set[int] = set()
+    for group in dict.fromkeys(row.group for row in rows):
+        racing = {
+            at: float(value)
+            for at, row in enumerate(rows)
+            if row.group == group and row.validity == VALID and (value := column.value(row)) is not None
+        }
+        if len(racing) > 1:
+            best = column.winner(list(racing.values()))
+            found |= {at for at, value in racing.items() if value == best}
+    return found
+
+
+def _number(value: str | float | None, places: int) -> str:
+    if value is None:
+        return NOT_AVAILABLE
+    return f"{value:,.{places}f}" if isinstance(value, float) else str(value)

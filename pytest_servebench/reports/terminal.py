@@ -1,0 +1,142 @@
+"""What a person reads in the terminal: values in, text out; writing it is the plugin's business."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pytest_servebench.plan import Plan
+from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
+
+LEGEND = (
+    f"{BEST} best of the valid cases that were asked alike; n/a: not reported",
+    "memory: of the GPU, without one of the server's process tree",
+)
+UNBOUNDED = 10_000
+
+
+def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
+    """Return the header: model and weights, device, launcher, stacks and what was left out, each with its why."""
+    facts = [f"{name} {value}" for name, value in machine.items() if isinstance(value, (str, int, float))]
+    attached = [f"{stack} at {url}" for stack, url in plan.attached.items()]
+    left_out = [f"{stack} ({why})" for stack, why in plan.left_out.items()]
+    lines = {
+        "model": f"{model}, weights {weights}",
+        "device": _because(str(plan.device), plan.device_reason),
+        "launcher": _because(str(plan.launcher), plan.launcher_reason),
+        "stacks": ", ".join(plan.stacks),
+        "attached": ", ".join(attached),
+        "left out": ", ".join(left_out),
+        "machine": ", ".join(facts),
+    }
+    return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def report_lines(
+    records: Sequence[Mapping[str, Any]], *, width: int, colour: bool, encoding: str = "utf-8"
+) -> list[str]:
+    """Return the whole report of a session, a table per benchmark and the notes below.
+
+    ``width`` in columns; ``colour`` False gives plain text (NO_COLOR, no terminal);
+    an ``encoding`` without line-drawing characters gets ASCII lines.
+    """
+    rows = [Row.from_record(record) for record in records]
+    lines: list[str] = []
+    for benchmark in dict.fromkeys(row.benchmark for row in rows):
+        chosen = in_groups([row for row in rows if row.benchmark == benchmark])
+        title, columns = split_constants(chosen)
+        kept = fit(chosen, columns, width)
+        table = result_table(chosen, kept)
+        lines += ["", f"{benchmark}: {title}" if benchmark else title]
+        lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+        left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
+        lines += [f"left out at {width} columns: {', '.join(left_out)}"] if left_out else []
+    return [*lines, *LEGEND, *notes(rows)] if rows else []
+
+
+def in_groups(rows: Sequence[Row]) -> list[Row]:
+    """Return ``rows`` with comparable ones side by side, groups in order of first appearance."""
+    order = list(dict.fromkeys(row.group for row in rows))
+    return sorted(rows, key=lambda row: order.index(row.group))
+
+
+def fit(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
+    """Return as many columns as fit into ``width``, the least important left out first."""
+    kept = list(columns)
+    while _natural_width(result_table(rows, kept)) > width:
+        expendable = max(kept, key=lambda column: column.sacrifice)
+        if not expendable.sacrifice:
+            break
+        kept.remove(expendable)
+    return kept
+
+
+def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> Table:
+    """Return the table of one benchmark, a section for each group of comparable cases."""
+    shown = split_constants(rows)[1] if columns is None else columns
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", collapse_padding=True
+    )
+    for column in shown:
+        justify: JustifyMethod = "right" if column.numeric else "left"
+        table.add_column(column.header, justify=justify, no_wrap=True, vertical="bottom")
+    body = [cells(column, rows) for column in shown]
+    for at, row in enumerate(rows):
+        if at and row.group != rows[at - 1].group:
+            table.add_section()
+        table.add_row(*(_styled(row, column[at]) for column in body))
+    return table
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Return one line for each breach and each doubt, and one for each reason that cases share."""
+    own = [
+        line
+        for row in rows
+        for line in (
+            *([f"{row.validity}: {row.label}: {row.reason}"] if row.validity != VALID else []),
+            *(f"breach: {row.label}: {sentence}" for sentence in row.breaches),
+        )
+    ]
+    shared: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.judgement and row.verdict_reason:
+            key = (row.judgement, row.verdict_reason)
+            shared[key] = shared.get(key, 0) + 1
+    return own + [f"{word}: {count} of {len(rows)} cases: {why}" for (word, why), count in shared.items()]
+
+
+def _because(what: str, why: str) -> str:
+    return f"{what} ({why})" if why else what
+
+
+def _styled(row: Row, cell: str) -> Text:
+    if cell == row.verdict:
+        good = row.validity == VALID and row.judgement != "fail"
+        return Text(cell, style="" if good else "bold red")
+    return Text(cell, style="bold green" if cell.endswith(BEST) else "")
+
+
+def _natural_width(table: Table) -> int:
+    return Console(width=UNBOUNDED, file=io.StringIO()).measure(table).maximum
+
+
+def _render(renderable: RenderableType, *, width: int, colour: bool, encoding: str) -> list[str]:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        legacy_windows=False,
+    )
+    console.print(renderable)
+    stream.seek(0)
+    return [line.rstrip() for line in stream.read().splitlines()]
