@@ -6,7 +6,13 @@ import sys
 
 import psutil
 
-WORDS = ("tritonserver", "org.pytorch.serve", "fastapi_app", "model_service_worker", "triton_python_backend_stub")
+WORDS = (
+    "tritonserver",
+    "org.pytorch.serve",
+    "fastapi_app",
+    "model_service_worker",
+    "triton_python_backend_stub",
+)
 
 
 def main() -> int:

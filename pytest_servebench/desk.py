@@ -21,7 +21,7 @@ import pytest
 from pytest_servebench.cases import cases_for
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
-from pytest_servebench.interfaces import Stack
+from pytest_servebench.interfaces import Stack, Watch
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.weights import find_weights
@@ -31,7 +31,7 @@ from pytest_servebench.plan import Case, Plan, Threshold
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.terminal import header_lines, report_lines
-from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
+from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.telemetry.gpu import Gpus, gpu_names
 from pytest_servebench.telemetry.machine import machine_facts
@@ -41,6 +41,17 @@ THRESHOLDS_NAME = "thresholds.toml"
 SHORT_S = 0.3
 """Warm-up and measured time of a load that records nothing (``--benchmark-disable``)."""
 COMPLAINT = pytest.StashKey[str]()
+
+
+class Unwatched:
+    """Nobody looks on."""
+
+    def progress(self, progress: Progress) -> None:
+        """Say nothing."""
+
+    def server_gone(self) -> str | None:
+        """Know nothing of the server."""
+        return None
 
 
 class Desk:
@@ -146,7 +157,9 @@ class Desk:
         thresholds = [] if limits is None else list(thresholds_for(limits, case, hardware))
         for more in hook.pytest_servebench_thresholds(config=self._config, case=case):
             thresholds += more
-        verdict: Verdict = hook.pytest_servebench_gate(config=self._config, result=result, thresholds=thresholds)
+        verdict: Verdict = hook.pytest_servebench_gate(
+            config=self._config, result=result, thresholds=thresholds
+        )
         if verdict.judgement is Judgement.UNGATED and limits is not None:
             return replace(verdict, reason=why_ungated(limits, case, hardware))
         return verdict

@@ -153,6 +153,11 @@ def make_plan(
     return plan
 
 
+def stacks_asked(config: pytest.Config) -> bool:
+    """Return whether any stack was asked for, anywhere; raises `PlanError` for what cannot be read."""
+    return "stack" in asked_of(config)
+
+
 def read_thresholds(path: Path) -> ThresholdsFile:
     """Return the limits in the file at ``path``; raises `PlanError`."""
     return parse_thresholds(_read(path), str(path))

@@ -106,7 +106,9 @@ class ServerPool:
         ours = server.endpoint.launcher != "attach"
         if control is not None and ours:
             if self._loaded is not None:
-                self._command(server, control.unload_requests(self._loaded), f"unload {self._loaded.served_name}")
+                self._command(
+                    server, control.unload_requests(self._loaded), f"unload {self._loaded.served_name}"
+                )
                 self._loaded = None
             self._command(server, control.load_requests(deployment), f"load {deployment.served_name}")
         self._loaded = deployment

@@ -47,7 +47,9 @@ class Rooms:
     """The case's image set, at least so many."""
     reference: Callable[[Case, Sequence[Image]], npt.NDArray[np.float32]]
     """Logits of the same model in process, [n, 1000]."""
-    telemetry: Callable[[Endpoint, Deployment], AbstractContextManager[Callable[[tuple[int, int]], Telemetry]]]
+    telemetry: Callable[
+        [Endpoint, Deployment], AbstractContextManager[Callable[[tuple[int, int]], Telemetry]]
+    ]
     """Readings beside the load; inside the context, called with the window once it is over."""
     measuring: Callable[[], AbstractContextManager[object]]
     """Held while a window is measured, so that no two measurements share a machine."""
@@ -76,7 +78,8 @@ def question_of(case: Case, rooms: Rooms) -> tuple[Question, tuple[Image, ...]]:
     images = rooms.images(case, max(IMAGES_PER_CASE, 2 * case.items_per_request))
     groups = request_groups(images, case.items_per_request)
     requests = tuple(
-        replace(stack.encode(case, group), image_indexes=tuple(image.index for image in group)) for group in groups
+        replace(stack.encode(case, group), image_indexes=tuple(image.index for image in group))
+        for group in groups
     )
     return Question(case=case, stack=stack, requests=requests, expected=rooms.reference(case, images)), images
 

@@ -53,7 +53,12 @@ class ExportOrder:
     @property
     def key(self) -> str:
         """Text that differs when the result may differ."""
-        sources = [_HERE / f"{self.card.name}.py", _HERE / "torch_export.py", _HERE / "export.py", LABELS_PATH]
+        sources = [
+            _HERE / f"{self.card.name}.py",
+            _HERE / "torch_export.py",
+            _HERE / "export.py",
+            LABELS_PATH,
+        ]
         content = {
             "card": asdict(self.card),
             "weights": [self.weights.label, self.weights.sha256],

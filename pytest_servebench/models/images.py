@@ -64,7 +64,10 @@ def _synthetic(seed: int, index: int) -> bytes:
 
 
 def _stretched(noise: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    channels = [Pillow.fromarray(channel).resize(size, Pillow.Resampling.BICUBIC) for channel in noise.transpose(2, 0, 1)]
+    channels = [
+        Pillow.fromarray(channel).resize(size, Pillow.Resampling.BICUBIC)
+        for channel in noise.transpose(2, 0, 1)
+    ]
     return np.stack([np.asarray(channel) for channel in channels], axis=2)
 
 
