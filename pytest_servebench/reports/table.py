@@ -167,9 +167,7 @@ def cells(column: Column, rows: Sequence[Row]) -> list[str]:
         return [str(value) for value in values]
     places = decimals([value for value in values if isinstance(value, float)])
     won = winners(column, rows)
-    if column.winner is None:
-        return [_number(value, places) for value in values]
-    return [_number(value, places) + (BEST if at in won else " ") for at, value in enumerate(values)]
+    return [BEST * (at in won) + _number(value, places) for at, value in enumerate(values)]
 
 
 def decimals(values: Sequence[float]) -> int:

@@ -56,7 +56,7 @@ def report_lines(
         lines += ["", f"{benchmark}: {title}" if benchmark else title]
         lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
-        lines += [f"left out at {width} columns: {', '.join(left_out)}"] if left_out else []
+        lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
     return [*lines, *LEGEND, *notes(rows)] if rows else []
 
 
@@ -120,7 +120,7 @@ def _styled(row: Row, cell: str) -> Text:
     if cell == row.verdict:
         good = row.validity == VALID and row.judgement != "fail"
         return Text(cell, style="" if good else "bold red")
-    return Text(cell, style="bold green" if cell.endswith(BEST) else "")
+    return Text(cell, style="bold green" if cell.startswith(BEST) else "")
 
 
 def _natural_width(table: Table) -> int:

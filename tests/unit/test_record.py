@@ -191,7 +191,7 @@ def test_capped_samples_are_said_to_be_capped() -> None:
     times = np.ones(SAMPLE_CAP + 1).tolist()
     samples = record_of(times_ms=times)["samples"]
     assert (samples["count"], samples["kept"]) == (SAMPLE_CAP + 1, SAMPLE_CAP)
-    assert samples["selection"].startswith("order statistics")
+    assert samples["selection"].startswith("values at evenly spaced ranks")
 
 
 @pytest.mark.parametrize(
