@@ -23,6 +23,7 @@ from pytest_servebench.errors import (
     ServerExitedError,
     ServerNotReadyError,
 )
+from pytest_servebench.launchers.guarded import GuardedProcess
 from pytest_servebench.launchers.ports import free_ports
 from pytest_servebench.launchers.process import ProcessLauncher, ProcessServer, stop_all
 from pytest_servebench.launchers.readiness import ProbeAnswer, http_probe
@@ -412,3 +413,16 @@ def test_its_port_is_free_after_the_stop(work: Path) -> None:
     server.stop()
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
         pass
+
+
+def test_a_stop_right_after_the_start_is_heard(work: Path) -> None:
+    """TERM is not lost on a program that has only just been started: no grace is waited out."""
+    argv = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
+    began_ns = MonotonicClock().now_ns()
+    work.mkdir()
+    with (work / "log").open("wb", buffering=0) as log:
+        for _ in range(10):
+            process = GuardedProcess(argv, environment={}, workdir=work, log=log, grace_s=30)
+            process.wait_started()
+            process.stop()
+    assert MonotonicClock().now_ns() - began_ns < 5e9

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from pytest_servebench.telemetry.gpu import GpuProbe, GpuSample, gpu_names, reading_over
+from tests.jumping_clock import JumpingClock
+
+UTILIZATION, MEMORY = "gpu_utilization_percent", "gpu_memory_bytes"
+
+
+class NVMLError(Exception):
+    """As pynvml's."""
+
+
+def fake_nvml(
+    *, driver: bool = True, use: tuple[int, ...] = (), memory: tuple[int, ...] = (), gpus: int = 1
+) -> ModuleType:
+    """Return a pynvml whose one GPU reads as told, then is lost."""
+    uses, memories = iter(use), iter(memory)
+
+    def init() -> None:
+        if not driver:
+            raise NVMLError("Driver Not Loaded")
+
+    def handle(index: int) -> int:
+        if index >= gpus:
+            raise NVMLError("Invalid Argument")
+        return index
+
+    def utilization(handle: int) -> SimpleNamespace:
+        try:
+            return SimpleNamespace(gpu=next(uses), memory=0)
+        except StopIteration:
+            raise NVMLError("GPU is lost") from None
+
+    module = ModuleType("pynvml")
+    module.__dict__.update(
+        NVMLError=NVMLError,
+        nvmlInit=init,
+        nvmlDeviceGetCount=lambda: gpus,
+        nvmlDeviceGetHandleByIndex=handle,
+        nvmlDeviceGetName=lambda handle: b"NVIDIA GeForce RTX 4090",
+        nvmlSystemGetDriverVersion=lambda: "550.54",
+        nvmlDeviceGetUtilizationRates=utilization,
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=next(memories)),
+    )
+    return module
+
+
+def test_names_the_gpus() -> None:
+    """Names and driver are those of NVML, bytes of old bindings included."""
+    gpus = gpu_names(fake_nvml(gpus=2))
+    assert gpus.names == ("NVIDIA GeForce RTX 4090",) * 2
+    assert (gpus.driver, gpus.absent) == ("550.54", "")
+
+
+def test_says_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No driver, no device and no binding are three different reasons."""
+    assert gpu_names(fake_nvml(driver=False)).absent == "no NVIDIA driver: Driver Not Loaded"
+    assert gpu_names(fake_nvml(gpus=0)).absent == "the NVIDIA driver sees no GPU"
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu_names().absent == "nvidia-ml-py is not installed"
+
+
+def test_real_nvml_never_raises() -> None:
+    """On this machine, whatever it has, there are names or there is a reason."""
+    gpus = gpu_names()
+    assert bool(gpus.names) != bool(gpus.absent)
+
+
+def test_reads_a_window() -> None:
+    """Utilisation is the mean and memory the highest of the samples inside the window."""
+    clock = JumpingClock()
+    probe = GpuProbe(0, clock, fake_nvml(use=(5, 80, 90, 7), memory=(1, 30, 20, 99)))
+    for _ in range(4):
+        probe.sample()
+        clock.sleep_s(1)
+    reading = probe.window(10**9, 2 * 10**9)
+    assert (reading.utilization_percent, reading.memory_bytes) == (85.0, 30)
+    assert reading.absent == {}
+
+
+def test_an_idle_gpu_is_not_an_absent_one() -> None:
+    """A GPU that did nothing has used 0%, which is a figure."""
+    assert reading_over([GpuSample(5, 0.0, 1)], 0, 9).utilization_percent == 0.0
+
+
+@pytest.mark.parametrize(
+    ("nvml", "reason"),
+    [
+        (fake_nvml(driver=False), "no NVIDIA driver: Driver Not Loaded"),
+        (fake_nvml(gpus=0), "no GPU 0: Invalid Argument"),
+        (fake_nvml(), "the GPU cannot be read: GPU is lost"),
+    ],
+)
+def test_an_absent_gpu_has_no_figures(nvml: ModuleType, reason: str) -> None:
+    """What cannot be read is None with the reason, never 0."""
+    probe = GpuProbe(0, JumpingClock(), nvml)
+    probe.start()
+    reading = probe.window(0, 1)
+    probe.stop()
+    assert (reading.utilization_percent, reading.memory_bytes) == (None, None)
+    assert reading.absent == {UTILIZATION: reason, MEMORY: reason}
+
+
+def test_a_window_without_samples_has_no_figures() -> None:
+    """A window into which no sample fell says so."""
+    assert reading_over([GpuSample(5, 1.0, 1)], 6, 9).absent[MEMORY] == "no sample fell into the window"
