@@ -149,9 +149,8 @@ class HttpSender:
             except OSError as error:
                 self._send_failed(connection, error)
                 continue
-            if taken == len(wire):
-                connection.awaits_whole = True
-            else:
+            connection.awaits_whole = taken == len(wire)
+            if not connection.awaits_whole:
                 connection.rest = memoryview(wire)[taken:]
         self._free.clear()
 
