@@ -34,23 +34,19 @@ def cases_for(
 
     A marker narrows the plan's formats. Its payloads, protocols and batch sizes stand in
     for the plan's unless the user gave that option, which then narrows them; its model
-    is what the benchmark means, so it always holds. With one request in flight
-    (``concurrency=1``) a server has nothing to batch, so only the largest batch size is
-    deployed. ``"2b"`` is twice the deployment's batch size. Requests larger than that
-    are not made. The plan's concurrency wins over the benchmark's; the quick form keeps
-    the first of ``items_per_request``. A stack without a payload or protocol of the
-    marker has no case with it.
+    is what the benchmark means, so it always holds. With one request in flight a server
+    has nothing to batch, so ``concurrency=1`` deploys the largest batch size only.
+    ``"2b"`` is twice the deployment's batch size; larger requests than that size are not
+    made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
+    first of ``items_per_request``. A stack has no case with a payload or protocol of the
+    marker that it does not offer.
     """
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
     if concurrency == 1 and batch_sizes is None:
         sizes = (max(sizes),)
     items = tuple(items_per_request)[: 1 if plan.quick else None]
-    wires = tuple(
-        product(
-            _chosen(plan, "payload", (plan.payload,), payloads),
-            _chosen(plan, "protocol", (plan.protocol,), protocols),
-        ),
-    )
+    asked_payloads = _chosen(plan, "payload", (plan.payload,), payloads)
+    asked_protocols = _chosen(plan, "protocol", (plan.protocol,), protocols)
     return tuple(
         Case(
             deployment=deployment,
@@ -61,7 +57,7 @@ def cases_for(
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
-        for payload, protocol in wires
+        for payload, protocol in product(asked_payloads, asked_protocols)
         if _speaks(stacks_offer[deployment.stack], payload, protocol)
         for count in _item_counts(items, deployment.max_batch_size)
     )

@@ -90,11 +90,15 @@ OPTIONS = (
         "auto|cpu|cuda[:N]",
     ),
     Option("threads", "Engine threads on a CPU, the same for every stack. Default: all logical cores.", "N"),
-    Option("duration", f"Measured time of a case. Default: {NORMAL.duration_s:g}s.", "SECONDS"),
+    Option(
+        "duration",
+        f"Measured time of a case; seconds, or as in 500ms, 10s, 2m. Default: {NORMAL.duration_s:g}s.",
+        "TIME",
+    ),
     Option(
         "warmup",
         f"Load before each measured time, not counted. Default: {NORMAL.warmup_s:g}s.",
-        "SECONDS",
+        "TIME",
     ),
     Option("concurrency", "Requests kept in flight. Default: each benchmark chooses.", "N"),
     Option(

@@ -1,0 +1,121 @@
+"""Launcher and device, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.placement import Surroundings, hardware_of
+from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece
+from tests.asking import DOCKER, NO_GPU, ONE_GPU, offers, plan
+from tests.offered_stack import (
+    ONNX,
+    TRITON,
+)
+
+
+def test_without_docker_and_gpu_it_is_a_process_on_the_cpu_and_says_why() -> None:
+    """The automatic choices come with the reason that the header prints."""
+    chosen = plan(stack="all")
+    assert (chosen.launcher, chosen.launcher_reason) == (LauncherKind.PROCESS, "no Docker engine answers")
+    assert (chosen.device, chosen.device_reason) == (CPU, "the NVIDIA driver is not installed")
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "launcher", "reason"),
+    [
+        (DOCKER, LauncherKind.DOCKER, "the Docker engine answers and offers an NVIDIA runtime"),
+        (
+            replace(DOCKER, nvidia_runtime=False),
+            LauncherKind.PROCESS,
+            "the Docker engine offers no NVIDIA runtime",
+        ),
+        (replace(DOCKER, docker_launcher=False), LauncherKind.PROCESS, "this version launches no containers"),
+    ],
+)
+def test_auto_takes_docker_only_where_it_is_whole(
+    surroundings: Surroundings,
+    launcher: LauncherKind,
+    reason: str,
+) -> None:
+    """An automatic choice is never the one that fails."""
+    chosen = plan(surroundings, stack="all")
+    assert (chosen.launcher, chosen.launcher_reason) == (launcher, reason)
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "message"),
+    [
+        (NO_GPU, "no Docker engine can be used\n  where: command line\n  seen: no Docker engine answers"),
+        (replace(DOCKER, docker_launcher=False), "this version launches processes or attaches"),
+    ],
+)
+def test_docker_that_cannot_be_had_is_an_error(surroundings: Surroundings, message: str) -> None:
+    """Asking for docker never ends in something smaller."""
+    with pytest.raises(PlanError, match=f"--serve-launcher is docker[\\s\\S]*{message}"):
+        plan(surroundings, stack="all", launcher="docker")
+
+
+def test_attach_is_not_a_launcher_that_one_asks_for() -> None:
+    """The launcher's words are auto, process and docker."""
+    with pytest.raises(PlanError, match="use one of: auto, process, docker"):
+        plan(stack="all", launcher="attach")
+
+
+def test_when_every_stack_has_a_url_nothing_is_launched() -> None:
+    """Attached servers need no launcher, no packages and no device here."""
+    bare = offers(replace(TRITON, lacks={ONNX: MissingPiece(what="x", remedy="y")}))
+    chosen = plan(offered=bare, stack="triton=http://h:1")
+    assert chosen.launcher is LauncherKind.ATTACH
+    assert chosen.stacks == ("triton",)
+    assert chosen.attached == {"triton": "http://h:1"}
+    assert "attached server chose its own" in chosen.device_reason
+    assert hardware_of(chosen, "triton", NO_GPU) is None
+
+
+def test_auto_takes_the_first_gpu_that_can_be_used() -> None:
+    """A GPU that the installed packages cannot use is passed over, with the reason."""
+    assert plan(ONE_GPU, stack="triton").device == Device("cuda", 0)
+    unusable = replace(ONE_GPU, cuda_unusable="onnxruntime has no CUDA provider")
+    chosen = plan(unusable, stack="triton")
+    assert (chosen.device, chosen.device_reason) == (CPU, "onnxruntime has no CUDA provider")
+
+
+def test_in_a_container_the_packages_out_here_do_not_matter() -> None:
+    """With docker the image's packages decide, so a CPU-only client still uses the GPU."""
+    assert plan(replace(DOCKER, cuda_unusable="torch is a CPU build"), stack="all").device.kind == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "device", "message"),
+    [
+        (NO_GPU, "cuda", "is cuda:0, but no GPU can be used[\\s\\S]*seen: the NVIDIA driver is not"),
+        (
+            ONE_GPU,
+            "cuda:1",
+            "is cuda:1, which is not there[\\s\\S]*cpu, cuda:0 \\(NVIDIA GeForce RTX 4090\\)",
+        ),
+        (
+            replace(ONE_GPU, cuda_unusable="no CUDA provider"),
+            "cuda",
+            "is cuda:0[\\s\\S]*seen: no CUDA provider",
+        ),
+    ],
+)
+def test_a_gpu_that_cannot_be_had_is_an_error(surroundings: Surroundings, device: str, message: str) -> None:
+    """Asking for a GPU never ends on the CPU."""
+    with pytest.raises(PlanError, match=f"--serve-device {message}"):
+        plan(surroundings, stack="triton", device=device)
+
+
+def test_hardware_names_the_gpu_of_the_plan() -> None:
+    """Threshold profiles see the device that the plan computes on."""
+    hardware = hardware_of(plan(ONE_GPU, stack="triton"), "triton", ONE_GPU)
+    assert hardware is not None
+    assert (hardware.device.kind, hardware.gpu_name) == ("cuda", "NVIDIA GeForce RTX 4090")
+    assert str(hardware) == "cuda:0 (NVIDIA GeForce RTX 4090), 16 logical cores"
+    on_cpu = hardware_of(plan(ONE_GPU, stack="triton", device="cpu"), "triton", ONE_GPU)
+    assert on_cpu is not None
+    assert on_cpu.gpu_name == ""

@@ -1,0 +1,88 @@
+"""What was asked becomes the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.options import OPTIONS
+from pytest_servebench.plan import CPU, LauncherKind, Plan
+from tests.asking import ONE_GPU, plan
+from tests.offered_stack import (
+    GRPC,
+    JPEG,
+    ONNX,
+    PYTORCH,
+)
+
+
+def test_without_stacks_there_is_a_plan_without_stacks() -> None:
+    """The other options are still read, so that a wrong one is told at once."""
+    assert plan(format="onnx", duration="2m") == replace(
+        plan(),
+        formats=(ONNX,),
+        duration_s=120.0,
+        settings={"format": "onnx", "duration": "2m"},
+    )
+    with pytest.raises(PlanError, match="--serve-model does not know 'resnet5': did you mean resnet50"):
+        plan(model="resnet5")
+
+
+def test_quick_is_short_and_explicit_options_win() -> None:
+    """``--serve-quick`` changes defaults only."""
+    quick = plan(quick="true")
+    assert (quick.duration_s, quick.warmup_s, quick.batch_sizes) == (3.0, 0.5, (8,))
+    mixed = plan(quick="true", duration="1m", batch_size="1,4")
+    assert (mixed.duration_s, mixed.warmup_s, mixed.batch_sizes) == (60.0, 0.5, (1, 4))
+    assert plan(quick="false") == replace(plan(), settings={"quick": "false"})
+
+
+def test_threads_default_to_the_cores() -> None:
+    """Every stack gets the same threads; all of the machine unless the user says."""
+    assert plan(ONE_GPU).threads == 16
+    assert plan(ONE_GPU, threads="4").threads == 4
+
+
+def test_everything_given_reaches_the_plan() -> None:
+    """No option is read and forgotten."""
+    chosen = plan(
+        stack="triton",
+        format="pytorch",
+        batch_size="32",
+        model="efficientnet_lite0",
+        payload="jpeg",
+        protocol="grpc",
+        launcher="process",
+        device="cpu",
+        threads="1",
+        duration="9",
+        warmup="0",
+        concurrency="7",
+        thresholds="/t.toml",
+        require_thresholds="yes",
+        quick="no",
+    )
+    assert len(chosen.settings) == len(OPTIONS)
+    assert chosen == Plan(
+        stacks=("triton",),
+        formats=(PYTORCH,),
+        formats_by_stack={"triton": (PYTORCH,)},
+        batch_sizes=(32,),
+        model="efficientnet_lite0",
+        payload=JPEG,
+        protocol=GRPC,
+        launcher=LauncherKind.PROCESS,
+        launcher_reason="asked for (command line)",
+        device=CPU,
+        device_reason="asked for (command line)",
+        threads=1,
+        duration_s=9.0,
+        warmup_s=0.0,
+        concurrency=7,
+        thresholds_path=Path("/t.toml"),
+        require_thresholds=True,
+        settings=chosen.settings,
+    )

@@ -1,0 +1,265 @@
+"""The thresholds file, and which of its limits hold for a case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_servebench.errors import PlanError
+from pytest_servebench.plan import CPU, Case, Deployment, Device, Load, ModelFormat
+from pytest_servebench.thresholds import Hardware, parse_thresholds, thresholds_for, why_ungated
+
+SHIPPED = Path(__file__).parents[2] / "benchmarks" / "thresholds.toml"
+TWO_CORES = Hardware(device=CPU, logical_cores=2)
+RTX = Hardware(device=Device("cuda"), logical_cores=16, gpu_name="NVIDIA GeForce RTX 4090")
+
+TEXT = """
+[profiles.cpu]
+device = "cpu"
+min_cores = 2
+
+[profiles.big]
+device = "cpu"
+min_cores = 16
+
+[[limits]]
+profile = "cpu"
+stack = ["triton", "fastapi"]
+format = "onnx"
+max_batch_size = 8
+concurrency = "2b"
+p95_ms = 500
+images_per_s = 10
+
+[[limits]]
+profile = "big"
+stack = "triton"
+images_per_s = 100
+p95_ms = 900
+"""
+
+
+P = '[profiles.cpu]\ndevice = "cpu"\n'
+ROW = '[[limits]]\nprofile = "cpu"\n'
+
+
+def case(
+    stack: str = "triton",
+    model_format: ModelFormat = ModelFormat.ONNX,
+    batch: int = 8,
+    concurrency: int = 16,
+    items: int = 1,
+) -> Case:
+    """Return a ResNet50 case."""
+    return Case(
+        deployment=Deployment(stack=stack, model="resnet50", format=model_format, max_batch_size=batch),
+        items_per_request=items,
+        load=Load(concurrency=concurrency),
+    )
+
+
+def limits(text: str, one: Case, hardware: Hardware | None = TWO_CORES) -> dict[str, tuple[float, str]]:
+    """Return limit and profile by metric."""
+    found = thresholds_for(parse_thresholds(text), one, hardware)
+    return {threshold.metric: (threshold.limit, threshold.profile) for threshold in found}
+
+
+def test_a_row_holds_for_the_cases_it_names() -> None:
+    """Each selector excludes the cases that differ in it."""
+    both = {"response_time_p95_ms": (500.0, "cpu"), "images_per_s": (10.0, "cpu")}
+    assert limits(TEXT, case()) == both
+    assert limits(TEXT, case("fastapi")) == both
+    assert limits(TEXT, case("torchserve")) == {}
+    assert limits(TEXT, case(model_format=ModelFormat.PYTORCH)) == {}
+    assert limits(TEXT, case(batch=4)) == {}
+    assert limits(TEXT, case(concurrency=1)) == {}
+
+
+def test_a_direction_comes_with_the_metric() -> None:
+    """Times have ceilings and rates have floors; the file cannot mix them up."""
+    found = thresholds_for(parse_thresholds(TEXT), case(), TWO_CORES)
+    assert {one.metric: one.at_most for one in found} == {"response_time_p95_ms": True, "images_per_s": False}
+
+
+def test_relative_counts_follow_the_batch_size() -> None:
+    """``2b`` is twice the case's own batch size, ``b`` the same."""
+    text = P + ROW + 'concurrency = [1, "2b"]\nitems_per_request = "b"\np50_ms = 1\n'
+    assert limits(text, case(batch=4, concurrency=8, items=4))
+    assert limits(text, case(batch=8, concurrency=1, items=8))
+    assert not limits(text, case(batch=8, concurrency=8, items=8))
+    assert not limits(text, case(batch=8, concurrency=16, items=1))
+
+
+def test_all_matching_rows_hold_and_the_strictest_is_kept() -> None:
+    """A further row or profile can only tighten."""
+    sixteen = Hardware(device=CPU, logical_cores=16)
+    assert limits(TEXT, case(), sixteen) == {
+        "response_time_p95_ms": (500.0, "cpu"),
+        "images_per_s": (100.0, "big"),
+    }
+
+
+def test_a_profile_speaks_of_its_hardware_only() -> None:
+    """Device, GPU name and cores must all hold."""
+    assert limits(TEXT, case(), Hardware(device=CPU, logical_cores=1)) == {}
+    assert limits(TEXT, case(), RTX) == {}
+    text = '[profiles.c]\ngpu_name="rtx 4090"\nmax_cores=32\n[[limits]]\nprofile="c"\np50_ms=1\n'
+    assert limits(text, case(), RTX) == {"response_time_p50_ms": (1.0, "c")}
+    assert (
+        limits(text, case(), Hardware(device=Device("cuda"), logical_cores=64, gpu_name=RTX.gpu_name)) == {}
+    )
+    assert limits(text, case(), Hardware(device=CPU, logical_cores=16, gpu_name=RTX.gpu_name)) == {}
+
+
+def test_a_server_elsewhere_has_no_limits_from_here() -> None:
+    """This machine's profile says nothing about another's server."""
+    assert limits(TEXT, case(), None) == {}
+    assert why_ungated(parse_thresholds(TEXT, "t.toml"), case(), None) == (
+        "triton runs on hardware this session cannot see, so no profile of t.toml applies"
+    )
+
+
+def test_why_a_case_is_ungated_tells_the_profile_from_the_row() -> None:
+    """The user knows whether to add a profile or a row."""
+    file = parse_thresholds(TEXT, "t.toml")
+    assert why_ungated(file, case(), RTX) == (
+        "no profile of t.toml matches cuda:0 (NVIDIA GeForce RTX 4090), 16 logical cores; it has: cpu, big"
+    )
+    assert why_ungated(file, case(batch=4), TWO_CORES) == (
+        "t.toml has no limit for resnet50 triton-onnx-tensor-http-b4-i1-c16 in profile cpu"
+    )
+
+
+def test_limits_of_stacks_that_are_not_offered_are_listed() -> None:
+    """Another plugin's stack is allowed, and a slip of the pen is seen."""
+    assert parse_thresholds(TEXT).stacks_not_in(["triton"]) == ("fastapi",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[profile.cpu]\n",
+            "unknown key 'profile': did you mean profiles?|line 1|allowed here: profiles, limits",
+        ),
+        (
+            "[profiles.cpu]\ncores = 2\n",
+            "unknown key 'cores'|line 2|allowed here: device, gpu_name, min_cores, max_cores",
+        ),
+        (
+            "[profiles.cpu]\n",
+            "profile 'cpu' does not say which hardware it means|line 1|at least one of: device",
+        ),
+        ("profiles = 3\n", "'profiles' must hold tables|line 1|write [profiles.NAME]"),
+        ("profiles.cpu = 3\n", "'profiles' must hold tables|line 1|write [profiles.NAME]"),
+        ("[limits]\np95_ms = 1\n", "'limits' must be tables|line 1|write [[limits]]"),
+        ('[profiles.x]\ndevice = "gpu"\n', "'device' does not know 'gpu'|line 2|use one of: cpu, cuda"),
+        ('[profiles.x]\ndevice = ["cpu"]\n', "'device' must be a word|line 2|seen: ['cpu']"),
+        ("[profiles.x]\ngpu_name = 4090\n", "'gpu_name' must be a word|line 2|seen: 4090"),
+        ('[profiles.x]\nmin_cores = "2b"\n', "'min_cores' must be a whole number from 1\n|line 2|seen: '2b'"),
+        (P + "[[limits]]\np95_ms = 1\n", "a limit must name its profile|line 3|profiles here: cpu"),
+        (
+            P + '[[limits]]\nprofile = "cqu"\n',
+            "'profile' does not know 'cqu': did you mean cpu?|line 4|use one of: cpu",
+        ),
+        (P + ROW, "a limit without any figure|line 3|p50_ms, p95_ms, p99_ms, images_per_s, requests_per_s"),
+        (
+            P + ROW + "p95 = 5\n",
+            "unknown key 'p95': did you mean p95_ms?|line 5|allowed here: profile, model",
+        ),
+        (P + ROW + 'p95_ms = "5"\n', "'p95_ms' must be a number above 0|line 5|seen: '5'"),
+        (P + ROW + "p95_ms = true\n", "'p95_ms' must be a number above 0|line 5|seen: True"),
+        (P + ROW + "p95_ms = nan\n", "'p95_ms' must be a number above 0|line 5|seen: nan"),
+        (P + ROW + "images_per_s = 0\n", "'images_per_s' must be a number above 0|line 5|seen: 0"),
+        (
+            P + ROW + 'p95_ms = 1\nformat = ["onnx", "onyx"]\n',
+            "'format' does not know 'onyx': did you mean onnx?|line 6|onnx, pytorch, tensorrt",
+        ),
+        (P + ROW + "p95_ms = 1\nstack = []\n", "'stack' must be a word, or a list of words|line 6|seen: []"),
+        (
+            P + ROW + 'p95_ms = 1\nconcurrency = ["2x"]\n',
+            "'concurrency' must be a whole number from 1, or like \"2b\"|line 6|seen: ['2x']",
+        ),
+        (
+            P + ROW + 'p95_ms = 1\nmax_batch_size = "b"\n',
+            "'max_batch_size' must be a whole number from 1, or a list of them|line 6|seen: 'b'",
+        ),
+    ],
+)
+def test_what_is_not_understood_names_file_line_key_and_remedy(text: str, message: str) -> None:
+    """No key is ignored: a limit that is misspelt must not look like one that is held."""
+    with pytest.raises(PlanError) as caught:
+        parse_thresholds(text, "t.toml")
+    what, line, hint = message.split("|")
+    shown = str(caught.value)
+    assert shown.startswith(what)
+    assert f"\n  where: t.toml, {line}\n" in shown
+    assert hint in shown
+
+
+def test_an_empty_file_has_no_limits() -> None:
+    """Everything is ungated then, which the gate reports."""
+    assert thresholds_for(parse_thresholds(""), case(), TWO_CORES) == ()
+
+
+# --- the file that ships
+
+
+def shipped(one: Case, hardware: Hardware) -> dict[str, float]:
+    """Return the limits of the file that ships."""
+    found = thresholds_for(parse_thresholds(SHIPPED.read_text(encoding="utf-8")), one, hardware)
+    return {threshold.metric: threshold.limit for threshold in found}
+
+
+@pytest.mark.parametrize(
+    ("stack", "model_format", "batch", "p95_ms", "images_per_s"),
+    [
+        ("fastapi", ModelFormat.ONNX, 8, 15, 2800),
+        ("triton", ModelFormat.ONNX, 32, 8, 5200),
+        ("triton", ModelFormat.TENSORRT, 32, 8, 5200),
+        ("torchserve", ModelFormat.PYTORCH, 16, 12, 3400),
+    ],
+)
+def test_the_reference_table_is_the_rtx_4090_profile(
+    stack: str,
+    model_format: ModelFormat,
+    batch: int,
+    p95_ms: float,
+    images_per_s: float,
+) -> None:
+    """At 32 in flight both of its figures hold, alone in flight its p95, at 2b its throughput."""
+    assert shipped(case(stack, model_format, batch, 32), RTX) == {
+        "response_time_p95_ms": p95_ms,
+        "images_per_s": images_per_s,
+    }
+    assert shipped(case(stack, model_format, batch, 1), RTX) == {"response_time_p95_ms": p95_ms}
+    assert shipped(case(stack, model_format, batch, 2 * batch), RTX)["images_per_s"] == images_per_s
+
+
+def test_no_shipped_pair_of_limits_contradicts_itself() -> None:
+    """By Little's law n in flight at a rate take n / rate on average; a p95 below that cannot be."""
+    for hardware in (RTX, TWO_CORES):
+        for stack in ("fastapi", "triton", "torchserve"):
+            for model_format in ModelFormat:
+                for batch in (1, 8, 16, 32):
+                    for in_flight in (1, 2 * batch, 32):
+                        held = shipped(case(stack, model_format, batch, in_flight), hardware)
+                        if len(held) == 2:
+                            mean_ms = in_flight / held["images_per_s"] * 1000
+                            assert mean_ms < held["response_time_p95_ms"]
+
+
+@pytest.mark.parametrize("stack", ["fastapi", "triton", "torchserve"])
+@pytest.mark.parametrize("model_format", [ModelFormat.ONNX, ModelFormat.PYTORCH])
+@pytest.mark.parametrize(("batch", "in_flight", "items"), [(8, 1, 1), (8, 1, 8), (1, 2, 1), (8, 16, 1)])
+def test_every_case_of_a_normal_run_on_a_cpu_has_p95_and_throughput_limits(
+    stack: str,
+    model_format: ModelFormat,
+    batch: int,
+    in_flight: int,
+    items: int,
+) -> None:
+    """``make bench`` on two cores leaves no case ungated."""
+    held = shipped(case(stack, model_format, batch, in_flight, items), TWO_CORES)
+    assert set(held) == {"response_time_p95_ms", "images_per_s"}
