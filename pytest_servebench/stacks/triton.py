@@ -72,7 +72,7 @@ _FLAGS = (
     # Its own sampling of the devices runs beside the load and holds the exit up for 2 s.
     "--allow-cpu-metrics=false",
     "--allow-gpu-metrics=false",
-    "--exit-timeout-secs=3",
+    "--exit-timeout-secs=5",
 )
 
 
