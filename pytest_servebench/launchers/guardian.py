@@ -24,8 +24,12 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+
+# Importing typing itself would cost every start several milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36

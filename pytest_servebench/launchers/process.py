@@ -133,6 +133,9 @@ class ProcessLauncher:
         """Return the ready server, or end all of it and raise; an interrupt included."""
         try:
             readiness = self._wait(attempt, process, began_ns)
+            if readiness.stage is Stage.ENDED:
+                # First its children: one that still listens would look like somebody else.
+                process.stop()
             _raise_unless_ready(attempt, process.pid, readiness)
             process.remember_descendants()
         except BaseException:

@@ -22,12 +22,14 @@ class Sampler:
     def __init__(self, take: Callable[[], bool], period_s: float, name: str) -> None:
         self._take = take
         self._period_s = period_s
+        self._pause_s: float | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin; the first reading is taken before this returns."""
-        if self._take():
+        self._pause_s = self._take_and_price()
+        if self._pause_s is not None:
             self._thread.start()
 
     def stop(self) -> None:
@@ -37,12 +39,15 @@ class Sampler:
             self._thread.join()
 
     def _run(self) -> None:
-        pause_s = self._period_s
-        while not self._end.wait(pause_s):
-            began_ns = thread_cpu_ns()
-            if not self._take():
-                return
-            pause_s = pause_after(thread_cpu_ns() - began_ns, self._period_s)
+        while self._pause_s is not None and not self._end.wait(self._pause_s):
+            self._pause_s = self._take_and_price()
+
+    def _take_and_price(self) -> float | None:
+        """Take a reading and return the pause it calls for, None after the last one."""
+        began_ns = thread_cpu_ns()
+        if not self._take():
+            return None
+        return pause_after(thread_cpu_ns() - began_ns, self._period_s)
 
 
 def pause_after(cost_ns: int, period_s: float) -> float:

@@ -164,6 +164,22 @@ def test_an_early_end_takes_the_children_along(work: Path) -> None:
     assert not runs(noted_pid(work, "child"))
 
 
+def test_its_own_child_is_no_stranger(work: Path) -> None:
+    """A server that ends while a child of it holds the port has ended; it lost no race."""
+    orphan = """
+import socket
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if not os.fork():
+    import signal
+    signal.pause()
+sys.exit(3)
+"""
+    ports = PickedPorts()
+    with pytest.raises(ServerExitedError):
+        ProcessLauncher(pick_ports=ports).start("tiny", tiny_spec(orphan), work)
+    assert ports.picks == 1
+
+
 def test_gives_up_at_the_deadline(work: Path) -> None:
     """A server that stays busy is ended at its deadline, and the error says what it answered last."""
 
