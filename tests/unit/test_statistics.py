@@ -280,6 +280,13 @@ def test_whole_batches_at_a_boundary_are_not_instability() -> None:
     assert judged(rows, concurrency=64)[0] is Validity.VALID
 
 
+def test_both_ends_are_given_one_batch_of_luck() -> None:
+    """80, 80 and 30 replies are a slow-down with 1 in flight; with 8 they may be the cut."""
+    rows = ok(*range(1002, 1332, 4)[:80], *range(1340, 1660, 4), *range(1670, 1970, 10))
+    assert judged(rows, concurrency=1)[0] is Validity.UNSTABLE
+    assert judged(rows, concurrency=8)[0] is Validity.VALID
+
+
 @settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 8, 16]), st.integers(30, 400))
 def test_steady_batched_service_is_never_called_unstable(seed: int, batch: int, replies: int) -> None:
