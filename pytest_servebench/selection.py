@@ -58,13 +58,14 @@ def select(wish: Wish, offered: Mapping[str, Stack]) -> Selection:
     """
     optional = _optional(wish.stacks, offered)
     found = {name: _look_at(name, wish, offered, optional=name in optional) for name in _names(wish, offered)}
-    _check_missing(wish, {name: one.missing for name, one in found.items() if name not in optional})
+    _check_missing(wish, {name: one.missing for name, one in found.items()})
     left_out: dict[str, str] = {}
     for name, one in found.items():
         if one.formats:
             left_out |= one.reasons
         elif name in optional:
-            left_out[name] = "; ".join(dict.fromkeys(one.reasons.values()))
+            reasons = dict.fromkeys(one.reasons.values())
+            left_out[name] = "; ".join(reasons) or f"{name} serves none of {listed(DEFAULT_FORMATS)}"
         else:
             raise _serves_nothing(wish, offered[name], one)
     formats_by_stack = {name: tuple(one.formats) for name, one in found.items() if one.formats}

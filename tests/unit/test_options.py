@@ -32,7 +32,7 @@ def test_the_table_takes_toml_values_of_every_kind() -> None:
     [
         (
             '[tool.servebench]\nformat = "onnx"\nbatch_size = 8\n',
-            "unknown key 'batch_size': did you mean batch-size[\\s\\S]*line 3\n  next: allowed here: stack, format, ",
+            "unknown key 'batch_size': did you mean batch-size[\\s\\S]*line 3\n  next: allowed here: stack, ",
         ),
         (
             "[tool.servebench]\nformat = 1979-05-27\n",

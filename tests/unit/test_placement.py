@@ -119,3 +119,16 @@ def test_hardware_names_the_gpu_of_the_plan() -> None:
     on_cpu = hardware_of(plan(ONE_GPU, stack="triton", device="cpu"), "triton", ONE_GPU)
     assert on_cpu is not None
     assert on_cpu.gpu_name == ""
+
+
+def test_what_was_asked_for_and_is_there_is_taken() -> None:
+    """The reason for an explicit choice is where it was made."""
+    chosen = plan(DOCKER, stack="all", launcher="docker", device="cuda:0")
+    assert (chosen.launcher, chosen.launcher_reason) == (LauncherKind.DOCKER, "asked for (command line)")
+    assert (chosen.device, chosen.device_reason) == (Device("cuda", 0), "asked for (command line)")
+
+
+def test_an_engine_without_the_nvidia_runtime_gives_no_gpu_to_containers() -> None:
+    """Docker and CUDA together need the runtime, whatever the packages out here can do."""
+    with pytest.raises(PlanError, match="seen: the Docker engine offers no NVIDIA runtime"):
+        plan(replace(DOCKER, nvidia_runtime=False), stack="all", launcher="docker", device="cuda")

@@ -141,6 +141,8 @@ def test_nobody_holds_a_stack_to_a_default_format() -> None:
     only_plan = OfferedStack("trt", formats=frozenset({TENSORRT}))
     with pytest.raises(PlanError, match="trt serves: tensorrt; choose with --serve-format"):
         plan(offered=offers(only_plan), stack="trt")
+    beside = plan(offered=offers(FASTAPI, only_plan), stack="available")
+    assert beside.left_out == {"trt": "trt serves none of onnx, pytorch"}
 
 
 def test_grpc_with_a_stack_that_does_not_speak_it_says_who_does() -> None:
