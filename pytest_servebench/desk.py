@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ import pytest
 from pytest_servebench.cases import cases_for
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
-from pytest_servebench.interfaces import Stack, Watch
+from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.weights import find_weights
@@ -30,6 +31,7 @@ from pytest_servebench.placement import Surroundings, hardware_of
 from pytest_servebench.plan import Case, Plan, Threshold
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
+from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
 from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.session import BenchSession, Servebench
@@ -43,14 +45,18 @@ SHORT_S = 0.3
 COMPLAINT = pytest.StashKey[str]()
 
 
-class Unwatched:
-    """Nobody looks on."""
+class Watching:
+    """A person's view of a load, if a person is there."""
+
+    def __init__(self, live: LiveProgress) -> None:
+        self._live = live
 
     def progress(self, progress: Progress) -> None:
-        """Say nothing."""
+        """Show how far the load is."""
+        self._live.progress(progress)
 
     def server_gone(self) -> str | None:
-        """Know nothing of the server."""
+        """Know nothing of the server: the conductor looks at its process."""
         return None
 
 
@@ -73,10 +79,13 @@ class Desk:
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._session = BenchSession(plan, stacks, self._folder)
         self._limits: dict[Path, ThresholdsFile] = {}
+        self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
 
     def close(self) -> None:
         """End whatever is up."""
         self._session.close()
+        if self._terminal is not None:
+            self._terminal.close()
 
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
@@ -100,7 +109,14 @@ class Desk:
 
     def serve(self, item: pytest.Item) -> Iterator[Servebench]:
         """Hand a test its `Servebench`."""
-        yield Servebench(self._session, self._watch(item), lambda result: self._take(item, result))
+        case = _case_of(item)
+        with LiveProgress(self._terminal, self._column, label="" if case is None else case.id) as live:
+
+            def take(result: CaseResult) -> None:
+                live.finish()
+                self._take(item, result)
+
+            yield Servebench(self._session, Watching(live), take)
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
@@ -131,9 +147,6 @@ class Desk:
         case = _case_of(item)
         tail = "" if case is None else self._session.log_tail()
         return [(f"last log lines of {case.stack}", tail)] if case is not None and tail else []
-
-    def _watch(self, item: pytest.Item) -> Watch:
-        return Unwatched()
 
     def _take(self, item: pytest.Item, result: CaseResult) -> None:
         """Judge and record a result; the test fails later, so that its record is kept."""
@@ -170,6 +183,11 @@ class Desk:
         if path not in self._limits and path.is_file():
             self._limits[path] = read_thresholds(path)
         return self._limits.get(path)
+
+    def _column(self) -> int:
+        """Return where pytest's unfinished line ends."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        return 0 if reporter is None else int(reporter._tw.width_of_current_line)  # noqa: SLF001 (as above)
 
     def _folder(self) -> Path:
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 (the only way to it outside a fixture)
@@ -239,6 +257,15 @@ def _cuda_packages() -> bool:
     if spec is None or spec.origin is None:
         return False
     return any((Path(spec.origin).parent / "capi").glob("*providers_cuda*"))
+
+
+def _is_watched(config: pytest.Config) -> bool:
+    return wants_progress(
+        is_terminal=sys.stdout.isatty(),
+        quiet=config.get_verbosity() < 0,
+        worker=hasattr(config, "workerinput"),
+        environment=os.environ,
+    )
 
 
 def _end_politely_on_sigterm() -> None:
