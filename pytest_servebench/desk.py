@@ -19,15 +19,16 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.cases import cases_for
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.models.catalogue import model_card
+from pytest_servebench.models.export import default_cache_dir
 from pytest_servebench.models.weights import find_weights
-from pytest_servebench.options import make_plan, read_thresholds
-from pytest_servebench.placement import Surroundings, hardware_of
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.door import make_plan, read_thresholds
+from pytest_servebench.options.placement import Surroundings, hardware_of
 from pytest_servebench.plan import Case, Plan, Threshold
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
@@ -199,7 +200,7 @@ def open_desk(config: pytest.Config) -> Desk:
     stacks = _offered(config)
     gpus = gpu_names()
     surroundings = _surroundings(gpus)
-    plan = make_plan(config, stacks, surroundings)
+    plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
     _end_politely_on_sigterm()
     return Desk(config, plan, stacks, surroundings, machine_facts(gpus))
 

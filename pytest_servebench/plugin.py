@@ -11,8 +11,8 @@ from pytest_servebench import hookspecs
 from pytest_servebench.desk import Desk, open_desk
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.cases import marker_arguments
-from pytest_servebench.options import add_options, stacks_asked
+from pytest_servebench.options.cases import marker_arguments
+from pytest_servebench.options.door import add_options, stacks_asked
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import CaseResult, Verdict
 from pytest_servebench.session import Servebench

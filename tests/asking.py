@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_servebench.given import (
+from pytest_servebench.options.door import OPTIONS
+from pytest_servebench.options.given import (
     Given,
 )
-from pytest_servebench.options import OPTIONS
-from pytest_servebench.placement import Surroundings
+from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.options.planning import plan_for
 from pytest_servebench.plan import Plan
-from pytest_servebench.planning import plan_for
 from tests.offered_stack import (
     THREE,
     OfferedStack,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.options import OPTIONS
+from pytest_servebench.options.door import OPTIONS
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -16,8 +16,8 @@ import sys
 sys.path.insert(0, {ROOT!r})
 import pytest
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.options import add_options, make_plan
-from pytest_servebench.placement import Surroundings
+from pytest_servebench.options.door import add_options, make_plan
+from pytest_servebench.options.placement import Surroundings
 from tests.offered_stack import THREE
 
 def pytest_addoption(parser):

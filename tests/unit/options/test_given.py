@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.given import (
+from pytest_servebench.options.given import (
     Given,
     parse_count,
     parse_counts,

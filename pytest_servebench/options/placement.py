@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.given import Asked, Given, parse_device, parse_word
+from pytest_servebench.options.given import Asked, Given, parse_device, parse_word
 from pytest_servebench.plan import CPU, Device, LauncherKind, Plan
 from pytest_servebench.thresholds import Hardware
 from pytest_servebench.words import listed

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.given import Asked, Given
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.placement import LAUNCHERS, Surroundings
+from pytest_servebench.options.given import Asked, Given
+from pytest_servebench.options.placement import LAUNCHERS, Surroundings
+from pytest_servebench.options.planning import MODELS, NORMAL, QUICK, plan_for
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
-from pytest_servebench.planning import MODELS, NORMAL, QUICK, plan_for
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.placement import Surroundings, hardware_of
+from pytest_servebench.options.placement import Surroundings, hardware_of
 from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece
 from tests.asking import DOCKER, NO_GPU, ONE_GPU, offers, plan
 from tests.offered_stack import (

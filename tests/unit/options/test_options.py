@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.options import given_in, read_thresholds
+from pytest_servebench.options.door import given_in, read_thresholds
 from pytest_servebench.toml_source import TomlSource
 
 

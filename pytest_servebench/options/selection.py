@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_servebench.errors import MissingPieceError, PlanError
-from pytest_servebench.given import Given, StackWish
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.placement import Placement
+from pytest_servebench.options.given import Given, StackWish
+from pytest_servebench.options.placement import Placement
 from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Payload, WireProtocol
 from pytest_servebench.words import listed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.options import OPTIONS
+from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
 from tests.asking import ONE_GPU, plan
 from tests.offered_stack import (

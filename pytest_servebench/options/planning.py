@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from pytest_servebench.given import (
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.options.given import (
     Asked,
     Given,
     StackWish,
@@ -21,10 +22,9 @@ from pytest_servebench.given import (
     parse_truth,
     parse_word,
 )
-from pytest_servebench.interfaces import Stack
-from pytest_servebench.placement import Surroundings, choose_placement
+from pytest_servebench.options.placement import Surroundings, choose_placement
+from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
-from pytest_servebench.selection import DEFAULT_FORMATS, Wish, select
 
 MODELS = ("resnet50", "efficientnet_lite0")
 

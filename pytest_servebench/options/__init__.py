@@ -1,0 +1,1 @@
+"""Ticket office: what was asked for, in any spelling, becomes a frozen plan and its cases."""
