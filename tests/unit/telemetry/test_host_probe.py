@@ -137,7 +137,7 @@ burn = "import time\\nwhile time.process_time() < 0.25: pass\\nprint(1, flush=Tr
 ballast = bytearray(64 << 20)
 for i in range(0, len(ballast), 4096): ballast[i] = 1
 child = subprocess.Popen([sys.executable, "-I", "-S", "-c", burn],
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 for word in sys.stdin:
     if word == "wait\\n": child.stdout.readline()
     if word == "reap\\n": child.communicate("\\n")
