@@ -19,6 +19,9 @@ from PIL import Image
 
 Floats = npt.NDArray[np.float32]
 
+MOST_PIXELS = 80_000_000
+"""Of an image before or after resizing; a few bytes can claim gigabytes of pixels."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -53,18 +56,30 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     torchvision's ``Resize``, ``CenterCrop`` and ``Normalize`` do. Raises ``ValueError``
     with a reason for bytes that are no whole image.
     """
-    try:
-        image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except Exception as error:
-        # Pillow raises many types for bad bytes; the caller needs one.
-        raise ValueError(f"not a readable image: {error}") from error
-    image = _resize_shorter_side(image, card)
+    image = _resize_shorter_side(_decode(encoded), card)
     left = round((image.width - card.crop) / 2)
     top = round((image.height - card.crop) / 2)
     image = image.crop((left, top, left + card.crop, top + card.crop))
     pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
     normal = (pixels - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _decode(encoded: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        _check_size(image.size)
+        # Transparency is dropped, not blended; kept, Pillow would warn of the drop.
+        image.info.pop("transparency", None)
+        return image.convert("RGB")
+    except Exception as error:
+        # Pillow raises many types for bad bytes; the caller needs one.
+        raise ValueError(f"not a readable image: {error}") from error
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS}")
 
 
 def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
@@ -74,6 +89,8 @@ def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
         size = (card.resize, int(card.resize * height / width))
     else:
         size = (int(card.resize * width / height), card.resize)
+    # A line of pixels, a few bytes when encoded, would become a strip of gigabytes.
+    _check_size(size)
     return image.resize(size, filters[card.interpolation])
 
 

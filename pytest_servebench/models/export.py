@@ -53,7 +53,12 @@ class ExportOrder:
     @property
     def key(self) -> str:
         """Text that differs when the result may differ."""
-        sources = [_HERE / f"{self.card.name}.py", _HERE / "torch_export.py", _HERE / "export.py", LABELS_PATH]
+        sources = [
+            _HERE / f"{self.card.name}.py",
+            _HERE / "torch_export.py",
+            _HERE / "export.py",
+            LABELS_PATH,
+        ]
         content = {
             "card": asdict(self.card),
             "weights": [self.weights.label, self.weights.sha256],
@@ -86,7 +91,7 @@ def artifact(
         raise ModelError(
             f"{model} cannot be exported as {model_format}",
             seen=f"exports are {', '.join(MODEL_FILES)}",
-            next_step="a TensorRT plan is built on the GPU that serves it: serve onnx with the TensorRT provider",
+            next_step="serve onnx; a TensorRT plan can only be built on the GPU that serves it",
         )
     order = export_order(card, find_weights(card, weights))
     folder, files = exported_folder(order, cache_dir, run_export)
