@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 Floats = npt.NDArray[np.float32]
 
-MAX_ASPECT_RATIO = 50
-"""Longer images are refused: resizing their shorter side would fill the memory."""
+MOST_PIXELS = 80_000_000
+"""Of an image before or after resizing; a few bytes can claim gigabytes of pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,7 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     torchvision's ``Resize``, ``CenterCrop`` and ``Normalize`` do. Raises ``ValueError``
     with a reason for bytes that are no whole image.
     """
-    try:
-        image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except UnidentifiedImageError as error:
-        # Pillow's own text names an object's address, which helps nobody.
-        raise ValueError("not a readable image: no known image format") from error
-    except Exception as error:
-        # Pillow raises many types for bad bytes; the caller needs one.
-        raise ValueError(f"not a readable image: {error}") from error
-    image = _resize_shorter_side(image, card)
+    image = _resize_shorter_side(_decode(encoded), card)
     left = round((image.width - card.crop) / 2)
     top = round((image.height - card.crop) / 2)
     image = image.crop((left, top, left + card.crop, top + card.crop))
@@ -73,16 +65,32 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
 
 
+def _decode(encoded: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        _check_size(image.size)
+        # Transparency is dropped, not blended; kept, Pillow would warn of the drop.
+        image.info.pop("transparency", None)
+        return image.convert("RGB")
+    except Exception as error:
+        # Pillow raises many types for bad bytes; the caller needs one.
+        raise ValueError(f"not a readable image: {error}") from error
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS}")
+
+
 def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     width, height = image.size
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        # A strip of 1 x 60000 pixels would grow to gigabytes before it is cropped.
-        raise ValueError(f"{width} x {height} pixels: longer than {MAX_ASPECT_RATIO} times its shorter side")
     if width <= height:
         size = (card.resize, int(card.resize * height / width))
     else:
         size = (int(card.resize * width / height), card.resize)
+    # A line of pixels, a few bytes when encoded, would become a strip of gigabytes.
+    _check_size(size)
     return image.resize(size, filters[card.interpolation])
 
 

@@ -18,6 +18,7 @@ def build(weights: Weights) -> nn.Module:
 
     Raises ``RuntimeError`` naming the keys when a state dict is not EfficientNet-Lite0's.
     """
+    assert weights.path is not None, "the catalogue names packaged weights"
     # Not from_pretrained: it prints, and reads any pickle.
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     state = torch.load(weights.path, map_location="cpu", weights_only=True)

@@ -91,7 +91,7 @@ def artifact(
         raise ModelError(
             f"{model} cannot be exported as {model_format}",
             seen=f"exports are {', '.join(MODEL_FILES)}",
-            next_step="a TensorRT plan is built on the GPU that serves it: serve onnx with the TensorRT provider",
+            next_step="serve onnx; a TensorRT plan can only be built on the GPU that serves it",
         )
     order = export_order(card, find_weights(card, weights))
     folder, files = exported_folder(order, cache_dir, run_export)

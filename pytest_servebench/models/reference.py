@@ -84,7 +84,7 @@ def _compute(model: Path, tensors: Floats) -> Floats:
     except Exception as error:
         # onnxruntime's exceptions have no common base of their own.
         raise ModelError("the model could not run", where=str(model), seen=str(error)) from error
-    logits = np.concatenate(rows).astype(np.float32)
+    logits: Floats = np.concatenate(rows).astype(np.float32)
     if not np.isfinite(logits).all():
         raise ModelError(
             "the model's own outputs are not finite, so there is nothing to compare with",
@@ -94,7 +94,7 @@ def _compute(model: Path, tensors: Floats) -> Floats:
     return logits
 
 
-def _session(model: Path) -> Any:
+def _session(model: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     try:
         import onnxruntime
     except ImportError as error:

@@ -15,8 +15,10 @@ from pytest_servebench.models.weights import Weights
 _STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 """Width, blocks and stride of ``layer1`` to ``layer4``."""
 _EXPANSION = 4
-_LOGIT_DEVIATION = 3.0
-"""Spread of seeded logits: confidences near 0.1 to 0.9, so neither equal nor saturated."""
+_LOGIT_DEVIATION = 2.5
+"""Of seeded logits: most confidences lie between 0.2 and 0.9, so neither equal nor saturated."""
+_BRANCH_GAIN = 0.2
+_SHRINKAGE = 0.1
 
 
 class Bottleneck(nn.Module):
@@ -44,7 +46,8 @@ class Bottleneck(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
         x = self.bn3(self.conv3(x)) + shortcut
-        return self.relu(x)
+        activated: Tensor = self.relu(x)
+        return activated
 
 
 class ResNet50(nn.Module):
@@ -68,7 +71,8 @@ class ResNet50(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for number in range(1, len(_STAGES) + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        return self.avgpool(x).flatten(1)
+        pooled: Tensor = self.avgpool(x)
+        return pooled.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, float [n, 1000]."""
@@ -100,34 +104,52 @@ def _seed(model: ResNet50, seed: int) -> None:
 
     A plainly initialised ResNet50 answers almost the same for every image: what all
     images share grows from layer to layer. So the BatchNorm statistics are taken from
-    seeded images, and the last layer sees the features less their mean over them.
+    seeded images, the residual branches are damped, and the last layer is fitted to what
+    sets these images apart.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
         elif isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    images = _calibration_images(generator)
+            module.momentum = None  # the statistics become those of the one batch seen
+        elif isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, _BRANCH_GAIN)
     with torch.inference_mode():
         model.train()
-        model(images)
-        model.eval()
-        _centre_last_layer(model, model.features(images), generator)
+        features = model.features(_calibration_images(generator))
+        _fit_last_layer(model.fc, features, generator)
 
 
-def _centre_last_layer(model: ResNet50, features: Tensor, generator: torch.Generator) -> None:
+def _fit_last_layer(fc: nn.Linear, features: Tensor, generator: torch.Generator) -> None:
+    """Set ``fc`` to random directions of the centred and whitened ``features``.
+
+    Whitened, so that not the few loudest features decide every image's class. The
+    covariance is shrunk towards a multiple of the identity, whose root then acts on the
+    directions that the few images do not span.
+    """
     mean = features.mean(0)
-    weight = torch.randn(model.fc.weight.shape, generator=generator)
-    deviation = ((features - mean) @ weight.T).std()
-    model.fc.weight.copy_(weight * (_LOGIT_DEVIATION / deviation))
-    model.fc.bias.copy_(-model.fc.weight @ mean)
+    _, deviations, axes = torch.linalg.svd(features - mean, full_matrices=False)
+    floor = _SHRINKAGE * deviations.square().mean()
+    gains = (deviations.square() + floor).rsqrt() - floor.rsqrt()
+    random = torch.randn(fc.weight.shape, generator=generator)
+    weight = (random @ axes.T * gains) @ axes + random * floor.rsqrt()
+    weight *= _LOGIT_DEVIATION / ((features - mean) @ weight.T).std()
+    fc.weight.copy_(weight)
+    fc.bias.copy_(-weight @ mean)
 
 
-def _calibration_images(generator: torch.Generator, count: int = 16) -> Tensor:
-    """Return float [count, 3, 224, 224] with the scales of photographs: coarse colour under fine detail."""
-    images = torch.zeros(count, 3, 224, 224)
-    for cells, share in ((2, 1.0), (7, 0.7), (28, 0.4), (112, 0.2)):
+def _calibration_images(generator: torch.Generator) -> Tensor:
+    """Return float [32, 3, 128, 128] with the scales of photographs: coarse colour under fine detail.
+
+    Contrast and brightness vary as widely as between a page of text and a night sky. They
+    are smaller than the images served, for the time's sake.
+    """
+    count, side = 32, 128
+    images = torch.zeros(count, 3, side, side)
+    for cells, share in ((2, 1.0), (5, 0.7), (16, 0.4), (64, 0.2)):
         noise = torch.randn(count, 3, cells, cells, generator=generator)
-        images += share * nn.functional.interpolate(noise, size=(224, 224), mode="bilinear")
-    return images
+        images += share * nn.functional.interpolate(noise, size=(side, side), mode="bilinear")
+    contrast = torch.logspace(-1, 0.1, count).view(-1, 1, 1, 1)
+    brightness = 0.7 * torch.randn(count, 3, 1, 1, generator=generator)
+    return (images * contrast + brightness).clamp(-2.1, 2.6)
