@@ -11,6 +11,9 @@ monotonic_ns = time.monotonic_ns
 thread_cpu_ns = time.thread_time_ns
 """CPU time of the calling thread in nanoseconds."""
 
+process_cpu_ns = time.process_time_ns
+"""CPU time of the whole process in nanoseconds."""
+
 
 class MonotonicClock:
     """The machine's monotonic clock."""

@@ -9,8 +9,7 @@ from typing import Protocol
 
 from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.interfaces import Watch
-from pytest_servebench.load.kept import KeptReplies
-from pytest_servebench.load.sample_log import SampleLog
+from pytest_servebench.load.book import Book
 from pytest_servebench.load.window import ProgressMeter, Stage, Window
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome
@@ -24,6 +23,9 @@ class Sender(Protocol):
     """What the loop steers: it moves bytes and writes the sample log, see `HttpSender`."""
 
     troubled: bool
+
+    def cpu_ns(self) -> int:
+        """Return the CPU time that sending has cost so far."""
 
     def turns(self, until_ns: int) -> None:
         """Receive and send until ``until_ns``, or until a transport error."""
@@ -48,12 +50,12 @@ class Sender(Protocol):
 class ClosedLoop:
     """One load; used once. Closed loop: a request is intended the instant it is sent."""
 
-    def __init__(self, sender: Sender, load: Load, watch: Watch, log: SampleLog, kept: KeptReplies) -> None:
+    def __init__(self, sender: Sender, load: Load, watch: Watch, book: Book) -> None:
         self._sender = sender
         self._load = load
         self._watch = watch
-        self._log = log
-        self._kept = kept
+        self._log = book.log
+        self._kept = book.kept
         self._meter = ProgressMeter(load)
         self._timeout_ns = round(load.timeout_s * 1e9)
         self._asked_ns = 0
@@ -66,7 +68,7 @@ class ClosedLoop:
         does, it ends at the latest one drain (`DRAIN_LIMIT_S`) after the window.
         """
         with _collector_paused():
-            window = Window(self._load, monotonic_ns())
+            window = Window(self._load, monotonic_ns(), self._sender.cpu_ns)
             while self._goes_on(window, monotonic_ns()):
                 self._sender.turns(self._next_tick_ns(window, monotonic_ns()))
         return window

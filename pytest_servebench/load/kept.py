@@ -30,7 +30,7 @@ class KeptReplies:
         self._kept: dict[int, bytes | Reply] = {}
         self._spare: dict[int, bytes | Reply] = {}
         self._step_ns = 0
-        self._next_ns = 0
+        self._begin_ns = self._next_ns = 0
         self._open = False
         self._indexes: set[int] = set()
         self._bytes = 0
@@ -39,7 +39,7 @@ class KeptReplies:
         """Begin to keep: one reply in each eighth of the window at the least."""
         self._open = self._wanted
         self._step_ns = max(1, duration_ns // FEWEST)
-        self._next_ns = begin_ns
+        self._next_ns = self._begin_ns = begin_ns
         self.due_ns = begin_ns if self._wanted else 1 << 63
 
     def close_window(self) -> None:
@@ -49,7 +49,7 @@ class KeptReplies:
 
     def offer(self, row: int, index: int, received_ns: int, reply: bytes | Reply) -> None:
         """Keep this OK reply if the share, or its part of the window, asks for it."""
-        if not self._open or self._bytes > LIMIT_BYTES:
+        if not self._open or received_ns < self._begin_ns or self._bytes > LIMIT_BYTES:
             return
         if self.mask[row % MASK_ROWS]:
             self._keep(row, index, reply)

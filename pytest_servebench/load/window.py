@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 
-from pytest_servebench.clock import thread_cpu_ns
 from pytest_servebench.load.sample_log import SampleLog
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Progress
@@ -30,7 +30,7 @@ class Window:
     most the smaller of ``timeout_s`` and `DRAIN_LIMIT_S`, whatever the server does.
     """
 
-    def __init__(self, load: Load, start_ns: int) -> None:
+    def __init__(self, load: Load, start_ns: int, cpu_ns: Callable[[], int]) -> None:
         self.stage = Stage.WARM_UP
         self.start_ns = start_ns
         self.begin_ns = start_ns
@@ -40,21 +40,22 @@ class Window:
         self.edge_ns = start_ns + round(load.warmup_s * 1e9)
         """When the next stage begins."""
         self._drain_ns = round(min(load.timeout_s, DRAIN_LIMIT_S) * 1e9)
-        self._cpu_ns = thread_cpu_ns()
+        self._cpu_ns = cpu_ns
+        self._cpu_begin_ns = cpu_ns()
 
     def begin(self, now_ns: int) -> None:
         """Go over from warm-up to measurement."""
         self.stage = Stage.MEASURING
         self.begin_ns = now_ns
         self.edge_ns = now_ns + self.duration_ns
-        self._cpu_ns = thread_cpu_ns()
+        self._cpu_begin_ns = self._cpu_ns()
 
     def end(self, now_ns: int) -> None:
         """Go over to the drain. A load cut short in its warm-up has its whole length as its window."""
         self.stage = Stage.DRAINING
         self.end_ns = now_ns
         self.edge_ns = now_ns + self._drain_ns
-        self.client_cpu_s = (thread_cpu_ns() - self._cpu_ns) / 1e9
+        self.client_cpu_s = (self._cpu_ns() - self._cpu_begin_ns) / 1e9
 
 
 class ProgressMeter:

@@ -40,7 +40,7 @@ class Onlooker:
 
 @pytest.fixture
 def driver() -> Driver:
-    """The driver under contract."""
+    """Return the driver under contract."""
     return LoadDriver()
 
 
@@ -56,7 +56,7 @@ def echo(seen: SeenRequest) -> ScriptedReply:
 
 
 def mortal(lives_for: int) -> ScriptedServer:
-    """Return a server that dies, listening socket and connections at once, when so many requests have come."""
+    """Return a server that dies, socket and connections at once, when so many requests have come."""
 
     def script(seen: SeenRequest) -> ScriptedReply:
         if seen.number == lives_for:

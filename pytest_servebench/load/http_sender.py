@@ -12,13 +12,22 @@ import itertools
 import select
 from collections.abc import Sequence
 
-from pytest_servebench.clock import monotonic_ns
-from pytest_servebench.load.connection import BUFFER_BYTES, Address, Connection, error_text
+from pytest_servebench.clock import monotonic_ns, thread_cpu_ns
+from pytest_servebench.load.book import Book
+from pytest_servebench.load.connection import (
+    BUFFER_BYTES,
+    Address,
+    Connection,
+    authority_of,
+    error_text,
+    resolve,
+)
 from pytest_servebench.load.framing import BodyKind, FramingError, ReplyFramer
-from pytest_servebench.load.kept import MASK_ROWS, KeptReplies
-from pytest_servebench.load.sample_log import OUTCOME_BITS, SampleLog
-from pytest_servebench.load.wire import EncodedRequest
-from pytest_servebench.results import Outcome, Reply
+from pytest_servebench.load.kept import MASK_ROWS
+from pytest_servebench.load.sample_log import OUTCOME_BITS
+from pytest_servebench.load.wire import EncodedRequest, http_bytes
+from pytest_servebench.plan import Load, WireRequest
+from pytest_servebench.results import Endpoint, Outcome, Reply
 
 PAUSE_NS = 50_000_000
 """How long a connection rests after a transport error, so that errors do not spin."""
@@ -35,21 +44,16 @@ class HttpSender:
     """Keeps every connection busy with the next of the encoded requests, round robin."""
 
     def __init__(
-        self,
-        address: Address,
-        requests: Sequence[EncodedRequest],
-        connections: int,
-        log: SampleLog,
-        kept: KeptReplies,
+        self, address: Address, requests: Sequence[EncodedRequest], connections: int, book: Book
     ) -> None:
-        self.first_error = ""
         self.troubled = False
         """Whether a transport error happened since somebody last looked."""
         self._authority = address.authority
         self._requests = itertools.cycle([(i, request.wire) for i, request in enumerate(requests)])
         self._methods = [request.method for request in requests]
-        self._log = log
-        self._kept = kept
+        self._book = book
+        self._log = book.log
+        self._kept = book.kept
         self._sending = True
         self._until_ns = 0
         self._poller = select.epoll()
@@ -59,6 +63,20 @@ class HttpSender:
         self._paused: list[Connection] = list(self._connections)
         self._whole_bytes: dict[bytes, int] = {}
         """Length of the whole reply by its head: what the fast path knows."""
+
+    @classmethod
+    def for_load(
+        cls, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load, book: Book
+    ) -> HttpSender:
+        """Return a sender of ``requests``, encoded once; raises `LoadError`."""
+        role = requests[0].port_role
+        authority = authority_of(endpoint, role)
+        encoded = [EncodedRequest(http_bytes(request, authority), request.method) for request in requests]
+        return cls(resolve(endpoint, role, load.timeout_s), encoded, load.concurrency, book)
+
+    def cpu_ns(self) -> int:
+        """Return the CPU time of this thread, the only one that sends."""
+        return thread_cpu_ns()
 
     def turns(self, until_ns: int) -> None:
         """Receive and send until the instant ``until_ns``, or until a transport error."""
@@ -214,11 +232,11 @@ class HttpSender:
     def _complete(self, connection: Connection, reply: Reply, received_ns: int) -> None:
         index, sent_ns = connection.index, connection.sent_ns
         if reply.status == OK_STATUS:
-            row = self._log.add(sent_ns, sent_ns, received_ns, index << OUTCOME_BITS)
-            self._kept.offer(row, index, received_ns, reply)
+            self._book.correct(index, sent_ns, received_ns, reply)
         else:
-            self._log.add_failure((sent_ns, sent_ns, received_ns), index, Outcome.HTTP_ERROR)
-            self._note(f"HTTP {reply.status}: {reply.body[:SHOWN_BYTES].decode('utf-8', 'replace')}")
+            shown = reply.body[:SHOWN_BYTES].decode("utf-8", "replace")
+            text = f"HTTP {reply.status}: {shown} (from {self._authority})"
+            self._book.failed(index, sent_ns, received_ns, Outcome.HTTP_ERROR, text)
         connection.busy = False
         self._free.append(connection)
 
@@ -241,14 +259,11 @@ class HttpSender:
         if not was_busy:  # it broke after its reply: nothing is lost, and it is on the free list
             return
         now_ns = monotonic_ns()
-        self._log.add_failure((connection.sent_ns, connection.sent_ns, now_ns), connection.index, outcome)
-        self._note(text)
+        text = f"{text} (from {self._authority})"
+        self._book.failed(connection.index, connection.sent_ns, now_ns, outcome, text)
         connection.resume_ns = now_ns
         self._paused.append(connection)
         if outcome is Outcome.TRANSPORT_ERROR:
             connection.resume_ns += PAUSE_NS
             self.troubled = True
             self._until_ns = 0
-
-    def _note(self, text: str) -> None:
-        self.first_error = self.first_error or f"{text} (from {self._authority})"

@@ -1,0 +1,55 @@
+"""What a load writes down: a row for every request, and some of the replies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pytest_servebench.load.kept import KeptReplies
+from pytest_servebench.load.sample_log import SampleLog, code_of
+from pytest_servebench.load.window import Window
+from pytest_servebench.load.wire import read_reply
+from pytest_servebench.plan import Load
+from pytest_servebench.results import Outcome, Reply, Samples
+
+
+@dataclass(slots=True)
+class Book:
+    """The sample log, the kept replies, and the first failure in words."""
+
+    kept: KeptReplies
+    log: SampleLog = field(default_factory=SampleLog)
+    first_error: str = ""
+
+    @classmethod
+    def for_load(cls, load: Load, requests: int) -> Book:
+        """Return an empty book for a load of so many distinct requests."""
+        return cls(KeptReplies(load.verify_share, load.seed, requests))
+
+    def correct(self, index: int, sent_ns: int, received_ns: int, reply: bytes | Reply) -> None:
+        """Write down an OK reply to request ``index``; closed loop: it was intended when it was sent."""
+        row = self.log.add(sent_ns, sent_ns, received_ns, code_of(index))
+        self.kept.offer(row, index, received_ns, reply)
+
+    def failed(self, index: int, sent_ns: int, received_ns: int, outcome: Outcome, text: str) -> None:
+        """Write down a failure."""
+        self.log.add_failure((sent_ns, sent_ns, received_ns), index, outcome)
+        self.first_error = self.first_error or text
+
+    def samples(self, window: Window) -> Samples:
+        """Return everything as the frozen result."""
+        rows = self.log.rows()
+        replies = {
+            int(rows.position[row]): reply if isinstance(reply, Reply) else read_reply(reply)
+            for row, reply in self.kept.by_row().items()
+        }
+        return Samples(
+            intended_ns=rows.intended_ns,
+            sent_ns=rows.sent_ns,
+            received_ns=rows.received_ns,
+            outcome=rows.outcome,
+            request_index=rows.request_index,
+            window_ns=(window.begin_ns, window.end_ns),
+            replies=dict(sorted(replies.items())),
+            client_cpu_s=window.client_cpu_s,
+            first_error=self.first_error,
+        )

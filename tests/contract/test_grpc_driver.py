@@ -1,0 +1,228 @@
+"""What the driver does over gRPC, against a grpcio server that answers by script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from pytest_servebench.errors import LoadError, MissingPieceError
+from pytest_servebench.load.driver import LoadDriver
+from pytest_servebench.plan import Load, WireProtocol, WireRequest
+from pytest_servebench.results import Endpoint, Outcome, Progress, Samples
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+LOAD = Load(concurrency=4, warmup_s=0.1, duration_s=0.3, timeout_s=5.0, verify_share=0.05)
+Answer = Callable[[bytes, Any], bytes]
+
+
+class Onlooker:
+    """A watch that says of the server what it is told to say."""
+
+    def __init__(self, gone: Callable[[], str | None] = lambda: None) -> None:
+        self.seen: list[Progress] = []
+        self._gone = gone
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def server_gone(self) -> str | None:
+        return self._gone()
+
+
+class Server:
+    """A grpcio server whose one method answers by a function of the message."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.calls = 0
+        self.peers: set[str] = set()
+        self._answer = answer
+        self._lock = threading.Lock()
+        options = [("grpc.max_receive_message_length", -1)]
+        self._server = grpc.server(ThreadPoolExecutor(16), options=options)
+        handler = grpc.unary_unary_rpc_method_handler(self._handle)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler}),)
+        )
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def _handle(self, message: bytes, context: Any) -> bytes:
+        with self._lock:
+            self.calls += 1
+            self.peers.add(context.peer())
+        return self._answer(message, context)
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint(stack="grpc", host="127.0.0.1", ports={"grpc": self.port}, launcher="test")
+
+    def stop(self) -> None:
+        self._server.stop(0).wait()
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[Server]:
+    """Run a server that answers so."""
+    server = Server(answer)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def echo(message: bytes, context: Any) -> bytes:
+    """Answer with the number that the message begins with."""
+    del context
+    time.sleep(0.001)
+    return message.split(b":")[0]
+
+
+def slow(message: bytes, context: Any) -> bytes:
+    """Answer after half a second."""
+    time.sleep(0.5)
+    return echo(message, context)
+
+
+def calls(count: int, size: int = 100) -> list[WireRequest]:
+    """Return requests whose messages tell which they are."""
+    bodies = [f"{i}:".encode().ljust(size, b".") for i in range(count)]
+    return [
+        WireRequest(protocol=WireProtocol.GRPC, path=METHOD, body=body, port_role="grpc") for body in bodies
+    ]
+
+
+def run(server: Server, load: Load = LOAD, count: int = 3, watch: Onlooker | None = None) -> Samples:
+    """Run the load against the server."""
+    return LoadDriver().run(server.endpoint(), calls(count), load, watch or Onlooker())
+
+
+def test_a_call_returns_the_message_and_a_refusal_its_status() -> None:
+    """Status 0 comes with the message; a status that the server sent is a reply, not an exception."""
+
+    def refuse(message: bytes, context: Any) -> bytes:
+        if message.startswith(b"1"):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "queue full")
+        return b"yes"
+
+    with serving(refuse) as server:
+        first, second = (LoadDriver().exchange(server.endpoint(), call, 5.0) for call in calls(2))
+    assert (first.status, first.body) == (0, b"yes")
+    assert (second.status, second.headers["grpc-message"]) == (14, "queue full")
+
+
+def test_a_call_that_nobody_answers_is_an_error_in_words() -> None:
+    """Nobody listening and a deadline are LoadErrors with the address and the method."""
+    with serving(slow) as server:
+        with pytest.raises(LoadError, match="DEADLINE_EXCEEDED"):
+            LoadDriver().exchange(server.endpoint(), calls(1)[0], 0.1)
+        endpoint = server.endpoint()
+    with pytest.raises(LoadError, match="UNAVAILABLE") as caught:
+        LoadDriver().exchange(endpoint, calls(1)[0], 2.0)
+    assert caught.value.where == f"127.0.0.1:{endpoint.ports['grpc']}{METHOD}"
+
+
+def test_calls_go_round_robin_over_a_connection_each() -> None:
+    """As many connections as asked; every call is one sample; kept replies belong to their requests."""
+    with serving(echo) as server:
+        samples = run(server, count=16)
+        assert len(samples) == server.calls
+        assert len(server.peers) == LOAD.concurrency
+    begin, end = samples.window_ns
+    assert end - begin == pytest.approx(0.3e9, rel=0.3)
+    assert begin - samples.sent_ns[0] == pytest.approx(0.1e9, rel=0.5)
+    assert np.all(samples.outcome == Outcome.OK)
+    assert np.all(samples.received_ns > samples.sent_ns)
+    assert np.all(np.diff(samples.sent_ns) >= 0)
+    counts = np.bincount(samples.request_index)
+    assert counts.max() - counts.min() <= 1
+    assert len(samples.replies) >= 8
+    assert samples.client_cpu_s > 0
+    for position, reply in samples.replies.items():
+        assert int(reply.body) == samples.request_index[position]
+        assert begin <= samples.received_ns[position] <= end
+
+
+def test_a_message_of_any_size_passes() -> None:
+    """Grpcio's default limit of 4 MB does not hold for the load."""
+    with serving(lambda message, context: message) as server:
+        request = calls(1, 19_000_000)[0]
+        samples = LoadDriver().run(server.endpoint(), [request], replace(LOAD, concurrency=2), Onlooker())
+    assert np.all(samples.outcome == Outcome.OK)
+    assert {reply.body for reply in samples.replies.values()} <= {request.body}
+
+
+def test_statuses_of_the_server_are_errors_with_their_words() -> None:
+    """A status other than 0 that the server sent is told apart from a call without an answer."""
+
+    def refuse(message: bytes, context: Any) -> bytes:
+        del message
+        time.sleep(0.002)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "queue full")
+        return b""
+
+    with serving(refuse) as server:
+        samples = run(server)
+    assert set(samples.outcome) == {Outcome.HTTP_ERROR}
+    assert samples.first_error == f"gRPC 14 UNAVAILABLE: queue full (from 127.0.0.1:{server.port})"
+
+
+def test_calls_without_reply_time_out_with_their_true_times() -> None:
+    """Every call carries its deadline."""
+    release = threading.Event()
+    with serving(lambda message, context: (release.wait(10) and b"") or b"") as server:
+        samples = run(server, replace(LOAD, timeout_s=0.15))
+        release.set()
+    assert set(samples.outcome) == {Outcome.TIMEOUT}
+    spans = samples.received_ns - samples.sent_ns
+    assert np.all((spans > 0.14e9) & (spans < 0.6e9))
+
+
+def test_a_hang_longer_than_the_window_ends_with_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that are still outstanding after the drain are cancelled and count as time-outs."""
+    monkeypatch.setattr("pytest_servebench.load.window.DRAIN_LIMIT_S", 0.1)
+    release = threading.Event()
+    with serving(lambda message, context: (release.wait(10) and b"") or b"") as server:
+        samples = run(server, replace(LOAD, timeout_s=60.0))
+        release.set()
+    assert samples.outcome.tolist() == [Outcome.TIMEOUT] * LOAD.concurrency
+    assert samples.first_error.startswith("no reply until the end of the load")
+    assert np.all(samples.received_ns - samples.window_ns[1] < 2e9)
+
+
+def test_a_server_that_dies_ends_the_load_early() -> None:
+    """Transport errors are counted without spinning, and the watch's word ends the load."""
+    dead = threading.Event()
+    watch = Onlooker(lambda: "exit code -9" if dead.is_set() else None)
+
+    def die() -> None:
+        server.stop()
+        dead.set()
+
+    def answer(message: bytes, context: Any) -> bytes:
+        if server.calls == 40:
+            threading.Thread(target=die).start()
+        return echo(message, context)
+
+    with serving(answer) as server:
+        samples = run(server, replace(LOAD, duration_s=60.0), watch=watch)
+    begin, end = samples.window_ns
+    assert end - begin < 20e9
+    assert (samples.outcome == Outcome.OK).sum() >= 30
+    assert (samples.outcome == Outcome.TRANSPORT_ERROR).sum() >= 1
+    assert np.all(samples.received_ns <= end)
+
+
+def test_without_grpcio_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing package is told with the command that installs it."""
+    monkeypatch.setitem(__import__("sys").modules, "grpc", None)
+    endpoint = Endpoint(stack="grpc", host="127.0.0.1", ports={"grpc": 1}, launcher="test")
+    with pytest.raises(MissingPieceError, match="pip install"):
+        LoadDriver().run(endpoint, calls(1), LOAD, Onlooker())
