@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,10 @@ logger = logging.getLogger("uvicorn.error")
 
 class BatcherClosedError(Exception):
     """The server is stopping and takes no more requests."""
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to be answered."""
 
 
 class EngineFailedError(Exception):
@@ -115,13 +120,20 @@ class Batcher:
         """Requests in the queue."""
         return len(self._backlog)
 
-    async def infer(self, parts: tuple[Floats, ...], *, alone: bool = False) -> Inference:
+    async def infer(
+        self,
+        parts: tuple[Floats, ...],
+        *,
+        alone: bool = False,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Inference:
         """Return the logits of one request's images.
 
-        ``alone`` gives it an execution of its own. Raises `BacklogFullError`,
-        `BatcherClosedError` and `EngineFailedError`. When the caller is cancelled, a
-        request that still waits is dropped, and one that computes leaves its
-        neighbours as they are.
+        ``alone`` gives it an execution of its own; ``gone`` is done when nobody wants the
+        answer any more. Raises `BacklogFullError`, `BatcherClosedError`,
+        `EngineFailedError` and `ClientGoneError`. When the client is gone or the caller
+        is cancelled, a request that still waits is dropped, and one that computes leaves
+        its neighbours as they are.
         """
         job = _Job(parts, self._loop.create_future())
         images = sum(len(part) for part in parts)
@@ -132,11 +144,15 @@ class Batcher:
             self._backlog.add(request)
             self._changed.notify()
         try:
-            return await job.answer
-        except asyncio.CancelledError:
-            with self._changed:
-                self._backlog.forget(request)
-            raise
+            awaited: set[asyncio.Future[Any]] = {job.answer} if gone is None else {job.answer, gone}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if job.answer.done():
+                return job.answer.result()
+            raise ClientGoneError
+        finally:
+            if job.answer.cancel():
+                with self._changed:
+                    self._backlog.forget(request)
 
     async def close(self) -> None:
         """Answer what waits, then end the thread."""
@@ -218,6 +234,7 @@ __all__ = [
     "Batcher",
     "BatcherClosedError",
     "BatchingRule",
+    "ClientGoneError",
     "EngineFailedError",
     "Execution",
     "Inference",

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fastapi_app.backlog import BacklogFullError
-from fastapi_app.batcher import Batcher, BatcherClosedError, EngineFailedError, Inference
+from fastapi_app.batcher import Batcher, BatcherClosedError, ClientGoneError, EngineFailedError, Inference
 from fastapi_app.body import CLIENT_GONE
 from fastapi_app.metrics import Metrics
 from fastapi_app.refusal import Refusal
@@ -51,13 +51,11 @@ class Service:
 
     async def infer(self, request: Request, parts: tuple[Floats, ...], *, alone: bool = False) -> Inference:
         """Return the logits of ``parts``; refuses with 503, 500, or 499 when the client hangs up."""
-        answer = asyncio.ensure_future(self.batcher.infer(parts, alone=alone))
-        gone = asyncio.ensure_future(_hung_up(request))
+        gone = asyncio.create_task(_hung_up(request))
         try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise Refusal(CLIENT_GONE, "the client hung up")
-            return answer.result()
+            return await self.batcher.infer(parts, alone=alone, gone=gone)
+        except ClientGoneError as error:
+            raise Refusal(CLIENT_GONE, "the client hung up") from error
         except BacklogFullError as error:
             reason = f"{self.settings.queue_size} requests already wait"
             raise Refusal(503, reason, {"Retry-After": "1"}) from error
@@ -66,7 +64,6 @@ class Service:
         except EngineFailedError as error:
             raise Refusal(500, f"the model failed: {error}") from error
         finally:
-            answer.cancel()
             gone.cancel()
 
 
