@@ -70,13 +70,14 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
     """Return received - intended of the correct requests that ended in the window, in order of sending.
 
+    The window is open at its begin and closed at its end, as `statistics` counts it.
     Empty when the result is not publishable: a fast wrong answer is no result.
     """
     samples = result.samples
     if samples is None or not result.publishable:
         return np.empty(0, dtype=np.float64)
     begin_ns, end_ns = samples.window_ns
-    ended_inside = (samples.received_ns >= begin_ns) & (samples.received_ns < end_ns)
+    ended_inside = (samples.received_ns > begin_ns) & (samples.received_ns <= end_ns)
     counted = ended_inside & (samples.outcome == Outcome.OK)
     times_s: npt.NDArray[np.float64] = (samples.received_ns - samples.intended_ns)[counted] / 1e9
     return times_s
@@ -159,6 +160,21 @@ def comparable(record: Mapping[str, Any]) -> str:
         f" batch={case['max_batch_size']} items={case['items_per_request']}"
         f" in_flight={load.get('concurrency')}"
     )
+
+
+def thinned(times_s: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Return the response times to keep, in seconds, with mean and spread of all of them."""
+    return {
+        "data": thin(times_s).tolist(),
+        "mean_s": float(times_s.mean()) if len(times_s) else None,
+        "stddev_s": float(times_s.std(ddof=1)) if len(times_s) > 1 else 0.0,
+    }
+
+
+def word(value: object) -> Json:
+    """Return a test's parameter as one word or number: a case as its ``id``, an object as its text."""
+    checked = plain(value)
+    return getattr(value, "id", str(value)) if isinstance(checked, (dict, list)) else checked
 
 
 def _case(case: Case) -> dict[str, Any]:

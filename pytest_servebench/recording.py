@@ -24,7 +24,7 @@ import pytest
 
 from pytest_servebench.clock import utc_now_text
 from pytest_servebench.errors import MissingPieceError
-from pytest_servebench.record import SCHEMA, Json, choices, comparable, plain, thin
+from pytest_servebench.record import SCHEMA, choices, comparable, plain, thinned, word
 
 Private: TypeAlias = Any
 """An object of pytest-benchmark's private API."""
@@ -210,17 +210,9 @@ def _parcel(
         "label": "" if number == 1 else f"#{number}",
         "group": str(chosen_group or comparable(checked)),
         "param": None if callspec is None else callspec.id,
-        "params": {**choices(checked), **{name: _word(value) for name, value in params.items()}},
-        "data": thin(times_s).tolist(),
-        "mean_s": float(times_s.mean()) if len(times_s) else None,
-        "stddev_s": float(times_s.std(ddof=1)) if len(times_s) > 1 else 0.0,
+        "params": {**choices(checked), **{name: word(value) for name, value in params.items()}},
+        **thinned(times_s),
     }
-
-
-def _word(value: object) -> Json:
-    """Return a test's parameter as one word or number, for ``--group-by=param:x`` and for xdist."""
-    checked = plain(value)
-    return getattr(value, "id", str(value)) if isinstance(checked, (dict, list)) else checked
 
 
 def _entries(parcel: Mapping[str, Any]) -> list[Private]:

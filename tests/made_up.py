@@ -34,7 +34,7 @@ def made_up_case(stack: str = "triton", model_format: ModelFormat = ModelFormat.
 
 def made_up_samples(times_ms: Sequence[float], spread_s: float = 2.0) -> Samples:
     """Return correct samples with these response times, all ending inside a window of ``spread_s``."""
-    received = np.linspace(0, spread_s * 1e9, len(times_ms), endpoint=False).astype(np.int64) + 10**12
+    received = np.linspace(0, spread_s * 1e9, len(times_ms), endpoint=False).astype(np.int64) + 10**12 + 1
     intended = received - np.asarray([round(ms * 1e6) for ms in times_ms], dtype=np.int64)
     return Samples(
         intended_ns=intended,

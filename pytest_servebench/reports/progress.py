@@ -58,21 +58,28 @@ def progress_text(label: str, progress: Progress) -> str:
 class LiveProgress:
     """Shows a load that runs; the ``progress`` half of `interfaces.Watch`.
 
-    ``terminal`` is what `own_terminal` returned, or None to show nothing. ``column``
-    returns where pytest's current line ends (``terminalreporter._tw.width_of_current_line``);
-    there the cursor is again after `finish`. Use it around one load::
+    ``terminal`` is what `own_terminal` returned, or None to show nothing. ``cursor`` must
+    bring pytest's own pending output to the screen and return the column where its line
+    ends; there the cursor is again after `finish`. It is called once, when the line opens::
 
-        with LiveProgress(terminal, column, label=case.id) as live:
-            driver.run(..., watch)      # watch.progress calls live.progress
+        def cursor() -> int:
+            with capturemanager.global_and_fixture_disabled():
+                terminalreporter.flush()  # else the dots come out in the middle of the live line
+            return terminalreporter._tw.width_of_current_line
+
+        with LiveProgress(terminal, cursor, label=case.id) as live:
+            driver.run(..., watch)  # watch.progress calls live.progress
+
+    It has to end within the phase of the test it began in, since pytest prints between phases.
     """
 
     terminal: FileIO | None
-    column: Callable[[], int] = lambda: 0
+    cursor: Callable[[], int] = lambda: 0
     label: str = ""
     _shown: bool = field(default=False, init=False)
     _indent: int = field(default=0, init=False)
 
-    def __enter__(self) -> LiveProgress:
+    def __enter__(self) -> LiveProgress:  # noqa: PYI034 (typing.Self is 3.11)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +107,7 @@ class LiveProgress:
 
     def _open(self) -> str:
         """Return what leaves pytest's unfinished line alone: the live line goes below it."""
-        self._indent = self.column() % self._width()
+        self._indent = self.cursor() % self._width()
         return "\n" if self._indent else ""
 
     def _width(self) -> int:

@@ -177,7 +177,7 @@ def decimals(values: Sequence[float]) -> int:
 
 
 def winners(column: Column, rows: Sequence[Row]) -> set[int]:
-    """Return the positions of the rows that are best in their group; only valid rows race, and never alone."""
+    """Return where the rows are that are best in their group; only valid rows race, and never alone."""
     if column.winner is None:
         return set()
     found: set[int] = set()

@@ -22,7 +22,7 @@ UNBOUNDED = 10_000
 
 
 def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
-    """Return the header: model and weights, device, launcher, stacks and what was left out, each with its why."""
+    """Return the header: model, weights, device, launcher, stacks, what was left out, and why."""
     facts = [f"{name} {value}" for name, value in machine.items() if isinstance(value, (str, int, float))]
     attached = [f"{stack} at {url}" for stack, url in plan.attached.items()]
     left_out = [f"{stack} ({why})" for stack, why in plan.left_out.items()]

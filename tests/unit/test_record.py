@@ -151,12 +151,14 @@ def test_verdict_is_added_after_recording() -> None:
 
 
 def test_only_correct_samples_inside_the_window_are_response_times() -> None:
-    """Warm-up, late and failed requests are no response times; the window's end is not inside it."""
-    samples = made_up_samples([1.0, 2.0, 3.0, 4.0], spread_s=4.0)
-    samples.received_ns[0] = samples.window_ns[0] - 1
+    """Warm-up, late and failed requests are no response times; the window has its end and not its begin."""
+    samples = made_up_samples([1.0, 2.0, 3.0, 4.0, 5.0], spread_s=5.0)
+    begin_ns, end_ns = samples.window_ns
+    samples.received_ns[0] = begin_ns
     samples.outcome[1] = Outcome.HTTP_ERROR
-    samples.received_ns[3] = samples.window_ns[1]
-    assert response_times_s(made_up_result(samples=samples)).tolist() == [0.003]
+    samples.intended_ns[3], samples.received_ns[3] = end_ns - 7_000_000, end_ns
+    samples.received_ns[4] = end_ns + 1
+    assert response_times_s(made_up_result(samples=samples)).tolist() == [0.003, 0.007]
 
 
 @given(st.lists(st.floats(0.0001, 100), min_size=200, max_size=600), st.integers(50, 150))

@@ -97,10 +97,10 @@ def test_only_a_person_sees_it(
 
 
 def test_line_goes_below_the_dots_and_leaves_them_as_they_were(terminal: FakeTerminal) -> None:
-    """The live line opens a line of its own; at the end it is erased and the cursor is behind the dots again."""
+    """The line is opened below; at the end it is erased and the cursor is behind the dots again."""
     own = own_terminal(terminal.slave)
     assert own is not None
-    with own, LiveProgress(own, column=lambda: 12, label="case") as live:
+    with own, LiveProgress(own, cursor=lambda: 12, label="case") as live:
         live.show("one")
         assert terminal.written() == "\n\r\x1b[2Kone"
         live.show("two")
@@ -136,7 +136,7 @@ def test_nothing_shown_leaves_nothing(terminal: FakeTerminal) -> None:
     """A load that ends before the first report writes nothing at all."""
     own = own_terminal(terminal.slave)
     assert own is not None
-    with own, LiveProgress(own, column=lambda: 5):
+    with own, LiveProgress(own, cursor=lambda: 5):
         pass
     with pytest.raises(BlockingIOError):
         terminal.written()
