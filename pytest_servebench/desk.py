@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,16 +109,14 @@ class Desk:
 
         items.sort(key=place)
 
-    def serve(self, item: pytest.Item) -> Iterator[Servebench]:
+    def serve(self, item: pytest.Item) -> Servebench:
         """Hand a test its `Servebench`."""
-        case = _case_of(item)
-        with LiveProgress(self._terminal, self._column, label="" if case is None else case.id) as live:
+        return Servebench(self._session, self._watching, lambda result: self._take(item, result))
 
-            def take(result: CaseResult) -> None:
-                live.finish()
-                self._take(item, result)
-
-            yield Servebench(self._session, Watching(live), take)
+    @contextmanager
+    def _watching(self, case: Case) -> Iterator[Watching]:
+        with LiveProgress(self._terminal, self._cursor, label=case.id) as live:
+            yield Watching(live)
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
@@ -132,7 +131,10 @@ class Desk:
             return
         reporter.section("servebench", sep="=")
         terminal = reporter._tw  # noqa: SLF001 (its width and colour are nowhere else)
-        for line in report_lines(records, width=terminal.fullwidth, colour=terminal.hasmarkup):
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        for line in report_lines(
+            records, width=terminal.fullwidth, colour=terminal.hasmarkup, encoding=encoding
+        ):
             terminal.line(line)
 
     def judge(self, result: CaseResult, thresholds: Sequence[Threshold]) -> Verdict:
@@ -185,10 +187,13 @@ class Desk:
             self._limits[path] = read_thresholds(path)
         return self._limits.get(path)
 
-    def _column(self) -> int:
-        """Return where pytest's unfinished line ends."""
+    def _cursor(self) -> int:
+        """Return where pytest's unfinished line ends, once it is really written."""
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-        return 0 if reporter is None else int(reporter._tw.width_of_current_line)  # noqa: SLF001 (as above)
+        if reporter is None:
+            return 0
+        reporter._tw.flush()  # noqa: SLF001 (its writer is nowhere else)
+        return int(reporter._tw.width_of_current_line)  # noqa: SLF001 (as above)
 
     def _folder(self) -> Path:
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 (the only way to it outside a fixture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -104,12 +104,12 @@ IDLE = pytest.StashKey[int]()
 
 
 @pytest.fixture
-def servebench(request: pytest.FixtureRequest) -> Iterator[Servebench]:
+def servebench(request: pytest.FixtureRequest) -> Servebench:
     """Measure a case or ask it: see `pytest_servebench.Servebench`."""
     desk = request.config.stash.get(DESK, None)
     if desk is None:
         pytest.skip("no stack was chosen: --stack=all, --stack=available, or by name")
-    yield from desk.serve(request.node)
+    return desk.serve(request.node)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -130,19 +130,19 @@ def _images(case: Case, count: int) -> tuple[Image, ...]:
 class Servebench:
     """What a benchmark is handed: measure a case, or just ask it.
 
-    ``judge_and_record`` is told every result before the benchmark sees it.
+    ``watching`` looks on while a case runs; ``judge_and_record`` is told every result
+    before the benchmark sees it.
     """
 
     def __init__(
         self,
         session: BenchSession,
-        watch: Watch,
+        watching: Callable[[Case], AbstractContextManager[Watch]],
         judge_and_record: Callable[[CaseResult], None],
     ) -> None:
         self._session = session
-        self._watch = watch
+        self._watching = watching
         self._judge_and_record = judge_and_record
-        self.asked: list[Case] = []
 
     def measure(self, case: Case) -> CaseResult:
         """Bring the case's server up, verify its answers, load it, record the result and return it.
@@ -150,8 +150,8 @@ class Servebench:
         The test fails after its last line when the run is not valid or breaches a limit.
         Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure.
         """
-        self.asked.append(case)
-        result = run_case(case, self._session.rooms, self._session.pool, self._watch)
+        with self._watching(case) as watch:
+            result = run_case(case, self._session.rooms, self._session.pool, watch)
         self._judge_and_record(result)
         return result
 
@@ -160,7 +160,6 @@ class Servebench:
 
         Raises `AnswerError` when a reply cannot be read or does not equal the reference.
         """
-        self.asked.append(case)
         answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
 
