@@ -1,7 +1,7 @@
 """The stack ``torchserve``: TorchServe with the handler of `handlers/torchserve`.
 
-TorchServe is no longer maintained upstream: its repository is archived and gets no
-security patches. It is measured here because people still run it; keep it on loopback.
+TorchServe is no longer maintained upstream and gets no security patches. It is measured
+here because people still run it; keep it on loopback.
 
 What it cannot do as other stacks do, so that figures are read rightly:
 

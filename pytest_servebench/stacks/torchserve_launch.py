@@ -225,9 +225,12 @@ def _archive(deployment: Deployment, artifact: Artifact) -> Iterator[WorkFile]:
 
 
 def _model_config(deployment: Deployment) -> str:
-    """Return settings for the handler; a worker that cannot load is not tried again."""
+    """Return settings for the handler, and for how long a dead worker is started anew.
+
+    Never 0: TorchServe would then keep later requests of a model without a worker unanswered.
+    """
     return (
-        "maxRetryTimeoutInSec: 0\n"
+        "maxRetryTimeoutInSec: 10\n"
         "handler:\n"
         f"  device: {json.dumps(str(deployment.device))}\n"
         f"  precision: {deployment.precision}\n"

@@ -218,6 +218,17 @@ def test_each_payload_and_number_of_items_is_answered_as_in_process(
                 assert all(0 < a.confidences[0] <= 1 for a in answers)
 
 
+def test_a_request_of_32_tensors_is_answered_in_order(
+    server: Server, images: list[Image], reference: list[tuple[int, ...]]
+) -> None:
+    """The largest request of a plan, 19 MB of numbers, is within the server's limits."""
+    served = deployment(ModelFormat.ONNX)
+    case = Case(deployment=served, items_per_request=32)
+    with server.loaded(served):
+        answers = STACK.decode(case, server.send(STACK.encode(case, images * 4)))
+    assert [a.class_ids for a in answers] == reference * 4
+
+
 def test_batch_settings_are_switched_on_a_running_server(
     server: Server, images: list[Image], reference: list[tuple[int, ...]]
 ) -> None:
@@ -297,6 +308,20 @@ def test_a_broken_artifact_is_refused_soon_and_the_log_says_why(server: Server, 
     assert server.client.get(server.url("http") + "/ping").json() == {"status": "Healthy"}
     with server.loaded(served):
         pass
+
+
+def test_a_worker_that_dies_is_replaced(
+    server: Server, images: list[Image], reference: list[tuple[int, ...]]
+) -> None:
+    """After a killed worker the model answers again, instead of leaving requests unanswered."""
+    served = deployment(ModelFormat.ONNX)
+    case = Case(deployment=served)
+    with server.loaded(served):
+        (worker,) = (process for process in server.family() if process.name().startswith("python"))
+        worker.kill()
+        psutil.wait_procs([worker], timeout=5)
+        answers = STACK.decode(case, server.send(STACK.encode(case, images[:1])))
+    assert answers[0].class_ids == reference[0]
 
 
 def test_the_archive_of_the_documented_command_is_served(
