@@ -129,7 +129,7 @@ class Fastapi:
     def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
         """Return the counters in the metrics text; raises `AnswerError` when it is none."""
         try:
-            values = dict(_samples(reply.body.decode(), deployment.served_name))
+            values = dict(_samples(reply, deployment.served_name))
         except ValueError as error:
             raise AnswerError(
                 "the metrics of fastapi cannot be read", where="/metrics", seen=str(error)
@@ -257,8 +257,10 @@ def _named_answer(predictions: list[dict[str, Any]]) -> Answer:
     )
 
 
-def _samples(text: str, model: str) -> Iterator[tuple[str, float]]:
-    for family in text_string_to_metric_families(text):
+def _samples(reply: Reply, model: str) -> Iterator[tuple[str, float]]:
+    if reply.status != _OK:
+        raise ValueError(f"HTTP {reply.status}")
+    for family in text_string_to_metric_families(reply.body.decode()):
         for sample in family.samples:
             if sample.labels == {"model": model}:
                 yield sample.name, sample.value

@@ -127,6 +127,20 @@ def test_images_of_a_request_stay_together_and_in_order() -> None:
     run(test())
 
 
+def test_groups_of_different_size_get_their_own_rows() -> None:
+    """Requests of several images that share an execution are each answered with theirs."""
+
+    async def test() -> None:
+        engine = GatedEngine(open_gate=True)
+        async with batching(engine.run, "always") as batcher:
+            requests = [image(1, images=2), image(2), image(3)]
+            answers = await asyncio.gather(*(batcher.infer(parts) for parts in requests))
+        assert engine.batches == [[1, 1, 2, 3]]
+        assert [answer.logits[:, 0].tolist() for answer in answers] == [[1, 1], [2], [3]]
+
+    run(test())
+
+
 def test_lone_array_reaches_the_engine_uncopied() -> None:
     """A batch of one request is the request's own array."""
 
