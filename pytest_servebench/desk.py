@@ -124,7 +124,7 @@ class Desk:
         lines = header_lines(self._plan, self._machine, self._plan.model, weights)
         return [*lines, *filter(None, [self._recorder.notice])]
 
-    def show(self, reporter: Any) -> None:  # noqa: ANN401 (pytest's terminal reporter is private)
+    def show(self, reporter: pytest.TerminalReporter) -> None:
         """Write the table of everything measured."""
         records = self._recorder.records
         if not records:

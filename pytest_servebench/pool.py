@@ -120,6 +120,10 @@ class ServerPool:
                 raise ControlError(
                     f"{server.endpoint.stack} refused to {purpose}",
                     where=f"{request.method} {request.path}",
-                    seen=f"status {reply.status}: {reply.body[:300].decode(errors='replace')}\n{server.log_tail()}",
+                    seen=f"status {reply.status}: {_text(reply.body)}\n{server.log_tail()}",
                     next_step=f"read the server's log: {server.endpoint.log_path}",
                 )
+
+
+def _text(body: bytes) -> str:
+    return body[:300].decode(errors="replace")
