@@ -53,7 +53,7 @@ def _export(folder: Path, model_format: ModelFormat) -> Path:
         torch.nn.Linear(16 * 49, 1000),
     ).eval()
     with torch.no_grad():
-        net[3].weight.mul_(8)
+        next(net[3].parameters()).mul_(8)
     example = torch.zeros(2, 3, 224, 224)
     if model_format is ModelFormat.ONNX:
         path = folder / "model.onnx"

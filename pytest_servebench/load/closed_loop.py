@@ -65,7 +65,7 @@ class ClosedLoop:
         """Send until the window is over, await what is in flight, and return the window as it was.
 
         Ends early when the watch says that the server is gone. Whatever the server
-        does, it ends at the latest one drain (`DRAIN_LIMIT_S`) after the window.
+        does, it ends at the latest one time-out after the window.
         """
         with _collector_paused():
             window = Window(self._load, monotonic_ns(), self._sender.cpu_ns)

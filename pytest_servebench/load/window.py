@@ -10,8 +10,8 @@ from pytest_servebench.load.sample_log import SampleLog
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Progress
 
-DRAIN_LIMIT_S = 2.0
-"""How long requests in flight at the window's end are awaited, so that the server is left clean."""
+DRAIN_MARGIN_NS = 50_000_000
+"""More than a tick, so that the last request's own time-out comes before the end of the drain."""
 _PROGRESS_MARKS = 5
 
 
@@ -26,8 +26,9 @@ class Stage(Enum):
 class Window:
     """Turns instants into stages, and measures the CPU time between the window's edges.
 
-    The load ends by itself at ``start + warmup_s + duration_s`` plus a drain of at
-    most the smaller of ``timeout_s`` and `DRAIN_LIMIT_S`, whatever the server does.
+    The load ends by itself at ``start + warmup_s + duration_s`` plus a drain of at most
+    ``timeout_s``, whatever the server does: what is in flight at the window's end gets the
+    time that every request has, so that a slow server is not taken for one that hangs.
     """
 
     def __init__(self, load: Load, start_ns: int, cpu_ns: Callable[[], int]) -> None:
@@ -39,7 +40,7 @@ class Window:
         self.duration_ns = round(load.duration_s * 1e9)
         self.edge_ns = start_ns + round(load.warmup_s * 1e9)
         """When the next stage begins."""
-        self._drain_ns = round(min(load.timeout_s, DRAIN_LIMIT_S) * 1e9)
+        self._drain_ns = round(load.timeout_s * 1e9) + DRAIN_MARGIN_NS
         self._cpu_ns = cpu_ns
         self._cpu_begin_ns = cpu_ns()
 
