@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from pytest_servebench.models.catalogue import ModelCard, model_card
 from pytest_servebench.models.weights import SEED, Weights
@@ -37,8 +35,10 @@ def export(card: ModelCard, weights: Weights, folder: Path) -> None:
     Both: float32 ``input`` [n, *card.input_shape] to ``output`` [n, card.classes], any n.
     Raises ``RuntimeError`` when the weights do not fit or the two files disagree.
     """
+    import torch
+
     module = importlib.import_module(f"pytest_servebench.models.{card.name}")
-    model: nn.Module = module.build(weights)
+    model: torch.nn.Module = module.build(weights)
     # A batch of one would be traced as a constant in places.
     example = torch.randn(2, *card.input_shape, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
@@ -61,6 +61,7 @@ def export(card: ModelCard, weights: Weights, folder: Path) -> None:
 def _check_agreement(card: ModelCard, folder: Path) -> None:
     """Read both files back and compare them on a batch size that was not traced."""
     import onnxruntime
+    import torch
 
     batch = np.random.default_rng(SEED).standard_normal((3, *card.input_shape)).astype(np.float32)
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--parent-pid", type=int, required=True)
     arguments = parser.parse_args(argv)
+    # Before torch is loaded, which takes seconds.
     _end_with_parent(arguments.parent_pid)
     weights = Weights(label="", path=arguments.weights)
     try:

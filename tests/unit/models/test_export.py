@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,43 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_servebench.errors import MissingPieceError, ModelError, PlanError
+from pytest_servebench.errors import ModelError
 from pytest_servebench.models import export
 from pytest_servebench.models.catalogue import ModelCard, model_card
 from pytest_servebench.models.export import (
     ExportOrder,
-    artifact,
     default_cache_dir,
-    export_order,
     exported_folder,
 )
 from pytest_servebench.models.weights import Weights
-from pytest_servebench.plan import Artifact, ModelFormat
+from pytest_servebench.plan import Artifact
+from tests.unit.models.small_export import Builder, order
 
 ROOT = Path(export.__file__).resolve().parents[2]
 NAMES = ["card.json", "labels.json", "manifest.json", "model.onnx", "model.pt"]
-
-
-def order(**changes: object) -> ExportOrder:
-    """Return an order for ResNet50 with seeded weights, but for ``changes``."""
-    fields = {
-        "card": model_card("resnet50"),
-        "weights": Weights(label="seeded-random:0"),
-        "versions": {"torch": "2.13.0"},
-    }
-    return ExportOrder(**(fields | changes))  # type: ignore[arg-type]
-
-
-class Builder:
-    """Builds small files instead of models, and counts how often."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, _order: ExportOrder, folder: Path) -> None:
-        self.calls += 1
-        (folder / "model.onnx").write_bytes(b"onnx" * 1000)
-        (folder / "model.pt").write_bytes(b"torch" * 1000)
 
 
 # What is there after an export
@@ -237,8 +212,8 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 def test_several_processes_build_once(tmp_path: Path) -> None:
     """Sessions that start together wait for one export and share it."""
     code = (
-        "import sys, os; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
-        "from test_export import Builder, order;"
+        "import sys, os; from pathlib import Path;"
+        "from tests.unit.models.small_export import Builder, order;"
         "from pytest_servebench.models.export import exported_folder\n"
         "class Logged(Builder):\n"
         "    def __call__(self, wanted, folder):\n"
@@ -246,7 +221,7 @@ def test_several_processes_build_once(tmp_path: Path) -> None:
         "        super().__call__(wanted, folder)\n"
         "exported_folder(order(), Path(sys.argv[1]), Logged())"
     )
-    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     running = [subprocess.Popen(command, env=environment) for _ in range(4)]
     assert [process.wait(timeout=60) for process in running] == [0] * 4
@@ -270,94 +245,6 @@ def test_the_key_changes_with_what_shapes_the_export(changes: dict[str, object])
     """An export is never taken for one of other weights, versions or preprocessing."""
     assert order(**changes).key != order().key
     assert order().key == order().key
-
-
-# Faults
-
-
-def below_a_file(tmp_path: Path) -> Path:
-    """Return a folder that nobody can make, root included."""
-    (tmp_path / "file").write_text("")
-    return tmp_path / "file" / "cache"
-
-
-@pytest.mark.parametrize(
-    "place", [below_a_file, lambda _: Path("/proc/servebench")], ids=["below a file", "proc"]
-)
-def test_a_cache_folder_that_cannot_be_written_says_so(tmp_path: Path, place: Callable[[Path], Path]) -> None:
-    """The error names the folder and the variable that moves it."""
-    folder = place(tmp_path)
-    with pytest.raises(ModelError) as caught:
-        exported_folder(order(), folder, Builder())
-    message = str(caught.value)
-    assert message.startswith(f"the cache folder for exported models cannot be written\n  where: {folder}\n")
-    assert "next: make it writable, or set SERVEBENCH_CACHE to a folder that is" in message
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_says_so(tmp_path: Path, code: int) -> None:
-    """No room on the disk is told from a folder without permission."""
-
-    def build(_order: ExportOrder, _folder: Path) -> None:
-        raise OSError(code, os.strerror(code))
-
-    with pytest.raises(ModelError) as caught:
-        exported_folder(order(), tmp_path, build)
-    assert str(caught.value).startswith("there is no room on the disk for exported models\n")
-    assert "next: free 300 MB there, or set SERVEBENCH_CACHE to a folder elsewhere" in str(caught.value)
-
-
-def test_a_failing_export_with_little_room_names_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A failing torch does not say that the disk is full; the free space after its failure does."""
-    usage = type("Usage", (), {"free": 3_000_000})
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(
-        export, "_export_command", lambda *_: [sys.executable, "-c", "raise SystemExit('oh')"]
-    )
-    with pytest.raises(ModelError) as caught:
-        exported_folder(order(), tmp_path, export.run_export)
-    assert "there is no room on the disk" in str(caught.value)
-    assert "seen: 3 MB free; exit code 1: oh" in str(caught.value)
-
-
-def test_an_export_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No session waits for ever for an export."""
-    monkeypatch.setattr(export, "_EXPORT_TIMEOUT_S", 0.2)
-    command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
-    monkeypatch.setattr(export, "_export_command", lambda *_: command)
-    with pytest.raises(ModelError, match=r"not done after 0 s"):
-        exported_folder(order(), tmp_path, export.run_export)
-
-
-def test_tensorrt_is_not_exported_here(tmp_path: Path) -> None:
-    """A plan belongs to one GPU; asking for one here says so."""
-    with pytest.raises(ModelError) as caught:
-        artifact("resnet50", ModelFormat.TENSORRT, tmp_path)
-    assert str(caught.value) == (
-        "resnet50 cannot be exported as tensorrt\n"
-        "  seen: exports are onnx, pytorch\n"
-        "  next: serve onnx; a TensorRT plan can only be built on the GPU that serves it"
-    )
-
-
-def test_an_unknown_model_is_a_plan_error(tmp_path: Path) -> None:
-    """A wrong name is found before anything is written."""
-    with pytest.raises(PlanError):
-        artifact("alexnet", ModelFormat.ONNX, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without torch the error is the command that installs it."""
-    card = ModelCard(name="resnet50", summary="", distributions=("no-such-distribution",))
-    with pytest.raises(MissingPieceError) as caught:
-        export_order(card, Weights(label=""))
-    assert "needs the package no-such-distribution" in str(caught.value)
-    monkeypatch.setattr(export, "find_spec", lambda _: None)
-    with pytest.raises(MissingPieceError, match=r"onnxruntime(.|\n)*pytest-servebench\[models\]"):
-        export_order(model_card("resnet50"), Weights(label=""))
 
 
 # Where the cache is
