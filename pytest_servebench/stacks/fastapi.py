@@ -176,6 +176,9 @@ def _environment(deployment: Deployment, artifact: Artifact) -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": "1",
+        # Spinning OpenMP threads take the cores that the event loop and the client need:
+        # torch on two shared cores was several times slower with them.
+        "OMP_WAIT_POLICY": "PASSIVE",
         **{f"SERVEBENCH_{key}": str(value) for key, value in settings.items()},
     }
 

@@ -141,6 +141,7 @@ def test_launch_is_one_uvicorn_with_the_deployments_settings() -> None:
         "SERVEBENCH_QUEUE_SIZE": "128",
     }
     assert spec.environment["OMP_NUM_THREADS"] == "3"
+    assert spec.environment["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_dollar_signs_in_paths_survive_the_launchers_template() -> None:
