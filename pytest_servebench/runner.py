@@ -161,7 +161,12 @@ def _read_answers(question: Question, reply: Reply) -> tuple[Answer, ...]:
 
 def _compare(question: Question, answers: Sequence[Answer], indexes: Sequence[int]) -> Verification:
     deployment = question.case.deployment
-    tolerance = tolerance_for(deployment.format, deployment.precision, question.case.payload)
+    tolerance = tolerance_for(
+        deployment.format,
+        deployment.precision,
+        question.case.payload,
+        deployment.device,
+    )
     return verify(answers, question.expected, tolerance, indexes)
 
 

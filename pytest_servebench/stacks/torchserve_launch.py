@@ -178,6 +178,8 @@ def _environment(deployments: Sequence[Deployment], jar: Path) -> dict[str, str]
         "LOG_LOCATION": "${workdir}/logs",
         "METRICS_LOCATION": "${workdir}/logs",
         "OMP_NUM_THREADS": str(threads),
+        # Torch's threads, left alone, spin after each batch on the cores that the frontend needs.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

@@ -123,6 +123,11 @@ class Triton:
                 *_FLAGS,
             ),
             port_roles=("http", "grpc", "metrics"),
+            environment={
+                "OMP_NUM_THREADS": str(max(deployment.threads for deployment in deployments)),
+                # Torch's threads, left alone, spin after each batch on the cores that the server needs.
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
             files=(
                 *_backend_files(wheel, interpreter),
                 *(
@@ -218,10 +223,10 @@ def _repository_files(deployment: Deployment, artifact: Artifact) -> Iterator[Wo
         yield WorkFile(path=f"repository/{name}/config.pbtxt", text=_literal(config_text(config)))
         yield WorkFile(path=f"repository/{name}/1/__pycache__", text=_NO_BYTECODE)
     model, preprocess = f"repository/{names.model}/1", f"repository/{names.preprocess}/1"
-    yield WorkFile(path=f"{model}/model.py", source=guests / "triton" / "model.py")
+    yield WorkFile(path=f"{model}/model.py", source=guests / "triton_backend" / "model.py")
     yield WorkFile(path=f"{model}/engine.py", source=guests / "engine.py")
     yield WorkFile(path=f"{model}/model{artifact.path.suffix}", source=artifact.path)
-    yield WorkFile(path=f"{preprocess}/model.py", source=guests / "triton" / "preprocess.py")
+    yield WorkFile(path=f"{preprocess}/model.py", source=guests / "triton_backend" / "preprocess.py")
     yield WorkFile(path=f"{preprocess}/imagenet.py", source=guests / "imagenet.py")
     yield WorkFile(path=f"{preprocess}/card.json", source=artifact.card_path)
 

@@ -80,7 +80,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _guest(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"guest_{name}", HANDLERS / "triton" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"guest_{name}", HANDLERS / "triton_backend" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
