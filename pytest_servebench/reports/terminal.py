@@ -23,7 +23,6 @@ UNBOUNDED = 10_000
 
 def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
     """Return the header: model, weights, device, launcher, stacks, what was left out, and why."""
-    facts = [f"{name} {value}" for name, value in machine.items() if isinstance(value, (str, int, float))]
     attached = [f"{stack} at {url}" for stack, url in plan.attached.items()]
     left_out = [f"{stack} ({why})" for stack, why in plan.left_out.items()]
     lines = {
@@ -33,7 +32,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),
-        "machine": ", ".join(facts),
+        "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
 
@@ -110,6 +109,20 @@ def notes(rows: Sequence[Row]) -> list[str]:
             key = (row.judgement, row.verdict_reason)
             shared[key] = shared.get(key, 0) + 1
     return own + [f"{word}: {count} of {len(rows)} cases: {why}" for (word, why), count in shared.items()]
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    """Return what a reader needs to know of the machine; the rest is in the record."""
+    memory_bytes = facts.get("memory_bytes")
+    words = (
+        facts.get("cpu"),
+        f"{facts['cores_usable']} cores" if facts.get("cores_usable") else None,
+        f"{memory_bytes / 2**30:.0f} GiB" if memory_bytes else None,
+        *facts.get("gpus", ()),
+        f"{facts.get('system', '')} {facts.get('kernel', '')}".strip(),
+        facts.get("python"),
+    )
+    return ", ".join(str(word) for word in words if word)
 
 
 def _because(what: str, why: str) -> str:

@@ -63,7 +63,7 @@ def test_the_command_line_reaches_the_plan(pytester: pytest.Pytester) -> None:
         "--serve-batch-size=1,16",
         "--serve-quick",
     ).stdout.fnmatch_lines(
-        ["stacks=('triton', 'fastapi')", "batch_sizes=(1, 16)", "duration_s=3.0", "quick=True"],
+        ["stacks=('triton', 'fastapi')", "batch_sizes=(1, 16)", "duration_s=2.0", "quick=True"],
     )
 
 

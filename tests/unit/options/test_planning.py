@@ -34,7 +34,7 @@ def test_without_stacks_there_is_a_plan_without_stacks() -> None:
 def test_quick_is_short_and_explicit_options_win() -> None:
     """``--serve-quick`` changes defaults only."""
     quick = plan(quick="true")
-    assert (quick.duration_s, quick.warmup_s, quick.batch_sizes) == (3.0, 0.5, (8,))
+    assert (quick.duration_s, quick.warmup_s, quick.batch_sizes) == (2.0, 0.5, (8,))
     mixed = plan(quick="true", duration="1m", batch_size="1,4")
     assert (mixed.duration_s, mixed.warmup_s, mixed.batch_sizes) == (60.0, 0.5, (1, 4))
     assert plan(quick="false") == replace(plan(), settings={"quick": "false"})

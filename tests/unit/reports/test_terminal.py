@@ -260,7 +260,7 @@ def test_header_says_what_and_why() -> None:
         "servebench stacks: fastapi, triton",
         "servebench attached: triton at http://h:8000",
         "servebench left out: torchserve (torch-model-archiver is not installed)",
-        "servebench machine: cpu made-up CPU",
+        "servebench machine: made-up CPU",
     ]
 
 
