@@ -11,7 +11,7 @@ INSTALLED := .venv/installed
 .PHONY: bench test lint clean
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave $(if $(QUICK),--serve-quick) $(ARGS)
+	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest tests $(ARGS)
