@@ -45,6 +45,9 @@ _ENGINES = {ModelFormat.ONNX: ("onnxruntime", "fastapi"), ModelFormat.PYTORCH: (
 """By format: the module that runs it, and the extra that installs it."""
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _OK = 200
+_SEE_LOG = "see the server's log"
+_BOUNDARY = "servebench-8c1f2ab0e7c34e0b9d5f6a1c"
+"""Between the files of a form; not drawn anew, so that equal images make an equal request."""
 _GRACEFUL_S = 8
 
 
@@ -104,6 +107,7 @@ class Fastapi:
                 "fastapi refused the request",
                 where=case.id,
                 seen=f"HTTP {reply.status}: {reply.body[:300].decode(errors='replace')}",
+                next_step=_SEE_LOG,
             )
         try:
             answers = _read_logits(reply) if case.payload is Payload.TENSOR else _read_top5(reply)
@@ -112,13 +116,14 @@ class Fastapi:
                 "a reply of fastapi is not the answer it should be",
                 where=case.id,
                 seen=f"{type(error).__name__}: {error}; {reply.body[:120]!r}",
-                next_step="see the server's log",
+                next_step=_SEE_LOG,
             ) from error
         if len(answers) != case.items_per_request:
             raise AnswerError(
                 "fastapi answered for another number of images than it was sent",
                 where=case.id,
                 seen=f"{len(answers)} answers for {case.items_per_request} images",
+                next_step=_SEE_LOG,
             )
         return answers
 
@@ -217,7 +222,8 @@ def _tensor_request(case: Case, images: Sequence[Image]) -> WireRequest:
 def _jpeg_request(images: Sequence[Image]) -> WireRequest:
     field, path = ("file", "/classify_batched") if len(images) == 1 else ("files", "/classify_batch")
     files = [(field, (f"{image.index}.jpg", image.jpeg, "image/jpeg")) for image in images]
-    request = httpx.Request("POST", f"http://localhost{path}", files=files)
+    kind = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    request = httpx.Request("POST", f"http://localhost{path}", files=files, headers=kind)
     return WireRequest(
         protocol=WireProtocol.HTTP,
         path=path,
@@ -237,10 +243,11 @@ def _read_logits(reply: Reply) -> tuple[Answer, ...]:
 
 
 def _answer_of(logits: npt.NDArray[np.float32]) -> Answer:
-    shifted = np.exp(logits - logits.max())
+    with np.errstate(invalid="ignore"):  # scores that are no numbers are for the verification to find
+        shifted = np.exp(logits - logits.max())
+        confidences = shifted / shifted.sum()
     best = np.argsort(-logits, kind="stable")[:5]
-    confidences = shifted[best] / shifted.sum()
-    return Answer(tuple(best.tolist()), tuple(confidences.tolist()), logits)
+    return Answer(tuple(best.tolist()), tuple(confidences[best].tolist()), logits)
 
 
 def _read_top5(reply: Reply) -> tuple[Answer, ...]:

@@ -53,6 +53,9 @@ from pytest_servebench.stacks.torchserve_launch import (
 TENSOR_CONTENT_TYPE = "application/x-float32"
 """What `handlers/torchserve/handler.py` reads as numbers."""
 
+_FORM = "multipart/form-data; boundary=servebench-8c1f2ab0e7c34e0b9d5f6a1c"
+"""The boundary is not drawn anew, so that equal images make an equal request."""
+
 _REMEDY = 'pip install "pytest-servebench[torchserve]"'
 _ENGINES = {ModelFormat.ONNX: "onnxruntime", ModelFormat.PYTORCH: "torch"}
 
@@ -152,7 +155,12 @@ class Torchserve:
         TorchServe's inference time counts from arrival and so includes the queue: compute
         time is the difference, with the way to the worker and back and the preprocessing.
         """
-        totals = _totals(reply.body.decode(), deployment.served_name)
+        try:
+            totals = _totals(reply.body.decode(), deployment.served_name)
+        except ValueError as error:
+            raise AnswerError(
+                "the metrics of torchserve cannot be read", where="/metrics", seen=str(error)
+            ) from error
         queue_us = totals.get("ts_queue_latency_microseconds")
         inference_us = totals.get("ts_inference_latency_microseconds")
         compute_us = None if queue_us is None or inference_us is None else inference_us - queue_us
@@ -187,7 +195,7 @@ def _client_request(payload: Payload, path: str, images: Sequence[Image]) -> htt
         return httpx.Request("POST", url, content=images[0].jpeg, headers={"content-type": "image/jpeg"})
     # TorchServe keeps one part per field name, so each image needs a name of its own.
     parts = {f"image_{i}": (f"{i}.jpg", image.jpeg, "image/jpeg") for i, image in enumerate(images)}
-    return httpx.Request("POST", url, files=parts)
+    return httpx.Request("POST", url, files=parts, headers={"content-type": _FORM})
 
 
 def _answer(predictions: Sequence[Mapping[str, float]]) -> Answer:

@@ -22,6 +22,7 @@ _NS_PER_S = 1e9
 _SEEN_CHARACTERS = 400
 _TOP = 5
 _LOGITS_DIMENSIONS = 2
+_READ_LOG = "read the server's log for the model that failed"
 
 
 def http_request(model: str, payload: Payload, images: Sequence[Image]) -> WireRequest:
@@ -73,17 +74,22 @@ def answers(protocol: WireProtocol, reply: Reply, items: int) -> tuple[Answer, .
         raise AnswerError(
             f"Triton answered {protocol} with status {reply.status} in place of {expected_status}",
             seen=_excerpt(reply),
-            next_step="read the server's log for the model that failed",
+            next_step=_READ_LOG,
         )
     try:
         logits = _http_logits(reply) if protocol is WireProtocol.HTTP else _grpc_logits(reply)
     except Exception as error:
         # Its client raises whatever the broken byte made it stumble on.
-        raise AnswerError(f"Triton's {protocol} reply could not be read", seen=str(error)) from error
+        raise AnswerError(
+            f"Triton's {protocol} reply could not be read",
+            seen=f"{type(error).__name__}: {error}",
+            next_step=_READ_LOG,
+        ) from error
     if logits is None or logits.ndim != _LOGITS_DIMENSIONS or len(logits) != items:
         raise AnswerError(
             f"Triton's reply does not hold {items} rows of {OUTPUT!r}",
             seen="no such output" if logits is None else f"shape {list(logits.shape)}",
+            next_step=_READ_LOG,
         )
     return tuple(_answer(row) for row in logits)
 
@@ -158,8 +164,9 @@ def _floats(array: npt.NDArray[Any] | None) -> Floats | None:
 
 
 def _answer(logits: Floats) -> Answer:
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = shifted / shifted.sum()
+    with np.errstate(invalid="ignore"):  # scores that are no numbers are for the verification to find
+        shifted = np.exp(logits.astype(np.float64) - logits.max())
+        probabilities = shifted / shifted.sum()
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return Answer(
         class_ids=tuple(int(i) for i in best),
@@ -179,4 +186,4 @@ def _control(model: str, verb: str, body: dict[str, Any]) -> WireRequest:
 
 def _excerpt(reply: Reply) -> str:
     text = reply.headers.get("grpc-message") or reply.body.decode("utf-8", errors="replace")
-    return text[:_SEEN_CHARACTERS]
+    return text[:_SEEN_CHARACTERS] or "an empty reply"
