@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -26,7 +27,7 @@ from pytest_servebench.options.placement import Surroundings, choose_placement
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
 
-MODELS = ("resnet50", "efficientnet_lite0")
+MODELS = tuple(CATALOGUE)
 
 Value = TypeVar("Value")
 
