@@ -1,0 +1,114 @@
+"""What the documentation tells a user to type does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_servebench.shipped import shipped
+from tests.doc_blocks import PAGES, ROOT, blocks_of
+
+pytestmark = pytest.mark.live
+
+SHORT = "-p no:cacheprovider --serve-duration=2s --serve-warmup=300ms"
+TIMEOUT_S = 400
+RUNNABLE = [page for page in PAGES if any("run" in block.words for block in blocks_of(page))]
+WEIGHTS = "my-resnet50.pth"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder with the benchmarks and examples of the repository; big, so it goes away at once."""
+    with tempfile.TemporaryDirectory(prefix="servebench docs ") as name:
+        path = Path(name)
+        shutil.copytree(shipped("benchmarks"), path / "benchmarks")
+        for example in (ROOT / "docs" / "examples").glob("*.py"):
+            shutil.copy(example, path)
+        yield path
+
+
+def lay_out(page: Path, folder: Path) -> None:
+    """Put the files that a page shows, and those that it speaks of, into the folder."""
+    for block in blocks_of(page):
+        if block.given("file"):
+            (folder / block.given("file")).write_text(block.body, encoding="utf-8")
+    if any(WEIGHTS in block.body for block in blocks_of(page)):
+        save_weights(folder / WEIGHTS)
+
+
+def save_weights(path: Path) -> None:
+    """Save a state dict as somebody who has trained a ResNet50 would."""
+    import torch
+
+    from pytest_servebench.models.resnet50 import build
+    from pytest_servebench.models.weights import Weights
+
+    torch.save(build(Weights(label="", seed=1)).state_dict(), path)
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line as a user of this environment would, with short loads."""
+    tools = Path(sys.executable).parent
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
+    """Every command marked to be run ends as the page says, and prints what it shows."""
+    lay_out(page, folder)
+    # Weights of its own are exported once, for nobody else.
+    own_cache = {"SERVEBENCH_CACHE": str(folder / "cache")} if (folder / WEIGHTS).exists() else {}
+    for block in blocks_of(page):
+        if "run" in block.words:
+            printed = ""
+            for command in block.commands:
+                done = run(command, folder, PYTEST_ADDOPTS=SHORT, **own_cache)
+                assert done.returncode == int(block.given("exit") or 0), f"{block}: {command}\n{done.stdout}"
+                printed += done.stdout
+            assert not [line for line in block.output if line not in printed], f"{block}:\n{printed}"
+
+
+@pytest.fixture
+def record(folder: Path) -> dict[str, Any]:
+    """Return the record of the documented stack, measured as its page says."""
+    lay_out(ROOT / "docs" / "add-a-stack.md", folder)
+    done = run(
+        "pytest test_my_model.py --stack=plainhttp --serve-quick --benchmark-json=saved.json",
+        folder,
+        PYTEST_ADDOPTS=f"{SHORT} -W error",
+    )
+    assert done.returncode == 0, done.stdout
+    saved = json.loads((folder / "saved.json").read_text())
+    (kept,) = saved["servebench"]["records"]
+    return dict(kept)
+
+
+def test_the_documented_stack_is_measured(record: dict[str, Any]) -> None:
+    """A stack offered by a conftest.py leaves a valid record: verified, measured, counted."""
+    assert (record["case"]["stack"], record["launcher"]) == ("plainhttp", "process")
+    assert (record["validity"], record["reason"]) == ("valid", "")
+    assert record["verification"]["before"]["compared"] >= 16
+    assert record["counts"]["correct"] > 0
+    assert record["images_per_s"] > 0
+    assert record["response_time_ms"]["p95"] >= record["response_time_ms"]["p50"] > 0
+    # It never gathers requests, and says so itself.
+    assert record["telemetry"]["batch_size_achieved"] == 1
+    assert record["telemetry"]["server_memory_bytes"] > 0

@@ -1,0 +1,99 @@
+"""What the documentation shows is true: files are read, excerpts and links lead where they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from pytest_servebench.options.door import given_in
+from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.options.planning import plan_for
+from pytest_servebench.stacks import built_in_stacks
+from pytest_servebench.thresholds import parse_thresholds
+from pytest_servebench.toml_source import TomlSource
+from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
+
+CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
+MARKS = ("run", "thresholds", "pyproject", "workflow")
+OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
+"""How commands begin that .ci/run runs, so that no test has to."""
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def each_block(mark: str) -> pytest.MarkDecorator:
+    """Run a test for every block with a mark or a key of that name."""
+    found = [block for block in all_blocks() if mark in block.words or block.given(mark)]
+    return pytest.mark.parametrize("block", found, ids=str)
+
+
+@each_page
+def test_every_example_is_tested(page: Path) -> None:
+    """A block of code says how it is tested; one that does not holds commands that CI runs."""
+    for block in blocks_of(page):
+        if block.language in CODE and not set(MARKS) & {*block.words}:
+            tested = block.given("file") or block.given("excerpt")
+            assert tested or _is_of_ci(block), f"{block}: say how this is tested, see tests/doc_blocks.py"
+
+
+def _is_of_ci(block: Block) -> bool:
+    lines = [line.removeprefix("$ ").strip() for line in block.body.splitlines()]
+    return all(line.startswith(OF_CI) for line in lines if line)
+
+
+@each_block("excerpt")
+def test_an_excerpt_stands_in_its_file(block: Block) -> None:
+    """What a page shows of an example is in the example, line for line."""
+    whole = (ROOT / "docs" / block.given("excerpt")).read_text(encoding="utf-8")
+    assert _flush(block.body) in _flush(whole), f"{block} is not in {block.given('excerpt')}"
+
+
+def _flush(text: str) -> str:
+    return "".join(f"{line.strip()}\n" for line in text.splitlines())
+
+
+@each_block("thresholds")
+def test_limits_on_a_page_are_limits(block: Block) -> None:
+    """A thresholds file that a page shows is understood, and limits something."""
+    assert parse_thresholds(block.body, str(block)).rows
+
+
+@each_block("pyproject")
+def test_settings_on_a_page_are_settings(block: Block) -> None:
+    """A [tool.servebench] that a page shows makes a plan."""
+    asked = given_in(TomlSource(block.body, str(block)), ROOT)
+    plan = plan_for(asked, {stack.name: stack for stack in built_in_stacks()}, Surroundings(logical_cores=2))
+    assert plan.stacks
+
+
+@each_block("workflow")
+def test_a_workflow_runs_what_its_page_runs(block: Block) -> None:
+    """Every command of a CI job on a page is run on that page by a test, or by CI itself."""
+    steps = [step for job in yaml.safe_load(block.body)["jobs"].values() for step in job["steps"]]
+    run = {command for other in blocks_of(block.page) for command in other.commands}
+    commands = [step["run"] for step in steps if "run" in step]
+    assert commands
+    assert not [command for command in commands if command not in run and not command.startswith(OF_CI)]
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link to a file of this repository finds it, and the heading it names."""
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, heading = target.partition("#")
+        if "://" in target:
+            continue
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in _headings(there), f"{page.name} links to {target}"
+
+
+def _headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
