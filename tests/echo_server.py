@@ -36,7 +36,8 @@ counts = Counts()
 
 def say(text: str) -> None:
     """Write one line to the log."""
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def infer(model: str, images: list[int]) -> tuple[int, object]:
@@ -57,7 +58,7 @@ def infer(model: str, images: list[int]) -> tuple[int, object]:
     if SETTINGS["fails_every"] and number % SETTINGS["fails_every"] == 0:
         return 500, "out of memory"
     if SETTINGS["mixes_up"]:
-        images = images[::-1]
+        images.reverse()
     wrong = SETTINGS["wrong_image"] if number > SETTINGS["wrong_after"] else None
     return 200, [NOBODY if one == wrong else one for one in images]
 
@@ -119,7 +120,7 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that resets its connection is none of our business."""
+        """Say nothing: a client that resets its connection is none of our business."""
 
 
 def main() -> None:
