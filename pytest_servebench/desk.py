@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,13 +22,13 @@ import pytest
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.launchers.docker import engine_facts
+from pytest_servebench.limits import Limits
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import default_cache_dir
 from pytest_servebench.models.weights import find_weights
 from pytest_servebench.options.cases import cases_for
-from pytest_servebench.options.door import make_plan, read_thresholds
-from pytest_servebench.options.placement import Surroundings, hardware_of
+from pytest_servebench.options.door import make_plan
+from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.plan import Case, Plan, Threshold
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
@@ -37,11 +36,10 @@ from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants
 from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.session import BenchSession, Servebench
-from pytest_servebench.telemetry.gpu import Gpus, gpu_names
+from pytest_servebench.surroundings import look_around
+from pytest_servebench.telemetry.gpu import gpu_names
 from pytest_servebench.telemetry.machine import machine_facts
-from pytest_servebench.thresholds import ThresholdsFile, thresholds_for, why_ungated
 
-THRESHOLDS_NAME = "thresholds.toml"
 SHORT_S = 0.3
 """Warm-up and measured time of a load that records nothing (``--benchmark-disable``)."""
 COMPLAINT = pytest.StashKey[str]()
@@ -75,37 +73,51 @@ class Desk:
     ) -> None:
         self._config = config
         self._plan = plan
-        self._surroundings = surroundings
         self._machine = machine
+        self._weights = find_weights(model_card(plan.model)).label
+        self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._session = BenchSession(plan, stacks, self._folder)
-        self._limits: dict[Path, ThresholdsFile] = {}
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
+        self._before_us = _end_politely_on_sigterm()
+
+    def end_servers(self) -> None:
+        """End whatever server is up; raises `LaunchError` when one cannot be ended."""
+        self._session.close()
 
     def close(self) -> None:
-        """End whatever is up."""
-        self._session.close()
-        if self._terminal is not None:
-            self._terminal.close()
+        """End whatever is up, and leave the process as it was."""
+        try:
+            self._session.close()
+        finally:
+            if self._before_us is not None:
+                signal.signal(signal.SIGTERM, self._before_us)
+            if self._terminal is not None:
+                self._terminal.close()
 
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan
         if self._recorder.short:
             plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S)
-        cases = cases_for(plan, stacks_offer=self._session.stacks, **asked)
-        self._session.deployments.extend(case.deployment for case in cases)
-        return cases
+        return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
     def arrange(self, items: list[pytest.Item]) -> None:
-        """Order benchmarks by stack, then by deployment in order of first need, so that each loads once."""
+        """Order benchmarks by stack, then by deployment in order of first need, so that each loads once.
+
+        What was deselected is no longer needed. Raises `PlanError` for limits that cannot be understood.
+        """
+        cases = {item: case for item in items if (case := _case_of(item))}
+        for folder in {item.path.parent for item in cases}:
+            self._limits.read_beside(folder)
         stacks = {name: i for i, name in enumerate(self._plan.stacks)}
-        places = {d: i for i, d in enumerate(dict.fromkeys(self._session.deployments))}
+        places = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
+        self._session.deployments[:] = places
 
         def place(item: pytest.Item) -> tuple[int, int]:
-            case = _case_of(item)
-            return (-1, -1) if case is None else (stacks[case.stack], places[case.deployment])
+            case = cases.get(item)
+            return (-1, -1) if case is None else (stacks.get(case.stack, -1), places[case.deployment])
 
         items.sort(key=place)
 
@@ -120,8 +132,7 @@ class Desk:
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
-        weights = find_weights(model_card(self._plan.model)).label
-        lines = header_lines(self._plan, self._machine, self._plan.model, weights)
+        lines = header_lines(self._plan, self._machine, self._plan.model, self._weights)
         return [*lines, *filter(None, [self._recorder.notice])]
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
@@ -136,6 +147,14 @@ class Desk:
             records, width=terminal.fullwidth, colour=terminal.hasmarkup, encoding=encoding
         ):
             terminal.line(line)
+        for line in self._limits.notes(self._session.stacks):
+            terminal.line(line)
+
+    def report(self) -> None:
+        """Hand every record to those who make something of them; a worker leaves it to the controller."""
+        records = self._recorder.records
+        if records:
+            self._config.hook.pytest_servebench_report(config=self._config, records=records)
 
     def judge(self, result: CaseResult, thresholds: Sequence[Threshold]) -> Verdict:
         """Return the default verdict."""
@@ -145,15 +164,30 @@ class Desk:
         """Return why a measured test fails; empty when it does not."""
         return item.stash.get(COMPLAINT, "")
 
-    def last_words(self, item: pytest.Item) -> list[tuple[str, str]]:
-        """Return the log of the server that a failing benchmark used, as report sections."""
-        case = _case_of(item)
-        tail = "" if case is None else self._session.log_tail()
-        return [(f"last log lines of {case.stack}", tail)] if case is not None and tail else []
+    def last_words(self, item: pytest.Item, report: pytest.TestReport) -> list[tuple[str, str]]:
+        """Return, as report sections, what a failing benchmark does not say itself."""
+        case, complaint = _case_of(item), self.complaint(item)
+        stack = "" if case is None else case.stack
+        sections = {
+            # A benchmark with an assertion of its own fails by that first.
+            "servebench": complaint if complaint not in report.longreprtext else "",
+            f"last log lines of {stack}": self._session.log_tail(stack),
+        }
+        return [(title, text) for title, text in sections.items() if text]
 
     def _take(self, item: pytest.Item, result: CaseResult) -> None:
         """Judge and record a result; the test fails later, so that its record is kept."""
-        verdict = self._verdict(item, result)
+        verdict: Verdict | None = None
+        try:
+            # A load that is short because nothing is recorded is too short to be judged.
+            verdict = None if self._recorder.short else self._verdict(item, result)
+        finally:
+            # Also when somebody else's gate breaks: the case was measured all the same.
+            self._record(item, result, verdict)
+        complaints = [item.stash.get(COMPLAINT, ""), complaint_of(result, verdict, self._plan)]
+        item.stash[COMPLAINT] = "\n".join(filter(None, complaints))
+
+    def _record(self, item: pytest.Item, result: CaseResult, verdict: Verdict | None) -> None:
         record = make_record(
             result,
             plan=self._facts,
@@ -161,31 +195,21 @@ class Desk:
             verdict=verdict,
             artifact_sha256=self._session.artifact_sha256(result.case.deployment),
         )
-        self._config.hook.pytest_servebench_update_record(config=self._config, record=record)
-        self._recorder.record(item, record, response_times_s(result))
-        complaints = [item.stash.get(COMPLAINT, ""), complaint_of(result, verdict, self._plan)]
-        item.stash[COMPLAINT] = "\n".join(filter(None, complaints))
+        try:
+            self._config.hook.pytest_servebench_update_record(config=self._config, record=record)
+        finally:
+            self._recorder.record(item, record, response_times_s(result))
 
     def _verdict(self, item: pytest.Item, result: CaseResult) -> Verdict:
         case, hook = result.case, self._config.hook
-        hardware = hardware_of(self._plan, case.stack, self._surroundings)
-        limits = self._limits_beside(item)
-        thresholds = [] if limits is None else list(thresholds_for(limits, case, hardware))
+        thresholds, why_none = self._limits.of(case, item.path.parent)
         for more in hook.pytest_servebench_thresholds(config=self._config, case=case):
             thresholds += more
         verdict: Verdict = hook.pytest_servebench_gate(
             config=self._config, result=result, thresholds=thresholds
         )
-        if verdict.judgement is Judgement.UNGATED and limits is not None:
-            return replace(verdict, reason=why_ungated(limits, case, hardware))
-        return verdict
-
-    def _limits_beside(self, item: pytest.Item) -> ThresholdsFile | None:
-        """Return the limits that were asked for, else those beside the test's file, if any."""
-        path = self._plan.thresholds_path or item.path.parent / THRESHOLDS_NAME
-        if path not in self._limits and path.is_file():
-            self._limits[path] = read_thresholds(path)
-        return self._limits.get(path)
+        # The default's word on a case without limits knows no better reason; another gate's does.
+        return replace(verdict, reason=why_none) if verdict == judge(result, ()) else verdict
 
     def _cursor(self) -> int:
         """Return where pytest's unfinished line ends, once it is really written."""
@@ -204,24 +228,35 @@ def open_desk(config: pytest.Config) -> Desk:
     """Return the session's desk; raises `ServebenchError` for what cannot be served as asked."""
     stacks = _offered(config)
     gpus = gpu_names()
-    surroundings = _surroundings(gpus)
+    surroundings = look_around(gpus)
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
-    _end_politely_on_sigterm()
     return Desk(config, plan, stacks, surroundings, machine_facts(gpus))
 
 
-def complaint_of(result: CaseResult, verdict: Verdict, plan: Plan) -> str:
-    """Return why the test of ``result`` fails, in a line per reason; empty when it does not."""
-    name = result.case.id
-    if result.validity is not Validity.VALID:
+def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str:
+    """Return why the test of ``result`` fails, in a line per reason; empty when it does not.
+
+    Without a verdict nothing but right answers is asked for.
+    """
+    name, failed = result.case.id, (Validity.WRONG_OUTPUT, Validity.ERRORS)
+    if result.validity in failed or (verdict is not None and result.validity is not Validity.VALID):
         return f"{name}: {result.validity}: {result.reason}"
+    if verdict is None:
+        return ""
     if verdict.judgement is Judgement.FAIL:
-        return "\n".join(f"{name}: {breach.sentence}" for breach in verdict.breaches)
+        breaches = [breach.sentence for breach in verdict.breaches] or [verdict.reason or "its gate says so"]
+        return "\n".join(f"{name}: {sentence}" for sentence in breaches)
     if verdict.judgement is Judgement.INCONCLUSIVE:
         return f"{name}: inconclusive: {verdict.reason}"
     if verdict.judgement is Judgement.UNGATED and plan.require_thresholds:
         return f"{name}: ungated, and limits are required: {verdict.reason}"
     return ""
+
+
+def stack_names(config: pytest.Config) -> tuple[str, ...]:
+    """Return the name of every stack that can be chosen."""
+    given = reversed(config.hook.pytest_servebench_stacks(config=config))
+    return tuple(dict.fromkeys(stack.name for stacks in given for stack in stacks))
 
 
 def _offered(config: pytest.Config) -> dict[str, Stack]:
@@ -244,27 +279,6 @@ def _origin(stack: Stack) -> str:
     return f"{type(stack).__module__}.{type(stack).__qualname__}"
 
 
-def _surroundings(gpus: Gpus) -> Surroundings:
-    engine = engine_facts()
-    return Surroundings(
-        logical_cores=len(os.sched_getaffinity(0)),
-        cuda_devices=gpus.names,
-        cuda_absent=gpus.absent,
-        cuda_unusable="" if _cuda_packages() else "onnxruntime-gpu is not installed",
-        docker_engine=engine.version,
-        docker_absent=engine.absent,
-        nvidia_runtime=engine.nvidia_runtime,
-    )
-
-
-def _cuda_packages() -> bool:
-    """Return whether ONNX Runtime here has its CUDA provider; told by its library, without loading it."""
-    spec = find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        return False
-    return any((Path(spec.origin).parent / "capi").glob("*providers_cuda*"))
-
-
 def _is_watched(config: pytest.Config) -> bool:
     return wants_progress(
         is_terminal=sys.stdout.isatty(),
@@ -274,16 +288,17 @@ def _is_watched(config: pytest.Config) -> bool:
     )
 
 
-def _end_politely_on_sigterm() -> None:
-    """End on SIGTERM as on Ctrl-C, so that fixtures are finalised and servers ended."""
+def _end_politely_on_sigterm() -> Any:  # noqa: ANN401 (whatever handled it: a number, a function or None)
+    """End on SIGTERM as on Ctrl-C, so that fixtures are finalised and servers ended; return the old way."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         # Once is enough: a second one must not cut the clearing away short.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def _case_of(item: pytest.Item) -> Case | None:

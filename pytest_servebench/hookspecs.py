@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -37,5 +37,10 @@ def pytest_servebench_update_record(config: pytest.Config, record: dict[str, Any
 
 
 @pytest.hookspec
-def pytest_servebench_report(config: pytest.Config, results: Sequence[CaseResult]) -> None:
-    """Do something with all results at the end of the session, for example write a file."""
+def pytest_servebench_report(config: pytest.Config, records: Sequence[Mapping[str, Any]]) -> None:
+    """Do something with the records of all cases at the end of the session, for example write a file.
+
+    Called once, after pytest-benchmark has saved and before the terminal's summary, in the
+    process that has them all: not on pytest-xdist's workers, whose results come over as
+    plain records (see docs/record.md). Not called when nothing was measured.
+    """

@@ -1,23 +1,32 @@
-"""Reception: pytest hooks and fixtures that call other rooms; no arithmetic, no I/O."""
+"""Reception: pytest hooks and fixtures that call other rooms; no arithmetic, no I/O.
+
+Every pytest of an environment loads this file, so the house behind it is entered only
+once stacks are asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_servebench import hookspecs
-from pytest_servebench.desk import Desk, open_desk
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.cases import marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
-from pytest_servebench.plan import Threshold
-from pytest_servebench.results import CaseResult, Verdict
-from pytest_servebench.session import Servebench
-from pytest_servebench.stacks import built_in_stacks
 
-DESK = pytest.StashKey[Desk]()
+if TYPE_CHECKING:
+    from pytest_servebench.desk import Desk
+    from pytest_servebench.interfaces import Stack
+    from pytest_servebench.plan import Threshold
+    from pytest_servebench.results import CaseResult, Verdict
+    from pytest_servebench.session import Servebench
+
+DESK: pytest.StashKey[Desk] = pytest.StashKey()
+IDLE = pytest.StashKey[int]()
+TROUBLE = pytest.StashKey[str]()
+IDLE_FIELD = "servebench_idle"
 NOT_CHOSEN = "no-stack-chosen"
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
@@ -41,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_servebench_stacks() -> Sequence[Stack]:
     """Offer the stacks that come with the package, the same way others do."""
+    from pytest_servebench.stacks import built_in_stacks
+
     return built_in_stacks()
 
 
@@ -50,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     try:
         if stacks_asked(config):
+            from pytest_servebench.desk import open_desk
+
             config.stash[DESK] = open_desk(config)
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from error
@@ -78,7 +91,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asked = marker_arguments(marker.kwargs, marker.args, where=metafunc.definition.nodeid)
         cases = () if desk is None else desk.cases(asked)
     except ServebenchError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.Collector.CollectError(str(error)) from error
     if desk is None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
     else:
@@ -89,17 +102,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the cases of one server side by side; without a stack, leave them all out."""
     desk = config.stash.get(DESK, None)
-    if desk is not None:
-        desk.arrange(items)
+    if desk is None:
+        _leave_out(config, items)
         return
-    idle = [item for item in items if item.name.endswith(f"[{NOT_CHOSEN}]")]
-    if idle:
-        items[:] = [item for item in items if item not in idle]
-        config.hook.pytest_deselected(items=idle)
-        config.stash[IDLE] = len(idle)
+    try:
+        desk.arrange(items)
+    except ServebenchError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
-IDLE = pytest.StashKey[int]()
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    idle = [item for item in items if _is_idle(item)]
+    if not idle:
+        return
+    items[:] = [item for item in items if item not in idle]
+    config.hook.pytest_deselected(items=idle)
+    config.stash[IDLE] = len(idle)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[IDLE_FIELD] = len(idle)
+
+
+def _is_idle(item: pytest.Item) -> bool:
+    """Return whether a benchmark has no case because no stack was chosen."""
+    callspec = getattr(item, "callspec", None)
+    marked = item.get_closest_marker("servebench") is not None
+    return marked and callspec is not None and callspec.params.get("case", item) is None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
+    """Hear from a worker, which has no terminal, that no stack was chosen."""
+    idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, 0)
+    node.config.stash[IDLE] = max(idle, node.config.stash.get(IDLE, 0))
 
 
 @pytest.fixture
@@ -130,7 +164,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     desk = item.config.stash.get(DESK, None)
     if desk is not None and report.failed:
-        report.sections.extend(desk.last_words(item))
+        report.sections.extend(desk.last_words(item, report))
     return report
 
 
@@ -142,12 +176,32 @@ def pytest_servebench_gate(
     return config.stash[DESK].judge(result, thresholds)
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """End the servers before anything is cleared away, and hand over the records once all is saved."""
+    desk = session.config.stash.get(DESK, None)
+    if desk is None:
+        return (yield)
+    try:
+        desk.end_servers()
+    except ServebenchError as error:
+        session.config.stash[TROUBLE] = str(error)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    finished = yield
+    desk.report()
+    return finished
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, or how to choose a stack."""
     desk = config.stash.get(DESK, None)
     if desk is not None:
         desk.show(terminalreporter)
+        if config.stash.get(TROUBLE, ""):
+            terminalreporter.write_line(config.stash[TROUBLE], red=True)
     elif config.stash.get(IDLE, 0):
-        names = ",".join(stack.name for stack in built_in_stacks())
-        terminalreporter.write_line(HOW_TO_CHOOSE.format(count=config.stash[IDLE], names=names), yellow=True)
+        from pytest_servebench.desk import stack_names
+
+        text = HOW_TO_CHOOSE.format(count=config.stash[IDLE], names=",".join(stack_names(config)))
+        terminalreporter.write_line(text, yellow=True)

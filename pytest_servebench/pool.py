@@ -2,19 +2,28 @@
 
 One server runs at a time, so that no stack is measured beside another's threads.
 A stack with a control API is started once for a whole plan: its models are loaded
-and unloaded in the running server. One without is restarted per deployment.
+and unloaded in the running server. One without is restarted per deployment. What
+did not come up once is not tried again: its error is raised at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pytest_servebench.errors import ControlError
+from pytest_servebench.errors import (
+    ControlError,
+    LaunchError,
+    LoadError,
+    MissingPieceError,
+    ModelError,
+    ServebenchError,
+)
 from pytest_servebench.interfaces import Clock, Driver, Launcher, ModelControl, RunningServer, Stack
-from pytest_servebench.plan import Artifact, Deployment, WireRequest
+from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, WireRequest
 from pytest_servebench.results import Endpoint
 
 CONTROL_TIMEOUT_S = 120.0
@@ -38,7 +47,11 @@ def controls_models(stack: Stack) -> ModelControl | None:
 
 
 class ServerPool:
-    """The one server that is up, and the deployment loaded in it."""
+    """The one server that is up, and the deployment loaded in it.
+
+    ``deployments`` are those that will be asked for, ``attached`` the stacks whose
+    server somebody else runs: it is never told what to load.
+    """
 
     def __init__(
         self,
@@ -50,6 +63,7 @@ class ServerPool:
         artifact: Callable[[Deployment], Artifact],
         deployments: Sequence[Deployment],
         folder: Path,
+        attached: Collection[str] = (),
     ) -> None:
         self._stacks = stacks
         self._launchers = launchers
@@ -58,21 +72,40 @@ class ServerPool:
         self._artifact = artifact
         self._deployments = tuple(dict.fromkeys(deployments))
         self._folder = folder
+        self._attached = attached
         self._server: RunningServer | None = None
+        self._offered: frozenset[Deployment] = frozenset()
+        """What the server that is up was launched to serve."""
         self._loaded: Deployment | None = None
+        self._trusted = True
+        self._failures: dict[str | Deployment, ServebenchError] = {}
+        """What did not come up: by stack where one server serves all its deployments."""
         self.starts: list[str] = []
         """Names of the stacks that were launched, in order."""
 
     def ready(self, deployment: Deployment) -> Ready:
         """Return ``deployment`` answering; raises `LaunchError` or `ControlError`."""
-        server, launched_ns = self._server, None
-        if server is None or not self._can_serve(server, deployment):
-            self.close()
-            launched_ns = self._clock.now_ns()
-            server = self._server = self._launch(deployment)
-        if self._loaded != deployment:
+        for known in (self._served_by(deployment), deployment):
+            if known in self._failures:
+                raise self._failures[known].with_traceback(None)
+        if self._server is not None and self._reuse(self._server, deployment):
+            return Ready(endpoint=self._server.endpoint, server=self._server, launched_ns=None)
+        self.close()
+        try:
+            server, launched_ns = self._launch(deployment)
             self._switch(server, deployment)
+        except LaunchError as error:
+            self._failures[self._served_by(deployment)] = error
+            raise
+        except ControlError as error:
+            self._failures[deployment] = error
+            self.close()
+            raise
         return Ready(endpoint=server.endpoint, server=server, launched_ns=launched_ns)
+
+    def distrust(self) -> None:
+        """Have the next case served by a fresh server: this one failed requests, and may hang."""
+        self._trusted = False
 
     def close(self) -> None:
         """End the server that is up, if any."""
@@ -80,50 +113,95 @@ class ServerPool:
         if server is not None:
             server.stop()
 
-    def log_tail(self) -> str:
-        """Return the last log lines of the server that is up, for a failing test."""
-        return self._server.log_tail() if self._server is not None else ""
+    def log_tail(self, stack: str) -> str:
+        """Return the last log lines of the server that is up, when it is one of ``stack``."""
+        server = self._server
+        return server.log_tail() if server is not None and server.endpoint.stack == stack else ""
+
+    def _reuse(self, server: RunningServer, deployment: Deployment) -> bool:
+        """Return whether the server that is up serves ``deployment`` now."""
+        if not self._can_serve(server, deployment):
+            return False
+        try:
+            if self._loaded != deployment:
+                self._switch(server, deployment)
+        except ControlError:
+            # What it served before may be in the way; only a fresh server's refusal counts.
+            return False
+        return True
 
     def _can_serve(self, server: RunningServer, deployment: Deployment) -> bool:
-        if server.exit_code() is not None or server.endpoint.stack != deployment.stack:
+        """Return whether the server that is up is this stack's, lives, works, and can have it loaded."""
+        if server.endpoint.stack != deployment.stack or not self._trusted or server.exit_code() is not None:
             return False
-        return self._loaded == deployment or controls_models(self._stacks[deployment.stack]) is not None
+        return self._loaded == deployment or (
+            self._control(deployment) is not None and deployment in self._offered
+        )
 
-    def _launch(self, deployment: Deployment) -> RunningServer:
-        stack = self._stacks[deployment.stack]
-        wanted = [deployment]
-        if controls_models(stack) is not None:
-            wanted += [d for d in self._deployments if d.stack == stack.name and d != deployment]
-        artifacts = {d.served_name: self._artifact(d) for d in wanted}
-        spec = stack.launch_spec(tuple(wanted), artifacts)
+    def _control(self, deployment: Deployment) -> ModelControl | None:
+        """Return how models are loaded and unloaded; None where that cannot be done, or is not ours to do."""
+        stack = deployment.stack
+        return None if stack in self._attached else controls_models(self._stacks[stack])
+
+    def _served_by(self, deployment: Deployment) -> str | Deployment:
+        """Return what one launch is for: all of a stack, or one deployment."""
+        stack = deployment.stack
+        shared = stack in self._attached or self._control(deployment) is not None
+        return stack if shared else deployment
+
+    def _launch(self, deployment: Deployment) -> tuple[RunningServer, int | None]:
+        """Return the new server, and when it was launched if it is ours."""
+        stack = deployment.stack
+        artifacts = self._artifacts(deployment)
+        named = {one.served_name: artifact for one, artifact in artifacts.items()}
+        spec = self._stacks[stack].launch_spec(tuple(artifacts), named)
+        launched_ns = self._clock.now_ns()
+        self._server = server = self._start(deployment, spec)
+        self._offered, self._trusted = frozenset(artifacts), True
+        return server, None if stack in self._attached else launched_ns
+
+    def _artifacts(self, deployment: Deployment) -> dict[Deployment, Artifact]:
+        """Return what the server shall be able to serve: the deployment first."""
+        artifacts = {deployment: self._artifact(deployment)}
+        if self._control(deployment) is None:
+            return artifacts
+        for other in self._deployments:
+            if other.stack == deployment.stack:
+                # One model that cannot be had is the trouble of its own cases only.
+                with suppress(ModelError, MissingPieceError):
+                    artifacts[other] = self._artifact(other)
+        return artifacts
+
+    def _start(self, deployment: Deployment, spec: LaunchSpec) -> RunningServer:
+        stack = deployment.stack
         workdir = self._folder / f"{len(self.starts):02d}-{spec.name}"
-        self.starts.append(stack.name)
-        return self._launchers[stack.name].start(stack.name, spec, workdir)
+        self.starts.append(stack)
+        return self._launchers[stack].start(stack, spec, workdir)
 
     def _switch(self, server: RunningServer, deployment: Deployment) -> None:
-        """Have ``deployment`` loaded, and nothing else."""
-        control = controls_models(self._stacks[deployment.stack])
-        ours = server.endpoint.launcher != "attach"
-        if control is not None and ours:
-            if self._loaded is not None:
-                self._command(
-                    server, control.unload_requests(self._loaded), f"unload {self._loaded.served_name}"
-                )
-                self._loaded = None
+        """Have ``deployment`` loaded, and nothing else; raises `ControlError`."""
+        control, before = self._control(deployment), self._loaded
+        if control is not None and before is not None:
+            self._command(server, control.unload_requests(before), f"unload {before.served_name}")
+        if control is not None:
             self._command(server, control.load_requests(deployment), f"load {deployment.served_name}")
         self._loaded = deployment
 
     def _command(self, server: RunningServer, requests: Sequence[WireRequest], purpose: str) -> None:
         for request in requests:
-            reply = self._driver.exchange(server.endpoint, request, CONTROL_TIMEOUT_S)
+            try:
+                reply = self._driver.exchange(server.endpoint, request, CONTROL_TIMEOUT_S)
+            except LoadError as error:
+                raise _control_error(server, request, f"did not {purpose}", error.seen) from error
             if not 200 <= reply.status < 300:  # noqa: PLR2004 (HTTP's success range)
-                raise ControlError(
-                    f"{server.endpoint.stack} refused to {purpose}",
-                    where=f"{request.method} {request.path}",
-                    seen=f"status {reply.status}: {_text(reply.body)}\n{server.log_tail()}",
-                    next_step=f"read the server's log: {server.endpoint.log_path}",
-                )
+                seen = f"status {reply.status}: {reply.body[:300].decode(errors='replace')}"
+                raise _control_error(server, request, f"refused to {purpose}", seen)
 
 
-def _text(body: bytes) -> str:
-    return body[:300].decode(errors="replace")
+def _control_error(server: RunningServer, request: WireRequest, what: str, seen: str) -> ControlError:
+    return ControlError(
+        f"{server.endpoint.stack} {what}",
+        where=f"{request.method} {request.path}",
+        seen=f"{seen}\n{server.log_tail()}",
+        next_step=f"read the server's log: {server.endpoint.log_path}",
+    )

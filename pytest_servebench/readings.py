@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, ServerCounters, Stack
-from pytest_servebench.plan import Deployment
+from pytest_servebench.plan import Deployment, WireProtocol
 from pytest_servebench.results import Endpoint, Telemetry
 from pytest_servebench.telemetry.gpu import GpuProbe, GpuReading
 from pytest_servebench.telemetry.host import HostReading, ProcessTreeProbe
@@ -62,7 +62,9 @@ def server_counters(
     if request is None or request.port_role not in endpoint.ports:
         return None
     try:
-        return stack.counters(deployment, driver.exchange(endpoint, request, COUNTERS_TIMEOUT_S))
+        reply = driver.exchange(endpoint, request, COUNTERS_TIMEOUT_S)
+        succeeded = reply.status == (200 if request.protocol is WireProtocol.HTTP else 0)
+        return stack.counters(deployment, reply) if succeeded else None
     except (LoadError, AnswerError):
         return None
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, RunningServer, Stack, Watch
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, WireProtocol, WireRequest
+from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, WireProtocol, WireRequest
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
     Answer,
@@ -92,19 +92,10 @@ def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseRe
     """
     question, _ = question_of(case, rooms)
     ready = pool.ready(case.deployment)
-    result = _blank_result(question, ready, rooms)
-    answers, before, trouble = ask_each(question, ready.endpoint, rooms)
-    cold_start_s = None
-    if ready.launched_ns is not None and answers:
-        cold_start_s = (rooms.clock.now_ns() - ready.launched_ns) / 1e9
-    result = replace(result, before=before, cold_start_s=cold_start_s)
-    if trouble:
-        return replace(result, validity=Validity.ERRORS, reason=trouble)
-    if before.mismatches:
-        return replace(result, validity=Validity.WRONG_OUTPUT, reason=before.mismatches[0])
-    with rooms.measuring():
-        samples, telemetry = _measure(question, ready, rooms, watch)
-    return _conclude(replace(result, telemetry=telemetry), question, samples)
+    result = _run(question, ready, rooms, watch)
+    if result.validity is Validity.ERRORS:
+        pool.distrust()
+    return result
 
 
 def ask_case(
@@ -118,67 +109,140 @@ def ask_case(
     """
     question, images = question_of(case, rooms)
     ready = pool.ready(case.deployment)
-    answers, verification, trouble = ask_each(question, ready.endpoint, rooms)
-    if trouble or verification.mismatches:
+    asked = ask_each(question, ready.endpoint, rooms)
+    if asked.trouble:
+        pool.distrust()
+    mismatches = asked.verification.mismatches
+    if mismatches or asked.trouble:
         raise AnswerError(
-            trouble or f"{case.stack} does not answer as the model in process does",
+            f"{case.stack} does not answer as the model in process does"
+            if mismatches
+            else f"{case.stack} does not answer",
             where=case.id,
-            seen="\n".join(verification.mismatches[:5]),
+            seen="\n".join(mismatches[:5]) or asked.trouble,
             next_step=f"read the server's log: {ready.endpoint.log_path}",
         )
-    return tuple(zip(images, answers, question.expected, strict=False))
+    return tuple(zip(images, asked.answers, question.expected, strict=False))
 
 
-def ask_each(
-    question: Question,
-    endpoint: Endpoint,
-    rooms: Rooms,
-) -> tuple[tuple[Answer, ...], Verification, str]:
-    """Ask every request once; return the answers, how they compare, and the first trouble in words."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Asked:
+    """What came of asking every request of a question once."""
+
+    answers: tuple[Answer, ...]
+    verification: Verification
+    trouble: str
+    """Why not every request was answered, in words; empty when all were."""
+    first_correct_ns: int | None
+    """When the first correct answers were there."""
+
+
+def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
+    """Ask every request once, up to the first that is not answered."""
     answers: list[Answer] = []
-    indexes: list[int] = []
-    for request in question.requests:
+    checks: list[Check] = []
+    trouble, first_correct_ns = "", None
+    for number, request in enumerate(question.requests):
         try:
             reply = rooms.driver.exchange(endpoint, request, VERIFY_TIMEOUT_S)
-            answers += _read_answers(question, reply)
-        except (LoadError, AnswerError) as error:
-            return tuple(answers), Verification(compared=len(answers)), str(error)
-        indexes += request.image_indexes
-    return tuple(answers), _compare(question, answers, indexes), ""
-
-
-def _read_answers(question: Question, reply: Reply) -> tuple[Answer, ...]:
-    success = 200 if question.case.protocol is WireProtocol.HTTP else 0
-    if reply.status != success:
-        raise AnswerError(
-            f"{question.case.stack} answered with status {reply.status}",
-            where=question.case.id,
-            seen=reply.body[:300].decode(errors="replace"),
-            next_step="read the server's log",
-        )
-    return question.stack.decode(question.case, reply)
-
-
-def _compare(question: Question, answers: Sequence[Answer], indexes: Sequence[int]) -> Verification:
-    deployment = question.case.deployment
-    tolerance = tolerance_for(
-        deployment.format,
-        deployment.precision,
-        question.case.payload,
-        deployment.device,
+        except LoadError as error:
+            trouble = str(error)
+            break
+        if reply.status != _success(question.case):
+            trouble = _status_text(question.case, reply)
+            break
+        said, verification = _check(question, request, reply)
+        if first_correct_ns is None and not verification.mismatches:
+            first_correct_ns = rooms.clock.now_ns()
+        answers += said
+        checks.append((number, verification))
+    return Asked(
+        answers=tuple(answers),
+        verification=_joined(question, checks),
+        trouble=trouble,
+        first_correct_ns=first_correct_ns,
     )
-    return verify(answers, question.expected, tolerance, indexes)
 
 
-def _measure(
-    question: Question,
-    ready: Ready,
-    rooms: Rooms,
-    watch: Watch,
-) -> tuple[Samples, Telemetry]:
+def _run(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> CaseResult:
+    asked = ask_each(question, ready.endpoint, rooms)
+    result = _unmeasured(question, ready, asked, rooms)
+    if asked.verification.mismatches:
+        return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
+    if asked.trouble:
+        return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
+    try:
+        samples, telemetry = _measure(question, ready, rooms, watch)
+    except LoadError as error:
+        return replace(result, validity=Validity.ERRORS, reason=str(error))
+    return _conclude(replace(result, telemetry=telemetry), question, samples)
+
+
+def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) -> CaseResult:
+    """Return what is known of a case before its load."""
+    case = question.case
+    attached = ready.endpoint.launcher == LauncherKind.ATTACH
+    launched_ns, correct_ns = ready.launched_ns, asked.first_correct_ns
+    return CaseResult(
+        case=case,
+        endpoint=ready.endpoint,
+        backend="not known: attached server" if attached else question.stack.backend(case.deployment),
+        weights=rooms.artifact(case.deployment).weights,
+        validity=Validity.UNDECIDED,
+        before=asked.verification,
+        cold_start_s=None if launched_ns is None or correct_ns is None else (correct_ns - launched_ns) / 1e9,
+    )
+
+
+def _wrong_before(verification: Verification) -> str:
+    count = f"{len(verification.mismatches)} of {verification.compared}"
+    return f"{count} answers before the load are not the reference's; first: {verification.mismatches[0]}"
+
+
+def _success(case: Case) -> int:
+    return 200 if case.protocol is WireProtocol.HTTP else 0
+
+
+def _status_text(case: Case, reply: Reply) -> str:
+    return f"{case.stack} answered with status {reply.status}: {reply.body[:300].decode(errors='replace')}"
+
+
+Check = tuple[int, Verification]
+"""How the answers of one request compare, and the request's number."""
+
+
+def _check(question: Question, request: WireRequest, reply: Reply) -> tuple[tuple[Answer, ...], Verification]:
+    """Return the answers in a reply, and how they compare with those of the request's images.
+
+    A reply that claims success and cannot be read is a wrong answer, not a failed request.
+    """
+    deployment, indexes = question.case.deployment, request.image_indexes
+    try:
+        answers = question.stack.decode(question.case, reply)
+    except AnswerError as error:
+        return (), Verification(compared=len(indexes), mismatches=(str(error),), worst_difference=inf)
+    tolerance = _tolerance(deployment, question.case)
+    return answers, replace(verify(answers, question.expected, tolerance, indexes), compared=len(indexes))
+
+
+def _tolerance(deployment: Deployment, case: Case) -> float:
+    return tolerance_for(deployment.format, deployment.precision, case.payload, deployment.device)
+
+
+def _joined(question: Question, checks: Sequence[Check]) -> Verification:
+    return Verification(
+        compared=sum(one.compared for _, one in checks),
+        mismatches=tuple(f"request {n}: {sentence}" for n, one in checks for sentence in one.mismatches),
+        tolerance=_tolerance(question.case.deployment, question.case),
+        worst_difference=max((one.worst_difference for _, one in checks), default=0.0),
+    )
+
+
+def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:
+    """Load the server while nobody else measures; raises `LoadError`."""
     endpoint, deployment = ready.endpoint, question.case.deployment
     looking = _ServerWatch(watch, ready.server)
-    with rooms.telemetry(endpoint, deployment) as readings:
+    with rooms.measuring(), rooms.telemetry(endpoint, deployment) as readings:
         samples = rooms.driver.run(endpoint, question.requests, question.case.load, looking)
         return samples, readings(samples.window_ns)
 
@@ -226,40 +290,8 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
 
 def _verify_kept(question: Question, samples: Samples) -> tuple[Verification, tuple[int, ...]]:
     """Return how the kept replies compare, and the positions of the wrong ones."""
-    mismatches: list[str] = []
-    wrong: list[int] = []
-    compared, worst, tolerance = 0, 0.0, 0.0
+    checks: list[Check] = []
     for position, reply in samples.replies.items():
         request = question.requests[int(samples.request_index[position])]
-        try:
-            answers = _read_answers(question, reply)
-        except AnswerError as error:
-            one = Verification(compared=1, mismatches=(str(error),))
-        else:
-            one = _compare(question, answers, request.image_indexes)
-        compared, tolerance = compared + one.compared, one.tolerance
-        worst = max(worst, one.worst_difference)
-        if one.mismatches:
-            wrong.append(position)
-            mismatches += (f"request {position}: {sentence}" for sentence in one.mismatches)
-    return (
-        Verification(
-            compared=compared,
-            mismatches=tuple(mismatches),
-            tolerance=tolerance,
-            worst_difference=worst,
-        ),
-        tuple(wrong),
-    )
-
-
-def _blank_result(question: Question, ready: Ready, rooms: Rooms) -> CaseResult:
-    case = question.case
-    attached = ready.endpoint.launcher == "attach"
-    return CaseResult(
-        case=case,
-        endpoint=ready.endpoint,
-        backend="not known: attached server" if attached else question.stack.backend(case.deployment),
-        weights=rooms.artifact(case.deployment).weights,
-        validity=Validity.UNDECIDED,
-    )
+        checks.append((position, _check(question, request, reply)[1]))
+    return _joined(question, checks), tuple(position for position, one in checks if one.mismatches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -66,6 +67,7 @@ class BenchSession:
             artifact=self._artifact,
             deployments=self.deployments,
             folder=self._folder(),
+            attached=self.plan.attached,
         )
 
     @cached_property
@@ -92,9 +94,9 @@ class BenchSession:
         """Return the hash of the model file that a deployment serves."""
         return self._artifact(deployment).sha256
 
-    def log_tail(self) -> str:
-        """Return the last log lines of the server that is up; empty when none is."""
-        return self.pool.log_tail() if "pool" in self.__dict__ else ""
+    def log_tail(self, stack: str) -> str:
+        """Return the last log lines of the server of ``stack`` that is up; empty when none is."""
+        return self.pool.log_tail(stack) if "pool" in self.__dict__ else ""
 
     def close(self) -> None:
         """End the server that is up, if any."""
@@ -114,8 +116,9 @@ class BenchSession:
         return reference_logits(onnx, images)
 
     def _measuring(self) -> AbstractContextManager[object]:
-        """No two measurements share this machine, not even those of two sessions or xdist workers."""
-        return FileLock(Path(tempfile.gettempdir()) / "servebench-measuring.lock")
+        """No two measurements of a user share this machine, not even those of two sessions or workers."""
+        # By user: in a shared folder for temporary files nobody may open the lock of somebody else.
+        return FileLock(Path(tempfile.gettempdir()) / f"servebench-measuring-{os.getuid()}.lock")
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,33 @@
+"""Looks around on this machine before a plan is made."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from pytest_servebench.launchers.docker import engine_facts
+from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.telemetry.gpu import Gpus
+
+
+def look_around(gpus: Gpus) -> Surroundings:
+    """Return what this machine offers to a plan."""
+    engine = engine_facts()
+    return Surroundings(
+        logical_cores=len(os.sched_getaffinity(0)),
+        cuda_devices=gpus.names,
+        cuda_absent=gpus.absent,
+        cuda_unusable="" if _cuda_packages() else "onnxruntime-gpu is not installed",
+        docker_engine=engine.version,
+        docker_absent=engine.absent,
+        nvidia_runtime=engine.nvidia_runtime,
+    )
+
+
+def _cuda_packages() -> bool:
+    """Return whether ONNX Runtime here has its CUDA provider; told by its library, without loading it."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return False
+    return any((Path(spec.origin).parent / "capi").glob("*providers_cuda*"))

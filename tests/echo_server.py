@@ -1,0 +1,136 @@
+"""A server of stdlib parts that says which images it was asked for, and misbehaves as it is told.
+
+``echo_server.py PORT SETTINGS TAG``: SETTINGS is JSON with the fields of `echo_stack.Faults`, and
+``models``, the names loaded at start. TAG is there to be found by in the list of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import sys
+import threading
+import time
+from typing import Any
+
+SETTINGS: dict[str, Any] = json.loads(sys.argv[2])
+NOBODY = -1
+"""An image that is none, for a wrong answer."""
+
+
+class Counts:
+    """What all connections count together."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loaded = set(SETTINGS["models"])
+        self.asked = 0
+        """Of the model that the faults are meant for, or of all."""
+        self.images = 0
+        self.executions = 0
+
+
+counts = Counts()
+
+
+def say(text: str) -> None:
+    """Write one line to the log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def infer(model: str, images: list[int]) -> tuple[int, object]:
+    """Return which images were asked for, or what the faults make of that."""
+    faulty = SETTINGS["only"] in ("", model)
+    with counts.lock:
+        counts.asked += faulty
+        number = counts.asked
+        counts.images += len(images)
+        counts.executions += 1
+        known = model in counts.loaded
+    if not known:
+        return 404, f"no model {model}"
+    time.sleep(SETTINGS["delay_s"])
+    if not faulty:
+        return 200, images
+    misfortune(number)
+    if SETTINGS["fails_every"] and number % SETTINGS["fails_every"] == 0:
+        return 500, "out of memory"
+    if SETTINGS["mixes_up"]:
+        images.reverse()
+    wrong = SETTINGS["wrong_image"] if number > SETTINGS["wrong_after"] else None
+    return 200, [NOBODY if one == wrong else one for one in images]
+
+
+def misfortune(number: int) -> None:
+    """Die or hang when it is time."""
+    if SETTINGS["dies_after"] is not None and number > SETTINGS["dies_after"]:
+        say("I lost my model")
+        os._exit(7)
+    if SETTINGS["hangs_after"] is not None and number > SETTINGS["hangs_after"]:
+        threading.Event().wait()
+
+
+def command(word: str, model: str) -> tuple[int, object]:
+    """Load or unload a model."""
+    say(f"{word} {model}")
+    if word == "load" and model == SETTINGS["refuses"]:
+        return 400, f"{model} does not fit"
+    with counts.lock:
+        (counts.loaded.add if word == "load" else counts.loaded.discard)(model)
+    return 200, "done"
+
+
+def answer(path: str, body: bytes) -> tuple[int, object]:
+    """Return status and JSON for a request."""
+    word, _, model = path.strip("/").partition("/")
+    if word == "ready":
+        return (503 if SETTINGS["never_ready"] else 200), "ready"
+    if word == "infer":
+        return infer(model, json.loads(body))
+    if word == "counters":
+        return 200, {"images": counts.images, "executions": counts.executions}
+    return command(word, model)
+
+
+class Connection(socketserver.StreamRequestHandler):
+    """One connection, kept open."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Answer until the client goes away."""
+        while line := self.rfile.readline().decode():
+            length = 0
+            while (header := self.rfile.readline().decode().strip().lower()) != "":
+                if header.startswith("content-length:"):
+                    length = int(header.partition(":")[2])
+            status, said = answer(line.split()[1], self.rfile.read(length))
+            body = json.dumps(said).encode()
+            head = f"HTTP/1.1 {status} Echo\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            self.wfile.write(head.encode() + b"\r\n\r\n" + body)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """A thread per connection."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that resets its connection is none of our business."""
+
+
+def main() -> None:
+    """Serve until killed."""
+    if SETTINGS["exits_at_start"]:
+        say("I cannot find my model")
+        sys.exit(3)
+    say(f"serving {', '.join(SETTINGS['models']) or 'no model yet'}")
+    Server(("127.0.0.1", int(sys.argv[1])), Connection).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

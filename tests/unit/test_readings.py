@@ -1,0 +1,125 @@
+"""What is read beside a load: what the server says itself, and what is missing with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.errors import AnswerError, LoadError
+from pytest_servebench.interfaces import ServerCounters
+from pytest_servebench.plan import Deployment, Device, WireRequest
+from pytest_servebench.readings import readings_beside, server_counters
+from pytest_servebench.results import Endpoint, Reply, Telemetry
+from pytest_servebench.testing.clock import FakeClock
+from pytest_servebench.testing.driver import FakeDriver
+from tests.echo_house import deployment, said
+from tests.echo_stack import Echo
+
+STRANGER = Endpoint(stack="echo", host="127.0.0.1", ports={"http": 1}, launcher="attach")
+
+
+@dataclass
+class Metrics:
+    """A server that gives these replies to each look at its counters, in turn."""
+
+    replies: list[Any]
+
+    def __call__(self, endpoint: Endpoint, request: WireRequest) -> Reply:
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply if isinstance(reply, Reply) else said(reply)
+
+
+def driver(*replies: object) -> FakeDriver:
+    """Return a driver to such a server."""
+    return FakeDriver(answering=Metrics(list(replies)), clock=FakeClock())
+
+
+def read(fake: FakeDriver, endpoint: Endpoint = STRANGER, of: Deployment | None = None) -> Telemetry:
+    """Return what is read beside a load of no length."""
+    clock = MonotonicClock()
+    with readings_beside(endpoint, of or deployment(), Echo(), fake, clock) as readings:
+        begin_ns = clock.now_ns()
+        clock.sleep_s(0.01)
+        return readings((begin_ns, clock.now_ns()))
+
+
+def test_server_figures_are_differences() -> None:
+    """The achieved batch is that of the load, not of all that the server ever did."""
+    counted = driver({"images": 100, "executions": 100}, {"images": 180, "executions": 110})
+    telemetry = read(counted)
+    assert telemetry.batch_size_achieved == 8
+    assert telemetry.queue_time_ms is None
+    assert telemetry.absent["queue_time_ms"] == "the server does not report queue_s"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [LoadError("refused"), said("gone", 503), Reply(404, {}, b"<html>")],
+    ids=["silence", "a status", "not there"],
+)
+def test_counters_that_cannot_be_read_are_missing(trouble: object) -> None:
+    """A server that died or has no such page leaves the figures empty, and the run whole."""
+    telemetry = read(driver({"images": 1, "executions": 1}, trouble))
+    assert telemetry.batch_size_achieved is None
+    assert telemetry.absent["batch_size_achieved"] == "the server reports no counters"
+
+
+def test_counters_that_cannot_be_understood_are_missing() -> None:
+    """A stack that cannot read its own server's numbers says so by an `AnswerError`."""
+
+    class Puzzled(Echo):
+        def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
+            raise AnswerError("not a number", seen=json.dumps(str(reply.body)))
+
+    assert server_counters(STRANGER, deployment(), Puzzled(), driver({})) is None
+
+
+def test_a_port_that_is_not_there_is_not_asked() -> None:
+    """An attached server need not give us its metrics port."""
+
+    class Elsewhere(Echo):
+        def counters_request(self, deployment: Deployment) -> WireRequest | None:
+            request = super().counters_request(deployment)
+            assert request is not None
+            return WireRequest(protocol=request.protocol, path="/", body=b"", port_role="metrics")
+
+    class Silent(Echo):
+        def counters_request(self, deployment: Deployment) -> WireRequest | None:
+            return None
+
+    unasked = driver()
+    assert server_counters(STRANGER, deployment(), Elsewhere(), unasked) is None
+    assert server_counters(STRANGER, deployment(), Silent(), unasked) is None
+    assert unasked.exchanged == []
+
+
+def test_a_stranger_has_no_process_figures() -> None:
+    """What is not ours is missing with a reason, never 0."""
+    telemetry = read(driver({}, {}))
+    assert telemetry.server_cpu_cores is None
+    assert telemetry.server_memory_bytes is None
+    assert telemetry.absent["server_memory_bytes"] == "the server is not ours: its processes are not known"
+    assert telemetry.absent["gpu_utilization_percent"] == "the model runs on cpu"
+
+
+def test_our_own_server_is_read_by_its_process() -> None:
+    """Memory and CPU are those of the process tree at the endpoint's pid."""
+    ours = Endpoint(stack="echo", host="127.0.0.1", ports={"http": 1}, launcher="process", pid=os.getpid())
+    telemetry = read(driver({}, {}), ours)
+    assert telemetry.server_memory_bytes is not None
+    assert telemetry.server_memory_bytes > 10_000_000
+
+
+def test_on_a_gpu_the_probe_says_what_is_missing() -> None:
+    """Without a driver the GPU's figures are absent with the driver's own reason."""
+    on_gpu = Deployment(stack="echo", model="m", format=deployment().format, device=Device("cuda", 7))
+    telemetry = read(driver({}, {}), of=on_gpu)
+    assert telemetry.gpu_utilization_percent is None
+    assert "the model runs on" not in telemetry.absent["gpu_utilization_percent"]

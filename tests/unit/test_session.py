@@ -1,0 +1,116 @@
+"""The session: which launcher each stack has, one measurement at a time, and answers by name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import Timeout
+
+from pytest_servebench import session
+from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.process import ProcessLauncher
+from pytest_servebench.plan import Image, Plan
+from pytest_servebench.results import CaseResult, Validity
+from pytest_servebench.session import BenchSession, Servebench
+from tests.echo_house import Onlooker, case, deployment
+from tests.echo_stack import Echo, echo_artifact, echo_images, echo_reference
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchSession]:
+    """Return a session with one echo stack, which really starts."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        session, "artifact", lambda model, model_format, _: echo_artifact(model, model_format)
+    )
+    monkeypatch.setattr(session, "reference_logits", lambda _, images: echo_reference(images))
+    monkeypatch.setattr(session, "image_set", lambda _name, _card, count, _seed: echo_images(count))
+    session._image_set.cache_clear()
+    one = BenchSession(Plan(stacks=("echo",)), {"echo": Echo()}, lambda: tmp_path / "servers")
+    yield one
+    one.close()
+    session._image_set.cache_clear()
+
+
+def test_nothing_is_up_before_it_is_needed(opened: BenchSession) -> None:
+    """A session that measures nothing launches nothing and has nothing to close."""
+    assert opened.log_tail("echo") == ""
+    opened.close()
+    assert "pool" not in vars(opened)
+
+
+def test_a_stack_with_an_address_is_attached_and_others_are_launched() -> None:
+    """The launcher follows from the plan, stack by stack."""
+    plan = Plan(stacks=("echo", "far"), attached={"far": "http://127.0.0.1:9"})
+    opened = BenchSession(plan, {}, Path)
+    assert isinstance(opened._launcher("far"), AttachLauncher)
+    assert isinstance(opened._launcher("echo"), ProcessLauncher)
+
+
+def test_a_case_is_measured_from_launch_to_telemetry(opened: BenchSession) -> None:
+    """All rooms at once, with a real server: valid, verified, timed, and its process tree was read."""
+    results: list[CaseResult] = []
+    bench = Servebench(opened, lambda _: nullcontext(Onlooker()), results.append)
+    result = bench.measure(case(concurrency=2))
+    assert results == [result]
+    assert result.validity is Validity.VALID, result.reason
+    assert result.endpoint.launcher == "process"
+    assert result.cold_start_s is not None
+    assert 0 < result.cold_start_s < 5
+    assert result.telemetry.server_memory_bytes
+    assert result.telemetry.batch_size_achieved == 1
+    assert opened.log_tail("echo").endswith("serving resnet50_onnx")
+    opened.close()
+    assert opened.log_tail("echo") == ""
+
+
+def test_answers_carry_their_names(opened: BenchSession) -> None:
+    """What is asked comes back by image name, with the class names of ImageNet, and is not recorded."""
+    results: list[CaseResult] = []
+    bench = Servebench(opened, lambda _: nullcontext(Onlooker()), results.append)
+    answers = bench.ask(case(items=4))
+    reference = echo_reference(echo_images(16)).argmax(axis=1)
+    assert list(answers) == [f"image-{i}" for i in range(16)]
+    assert [one.class_ids[0] for one in answers.values()] == reference.tolist()
+    assert all(one.reference_class_id == one.class_ids[0] for one in answers.values())
+    assert all(isinstance(one.class_names[0], str) for one in answers.values())
+    assert results == []
+
+
+def test_no_two_measurements_at_once(opened: BenchSession) -> None:
+    """Another session's window is waited for; the lock is this user's, in the folder for temporary files."""
+    other = BenchSession(opened.plan, {}, Path)
+    with opened._measuring():
+        (lock,) = Path(tempfile.gettempdir()).glob("servebench-measuring-*.lock")
+        assert lock.name == f"servebench-measuring-{os.getuid()}.lock"
+        waiting = other._measuring()
+        with pytest.raises(Timeout):
+            waiting.acquire(timeout=0)  # type: ignore[attr-defined]
+    with other._measuring():
+        pass
+
+
+def test_images_are_made_once(opened: BenchSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases of a model share the images of one size."""
+    made = []
+
+    def images(name: str, _card: object, count: int, _seed: int) -> tuple[Image, ...]:
+        made.append((name, count))
+        return echo_images(count)
+
+    monkeypatch.setattr(session, "image_set", images)
+    for count in (16, 16, 32):
+        opened.rooms.images(case(), count)
+    assert made == [("synthetic", 16), ("synthetic", 32)]
+
+
+def test_one_reference_for_every_format(opened: BenchSession) -> None:
+    """The model in process is its ONNX file, whatever format is served."""
+    rows = [opened.rooms.reference(case(deployment("echo", f)), echo_images(3)) for f in Echo().formats]
+    assert np.array_equal(rows[0], rows[1])
