@@ -1,33 +1,27 @@
-"""Scribe: the only file that knows pytest-benchmark.
+"""Scribe: ties what a test recorded to its report, and hands it to pytest-benchmark.
 
 A test stashes plain data on its item; ``pytest_runtest_makereport`` ties it to the
 test's report, which pytest-xdist carries to the controller as it is; there, and in a
 run without workers by the same hook, it becomes entries of pytest-benchmark. One code
 path serves ``-n 0`` and ``-n N``, and a test that fails after recording keeps its record.
 
-pytest-benchmark offers no way in for samples taken elsewhere (its issue 52), so this
-file uses ``BenchmarkSession``, ``Metadata`` and ``Stats``, which are private. All uses
-are here, and `check_pytest_benchmark` says so when a version no longer fits.
+This file and `entries` are the only ones that know pytest-benchmark: here its options,
+its hooks and its session, there the entries of its tables.
 """
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from pytest_servebench.clock import utc_now_text
-from pytest_servebench.errors import MissingPieceError
+from pytest_servebench.entries import Private, check_pytest_benchmark, entries_of
 from pytest_servebench.record import SCHEMA, choices, comparable, plain, thinned, word
-
-Private: TypeAlias = Any
-"""An object of pytest-benchmark's private API."""
 
 PENDING = pytest.StashKey[list[dict[str, Any]]]()
 REPORT_FIELD = "servebench"
@@ -130,7 +124,7 @@ class Recorder:
             parcel["record"]["worker"] = getattr(report, "worker_id", None)
             self.records.append(parcel["record"])
             if self._session is not None:
-                self._session.benchmarks.extend(_entries(parcel))
+                self._session.benchmarks.extend(entries_of(parcel))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -213,143 +207,6 @@ def _parcel(
         "params": {**choices(checked), **{name: word(value) for name, value in params.items()}},
         **thinned(times_s),
     }
-
-
-def _entries(parcel: Mapping[str, Any]) -> list[Private]:
-    """Return the pytest-benchmark entries of one case.
-
-    The response times are the main entry. Stock pytest-benchmark has no column for a
-    percentile and takes OPS for 1 / mean, so two siblings carry the 95th percentile
-    and the seconds per correct request, in one round each: with one value, every
-    column of every stock table, also ``min``, shows the figure that was measured.
-    (Percentiles of sub-windows would give a spread, but windows of one run are no
-    replicates, and the spread would be read as if they were.) OPS is the true
-    throughput in all three.
-    """
-    record, head = parcel["record"], parcel["label"]
-    p95_ms, throughput_per_s = record["response_time_ms"]["p95"], record["throughput_per_s"]
-    if not parcel["data"] or not throughput_per_s:
-        return [_entry(parcel, head, [], None, {"servebench": record}, has_error=True)]
-    main = _entry(parcel, head, parcel["data"], throughput_per_s, {"servebench": record})
-    main.stats.exact = (parcel["mean_s"], parcel["stddev_s"])
-    figures = {"p95": None if p95_ms is None else p95_ms / 1e3, "request_interval": 1 / throughput_per_s}
-    of = {"servebench_of": main.fullname}
-    return [main] + [
-        _entry(parcel, f"{head}:{name}", [value], throughput_per_s, dict(of))
-        for name, value in figures.items()
-        if value is not None
-    ]
-
-
-def _entry(
-    parcel: Mapping[str, Any],
-    label: str,
-    data: list[float],
-    throughput_per_s: float | None,
-    extra_info: dict[str, Any],
-    *,
-    has_error: bool = False,
-) -> Private:
-    """Return one entry, ``label`` put before the brackets of its name.
-
-    An entry without samples is how pytest-benchmark itself keeps a benchmark that
-    failed: no table and no ``benchmarks`` list shows it, and a session with no other
-    entry is saved all the same, with its records.
-    """
-    from pytest_benchmark.stats import Metadata
-
-    name, bracket, tail = parcel["name"].partition("[")
-    named = f"{name}{label}{bracket}{tail}"
-    figure = label.partition(":")[2] or "response time"
-    fixture = SimpleNamespace(
-        name=named,
-        fullname=parcel["fullname"].removesuffix(parcel["name"]) + named,
-        group=f"{parcel['group']}: {figure.replace('_', ' ')}",
-        param=parcel["param"],
-        params=parcel["params"],
-        extra_info=extra_info,
-        cprofile_stats=None,
-        has_error=has_error,
-    )
-    options = {"timer": "servebench"}
-    entry = Metadata(fixture, iterations=1, options=options)  # type: ignore[no-untyped-call]
-    entry.stats = _served_stats()(data, throughput_per_s)
-    return entry
-
-
-@functools.cache
-def _served_stats() -> Private:
-    """Return pytest-benchmark's Stats with a true OPS.
-
-    Imported here, so that a version without it gets our message and not an import
-    error in every pytest of the environment.
-    """
-    from pytest_benchmark.stats import Stats
-
-    class ServedStats(Stats):
-        """Samples that overlapped in time, perhaps thinned: throughput, mean and spread are given."""
-
-        def __init__(self, data: list[float], throughput_per_s: float | None) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.data = data
-            self.throughput_per_s = throughput_per_s
-            self.exact: tuple[float, float] | None = None
-
-        @property
-        def ops(self) -> float | None:
-            """Correct requests per second."""
-            return self.throughput_per_s
-
-        @property
-        def mean(self) -> float:
-            """Mean of all samples, those thinned away included."""
-            return float(super().mean) if self.exact is None else self.exact[0]
-
-        @property
-        def stddev(self) -> float:
-            """Standard deviation of all samples, those thinned away included."""
-            return float(super().stddev) if self.exact is None else self.exact[1]
-
-    return ServedStats
-
-
-def check_pytest_benchmark() -> None:
-    """Write one entry and read it back; raises `MissingPieceError` when the private API has changed."""
-    sample = {
-        "record": {"response_time_ms": {"p95": 2.0}, "throughput_per_s": 500.0},
-        "name": "t[a]",
-        "fullname": "t.py::t[a]",
-        "label": "",
-        "group": "g",
-        "param": "a",
-        "params": {},
-        "data": [0.001, 0.002],
-        "mean_s": 0.0015,
-        "stddev_s": 0.0,
-    }
-    try:
-        saved = [entry.as_dict() for entry in _entries(sample)]
-        seen = [(each["fullname"], each["stats"]["data"], each["stats"]["ops"]) for each in saved]
-    except Exception as problem:
-        raise _unknown_version(f"{type(problem).__name__}: {problem}") from problem
-    expected = [
-        ("t.py::t[a]", [0.001, 0.002], 500.0),
-        ("t.py::t:p95[a]", [0.002], 500.0),
-        ("t.py::t:request_interval[a]", [0.002], 500.0),
-    ]
-    if seen != expected:
-        raise _unknown_version(f"entries {seen}")
-
-
-def _unknown_version(seen: str) -> MissingPieceError:
-    from importlib.metadata import version
-
-    return MissingPieceError(
-        f"pytest-benchmark {version('pytest-benchmark')} cannot be written to by this pytest-servebench",
-        where="pytest_servebench/recording.py, which uses Metadata and Stats",
-        seen=seen,
-        next_step="pip install 'pytest-benchmark>=5.3.1,<6', or record nothing with -p no:benchmark",
-    )
 
 
 def _drop(mapping: dict[str, Any], *names: str) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_servebench import recording
-from pytest_servebench.errors import MissingPieceError
 from tests.plugin.recorded_suite import CONFTEST, MODES, SUITE, by_name, compare, run, saved
 
 
@@ -166,41 +165,3 @@ def test_stock_table_reads_with_one_round(suite: pytest.Pytester) -> None:
     """The stock table shows the true throughput, 2/s in milli-operations, beside the response times."""
     result = run(suite, "-k", "speed", "--benchmark-columns=median,ops,rounds", "--benchmark-time-unit=ms")
     result.stdout.re_match_lines([r"test_speed\[triton\] +5\.5000.* 2,000\.0000.* 4$"])
-
-
-def test_thinned_samples_keep_the_exact_mean() -> None:
-    """Mean and spread are those of all samples, not of the ones that were kept."""
-    parcel = {
-        "record": {"response_time_ms": {"p95": 2.0}, "throughput_per_s": 500.0},
-        **dict.fromkeys(("name", "fullname", "group"), "t"),
-        "label": "",
-        "param": None,
-        "params": {},
-        "data": [1.0, 5.0],
-        "mean_s": 2.5,
-        "stddev_s": 0.25,
-    }
-    stats = recording._entries(parcel)[0].as_dict()["stats"]
-    assert (stats["mean"], stats["stddev"], stats["min"], stats["max"]) == (2.5, 0.25, 1.0, 5.0)
-
-
-def test_unknown_pytest_benchmark_is_refused_in_words(
-    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A version whose private API differs is refused before any test, saying what to install."""
-    recording.check_pytest_benchmark()
-    monkeypatch.delattr("pytest_benchmark.stats.Metadata")
-    with pytest.raises(MissingPieceError) as caught:
-        recording.check_pytest_benchmark()
-    message = str(caught.value)
-    assert re.match(r"pytest-benchmark \S+ cannot be written to by this pytest-servebench", message)
-    assert "ImportError: cannot import name 'Metadata'" in message
-    assert "pip install 'pytest-benchmark>=5.3.1,<6'" in message
-
-
-def test_changed_statistics_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version that takes the entry but saves other numbers is refused too."""
-    monkeypatch.setattr("pytest_benchmark.stats.Stats.fields", ("ops",))
-    monkeypatch.setattr("pytest_benchmark.stats.Stats.as_dict", lambda _: {"ops": 1.0})
-    with pytest.raises(MissingPieceError, match=r"entries \["):
-        recording.check_pytest_benchmark()

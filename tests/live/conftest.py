@@ -1,0 +1,64 @@
+"""What tests of real servers share: a small model in both formats, images, and the right answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image as Picture
+
+from pytest_servebench.launchers.process import stop_all
+from pytest_servebench.models.catalogue import ModelCard
+from pytest_servebench.models.preprocessing import preprocess
+from pytest_servebench.models.reference import reference_logits
+from pytest_servebench.plan import Artifact, Image, ModelFormat
+from tests.tiny_model import build_tiny_model
+
+CARD = ModelCard(name="tiny", summary="the card of tests/tiny_model.py")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Return a working folder with a space in its path."""
+    return tmp_path / "a folder"
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """End whatever a test forgets; only for modules without a server of their own."""
+    yield
+    stop_all()
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """Return the tiny model in both formats by served name, in a folder whose name is hard to quote."""
+    folder = tmp_path_factory.mktemp("models with $cash")
+    formats = (ModelFormat.ONNX, ModelFormat.PYTORCH)
+    return {f"tiny_{each}": build_tiny_model(folder / each.value, each) for each in formats}
+
+
+@pytest.fixture(scope="session")
+def images() -> list[Image]:
+    """Return 16 photographs-to-be, each in both forms."""
+    return [image_of(seed) for seed in range(16)]
+
+
+def image_of(seed: int) -> Image:
+    """Return an image with a colour gradient of its own."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Picture.fromarray(coarse).resize((320, 280)).save(file, "JPEG")
+    return Image(index=seed, jpeg=file.getvalue(), tensor=preprocess(file.getvalue(), CARD))
+
+
+@pytest.fixture(scope="session")
+def logits(artifacts: dict[str, Artifact], images: list[Image]) -> npt.NDArray[np.float32]:
+    """Return the model's own answers to the images, each with its own five best classes."""
+    rows = reference_logits(artifacts["tiny_onnx"], images)
+    assert len({tuple(np.argsort(-row)[:5].tolist()) for row in rows}) == len(images)
+    return rows
