@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.shipped import shipped
-from tests.doc_blocks import PAGES, ROOT, blocks_of
+from tests.doc_blocks import PAGES, ROOT, Block, blocks_of
 
 pytestmark = pytest.mark.live
 
@@ -84,6 +84,23 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
                 assert done.returncode == int(block.given("exit") or 0), f"{block}: {command}\n{done.stdout}"
                 printed += done.stdout
             assert not [line for line in block.output if line not in printed], f"{block}:\n{printed}"
+
+
+PLANNED = [
+    (block, command)
+    for page in PAGES
+    for block in blocks_of(page)
+    if "plan" in block.words
+    for command in block.commands
+]
+
+
+@pytest.mark.parametrize(("block", "command"), PLANNED, ids=str)
+def test_a_long_command_of_a_page_is_understood(block: Block, command: str, folder: Path) -> None:
+    """A command that would take minutes is collected: its options are right and yield cases."""
+    done = run(command, folder, PYTEST_ADDOPTS="-p no:cacheprovider --collect-only -q")
+    assert done.returncode == 0, f"{block}: {command}\n{done.stdout}"
+    assert "::test_throughput[" in done.stdout
 
 
 @pytest.fixture
