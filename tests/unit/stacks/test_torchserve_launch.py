@@ -19,6 +19,7 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.stacks import torchserve, torchserve_launch
 from pytest_servebench.stacks.torchserve import Torchserve
+from tests.unit.stacks.unopened import unopened_artifact
 
 STACK = Torchserve()
 
@@ -38,16 +39,7 @@ def deployment(
 
 def artifact(served: Deployment) -> Artifact:
     """Return an artifact in a folder whose name a template could take for a placeholder."""
-    folder = Path("/models with $ign")
-    return Artifact(
-        model=served.model,
-        format=served.format,
-        path=folder / ("model.onnx" if served.format is ModelFormat.ONNX else "model.pt"),
-        card_path=folder / "card.json",
-        labels_path=folder / "labels.json",
-        sha256="0",
-        weights="seeded-random:0",
-    )
+    return unopened_artifact(Path("/models with $ign"), served)
 
 
 def described(*deployments: Deployment) -> LaunchSpec:
