@@ -17,7 +17,7 @@ from pytest_servebench.models.preprocessing import preprocess
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Deployment, Image, ModelFormat
 from pytest_servebench.stacks.fastapi import Fastapi
-from tests.serving import Served, serving
+from tests.serving import Served, start
 from tests.tiny_model import build_tiny_model
 
 CARD = ModelCard(name="tiny", summary="the card of tests/tiny_model.py")
@@ -78,5 +78,5 @@ def fastapi_server(
 ) -> Iterator[Served]:
     """One FastAPI server of the deployment, in a folder whose name holds what names may hold."""
     workdir = tmp_path_factory.mktemp("with space and $dollar")
-    with serving(Fastapi(), [deployment], artifacts, workdir) as server:
+    with start(Fastapi(), [deployment], artifacts, workdir) as server:
         yield server

@@ -18,7 +18,7 @@ from pytest_servebench.errors import ServerExitedError
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat
 from pytest_servebench.stacks.fastapi import Fastapi
 from tests.processes import exit_code_of
-from tests.serving import serving, start
+from tests.serving import start
 
 pytestmark = pytest.mark.live
 
@@ -45,7 +45,7 @@ def test_term_answers_what_is_under_way(
 ) -> None:
     """A server that is told to end answers the requests it took, held ones too, and is gone."""
     case = Case(deployment=replace(deployment_of(ModelFormat.ONNX), max_queue_delay_ms=1500.0))
-    with serving(STACK, [case.deployment], artifacts, work, {"SERVEBENCH_HOLD": "always"}) as server:
+    with start(STACK, [case.deployment], artifacts, work, {"SERVEBENCH_HOLD": "always"}) as server:
         with ThreadPoolExecutor(3) as clients:
             pending = [clients.submit(server.send, STACK.encode(case, [image])) for image in images[:3]]
             while json.loads(server.get("/health").body)["queue_size"] < 3:
@@ -95,5 +95,5 @@ def test_gpu_that_is_not_there_is_an_error_unless_the_cpu_may_stand_in(
     assert code != 0
     assert "cannot load" in log
     deployment = deployment_of(model_format)
-    with serving(STACK, [deployment], artifacts, work, {**cuda, "SERVEBENCH_CPU_FALLBACK": "true"}) as server:
+    with start(STACK, [deployment], artifacts, work, {**cuda, "SERVEBENCH_CPU_FALLBACK": "true"}) as server:
         assert json.loads(server.get("/health").body)["backend"] == STACK.backend(deployment)

@@ -20,21 +20,9 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.results import Reply
 from pytest_servebench.stacks.torchserve import Torchserve
+from tests.unit.stacks.unopened import torchserve_deployment as deployment
 
 STACK = Torchserve()
-
-
-def deployment(
-    model_format: ModelFormat = ModelFormat.ONNX, batch: int = 8, delay_ms: float = 2.0
-) -> Deployment:
-    """Return ResNet50 under one batch setting."""
-    return Deployment(
-        stack="torchserve",
-        model="resnet50",
-        format=model_format,
-        max_batch_size=batch,
-        max_queue_delay_ms=delay_ms,
-    )
 
 
 def images(count: int) -> list[Image]:

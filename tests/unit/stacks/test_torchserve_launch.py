@@ -19,22 +19,10 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.stacks import torchserve, torchserve_launch
 from pytest_servebench.stacks.torchserve import Torchserve
+from tests.unit.stacks.unopened import torchserve_deployment as deployment
 from tests.unit.stacks.unopened import unopened_artifact
 
 STACK = Torchserve()
-
-
-def deployment(
-    model_format: ModelFormat = ModelFormat.ONNX, batch: int = 8, delay_ms: float = 2.0
-) -> Deployment:
-    """Return ResNet50 under one batch setting."""
-    return Deployment(
-        stack="torchserve",
-        model="resnet50",
-        format=model_format,
-        max_batch_size=batch,
-        max_queue_delay_ms=delay_ms,
-    )
 
 
 def artifact(served: Deployment) -> Artifact:
