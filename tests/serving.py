@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import cast, final
 
 import psutil
 
@@ -20,12 +20,19 @@ from pytest_servebench.results import Answer, Reply
 TIMEOUT_S = 60.0
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server and the stack that speaks to it."""
+    """A running server and the stack that speaks to it; nothing of it is left after its ``with``."""
 
     stack: Stack
     running: ProcessServer
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -109,26 +116,10 @@ def start(
     workdir: Path,
     environment: Mapping[str, str] | None = None,
 ) -> Served:
-    """Return a ready server; ``environment`` is laid over what the stack describes."""
+    """Return a ready server, for a ``with``; ``environment`` is laid over what the stack describes."""
     spec = stack.launch_spec(deployments, artifacts)
     changed = replace(spec, environment={**spec.environment, **(environment or {})})
     return Served(stack, ProcessLauncher().start(stack.name, changed, workdir))
-
-
-@contextmanager
-def serving(
-    stack: Stack,
-    deployments: Sequence[Deployment],
-    artifacts: Mapping[str, Artifact],
-    workdir: Path,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Served]:
-    """Have a server for a while; nothing of it may be left after."""
-    server = start(stack, deployments, artifacts, workdir, environment)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def grown(before: ServerCounters, after: ServerCounters) -> ServerCounters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pytest_servebench.launchers.process import ProcessLauncher, ProcessServer
 from pytest_servebench.plan import LaunchSpec, ReadyCheck, WorkFile
 
 GOOD = """
@@ -87,3 +88,8 @@ def tiny_spec(
 def noted_pid(workdir: Path, name: str) -> int:
     """Return the process id that a tiny server noted in its folder."""
     return int((workdir / f"{name}.pid").read_text())
+
+
+def start_tiny(work: Path, habits: str = "", grace_s: float = 5.0) -> ProcessServer:
+    """Return a running tiny server with these habits."""
+    return ProcessLauncher().start("tiny", tiny_spec(habits, grace_s=grace_s), work)

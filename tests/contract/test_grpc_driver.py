@@ -17,25 +17,12 @@ import pytest
 from pytest_servebench.errors import LoadError, MissingPieceError
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Progress, Samples
+from pytest_servebench.results import Endpoint, Outcome, Samples
+from tests.loads import Onlooker
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 LOAD = Load(concurrency=4, warmup_s=0.1, duration_s=0.3, timeout_s=5.0, verify_share=0.05)
 Answer = Callable[[bytes, Any], bytes]
-
-
-class Onlooker:
-    """A watch that says of the server what it is told to say."""
-
-    def __init__(self, gone: Callable[[], str | None] = lambda: None) -> None:
-        self.seen: list[Progress] = []
-        self._gone = gone
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def server_gone(self) -> str | None:
-        return self._gone()
 
 
 class Server:

@@ -15,7 +15,9 @@ from pytest_servebench.launchers.process import stop_all
 from pytest_servebench.models.catalogue import ModelCard
 from pytest_servebench.models.preprocessing import preprocess
 from pytest_servebench.models.reference import reference_logits
-from pytest_servebench.plan import Artifact, Image, ModelFormat
+from pytest_servebench.plan import Artifact, Deployment, Image, ModelFormat
+from pytest_servebench.stacks.fastapi import Fastapi
+from tests.serving import Served, start
 from tests.tiny_model import build_tiny_model
 
 CARD = ModelCard(name="tiny", summary="the card of tests/tiny_model.py")
@@ -62,3 +64,19 @@ def logits(artifacts: dict[str, Artifact], images: list[Image]) -> npt.NDArray[n
     rows = reference_logits(artifacts["tiny_onnx"], images)
     assert len({tuple(np.argsort(-row)[:5].tolist()) for row in rows}) == len(images)
     return rows
+
+
+@pytest.fixture(scope="module", params=[ModelFormat.ONNX, ModelFormat.PYTORCH], ids=str)
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    """Return each of FastAPI's deployments in turn, batches of up to 8."""
+    return Deployment(stack="fastapi", model="tiny", format=request.param)
+
+
+@pytest.fixture(scope="module")
+def fastapi_server(
+    deployment: Deployment, artifacts: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """One FastAPI server of the deployment, in a folder whose name holds what names may hold."""
+    workdir = tmp_path_factory.mktemp("with space and $dollar")
+    with start(Fastapi(), [deployment], artifacts, workdir) as server:
+        yield server

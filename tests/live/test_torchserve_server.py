@@ -22,7 +22,7 @@ from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelForma
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.torchserve import Torchserve
 from tests.processes import ended, exit_code_of, runs
-from tests.serving import Served, grown, serving
+from tests.serving import Served, grown, start
 from tests.tiny_model import build_tiny_model
 from tests.unit.handlers.test_torchserve_archive import documented_command
 
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, artifacts: dict[str, Artifa
     assert not STACK.missing(FORMATS)
     workdir = tmp_path_factory.mktemp("a place with spaces & a name longer than the path of a socket may be")
     assert len(str(workdir)) > 90
-    with serving(STACK, [deployment(each) for each in FORMATS], artifacts, workdir) as server:
+    with start(STACK, [deployment(each) for each in FORMATS], artifacts, workdir) as server:
         yield server
 
 
@@ -193,7 +193,7 @@ def test_term_leaves_no_process(work: Path, artifacts: dict[str, Artifact], *, w
     """TERM ends Java and its Python workers within the grace, also when only Java gets it."""
     served = deployment(ModelFormat.ONNX)
     grace_s = STACK.launch_spec([served], artifacts).stop_grace_s
-    with serving(STACK, [served], artifacts, work) as server:
+    with start(STACK, [served], artifacts, work) as server:
         server.load(served)
         family = server.group()
         assert {name[:6] for name in map(psutil.Process.name, family)} == {"java", "python"}

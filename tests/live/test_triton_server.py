@@ -16,7 +16,7 @@ from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Payload, WireProtocol
 from pytest_servebench.stacks.triton import Triton
 from tests.processes import ended, runs
-from tests.serving import Served, grown, serving
+from tests.serving import Served, grown, start
 
 pytestmark = pytest.mark.live
 
@@ -32,7 +32,7 @@ def _deployment(model_format: ModelFormat, max_batch_size: int = 8) -> Deploymen
 def server(artifacts: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for both formats, in a working folder with a space in its path."""
     workdir = tmp_path_factory.mktemp("a server")
-    with serving(STACK, [_deployment(each) for each in FORMATS], artifacts, workdir) as server:
+    with start(STACK, [_deployment(each) for each in FORMATS], artifacts, workdir) as server:
         yield server
 
 
@@ -74,7 +74,7 @@ def test_one_server_serves_every_batch_setting(server: Served, images: list[Imag
 def test_a_load_leaves_each_model_as_it_was_asked_for(artifacts: dict[str, Artifact], work: Path) -> None:
     """The first load of an ensemble does not reload its models from their files."""
     on_file = _deployment(ModelFormat.ONNX)
-    with serving(STACK, [on_file], artifacts, work) as server:
+    with start(STACK, [on_file], artifacts, work) as server:
         server.load(replace(on_file, max_batch_size=5, max_queue_delay_ms=7))
         config = json.loads(server.get("/v2/models/tiny_onnx/config").body)
     assert config["max_batch_size"] == 5
@@ -122,7 +122,7 @@ def test_a_corrupt_artifact_is_refused_at_load(
     broken.write_bytes(b"no model")
     deployment = _deployment(ModelFormat.ONNX)
     bad = {"tiny_onnx": replace(artifacts["tiny_onnx"], path=broken)}
-    with serving(STACK, [deployment], bad, work) as server:
+    with start(STACK, [deployment], bad, work) as server:
         reply = server.send(STACK.load_requests(deployment)[0])
         assert reply.status == 400
         assert b"load failed for model 'tiny_onnx'" in reply.body
@@ -134,7 +134,7 @@ def test_group_ends_by_term_with_models_loaded(artifacts: dict[str, Artifact], w
     """TERM to the group ends the server and its stubs within the grace, shared memory included."""
     deployment = _deployment(ModelFormat.PYTORCH)
     grace_s = STACK.launch_spec([deployment], artifacts).stop_grace_s
-    with serving(STACK, [deployment], artifacts, work) as server:
+    with start(STACK, [deployment], artifacts, work) as server:
         server.load(deployment)
         family = [process.pid for process in server.group()]
         assert len(family) >= 3

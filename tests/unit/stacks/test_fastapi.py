@@ -35,6 +35,7 @@ from pytest_servebench.plan import (
 from pytest_servebench.results import Reply
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.fastapi import Fastapi
+from tests.unit.stacks.unopened import unopened_artifact
 
 STACK: Stack = Fastapi()
 DEPLOYMENT = Deployment(stack="fastapi", model="resnet50", format=ModelFormat.ONNX, max_batch_size=32)
@@ -52,16 +53,7 @@ def images(count: int) -> list[Image]:
 
 def artifact(folder: str = "/models") -> Artifact:
     """Return an artifact that lies in ``folder``."""
-    path = Path(folder)
-    return Artifact(
-        model="resnet50",
-        format=ModelFormat.ONNX,
-        path=path / "model.onnx",
-        card_path=path / "card.json",
-        labels_path=path / "labels.json",
-        sha256="0",
-        weights="seeded-random:0",
-    )
+    return unopened_artifact(Path(folder), DEPLOYMENT)
 
 
 def tensor_reply(logits: Any, **changes: Any) -> Reply:

@@ -27,6 +27,7 @@ from pytest_servebench.plan import (
 from pytest_servebench.stacks import triton
 from pytest_servebench.stacks.triton import Triton
 from pytest_servebench.stacks.triton_wheel import Interpreter, TritonWheel
+from tests.unit.stacks.unopened import unopened_artifact
 
 DEPLOYMENT = Deployment(stack="triton", model="tiny", format=ModelFormat.ONNX)
 VALUES = {
@@ -39,34 +40,9 @@ VALUES = {
 
 
 @pytest.fixture
-def wheel(tmp_path: Path) -> TritonWheel:
-    """Make a wheel with a server and a stub for Python 3.11, in a folder with a dollar."""
-    wheel = TritonWheel(package_path=tmp_path / "$site" / "pytriton")
-    for path in (wheel.server_path, wheel.stub_path("3.11"), wheel.stub_path("3.9")):
-        path.parent.mkdir(parents=True)
-        path.touch()
-    return wheel
-
-
-@pytest.fixture
-def interpreter(tmp_path: Path) -> Interpreter:
-    """Make a Python 3.11 with its shared library."""
-    (tmp_path / "libpython3.11.so.1.0").touch()
-    return Interpreter(version="3.11", bin_path=Path("/venv/bin"), libpython_paths=(Path("/no"), tmp_path))
-
-
-@pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
     """Name an artifact that nobody opens."""
-    return Artifact(
-        model="tiny",
-        format=ModelFormat.ONNX,
-        path=tmp_path / "any name.onnx",
-        card_path=tmp_path / "card.json",
-        labels_path=tmp_path / "labels.json",
-        sha256="",
-        weights="",
-    )
+    return replace(unopened_artifact(tmp_path, DEPLOYMENT), path=tmp_path / "any name.onnx")
 
 
 @pytest.fixture
