@@ -162,7 +162,7 @@ class Artifact:
     """``labels.json`` beside it: class names in order of class id."""
     sha256: str
     weights: str
-    """Where the weights come from, e.g. ``seeded-random:0`` or ``imagenet:file:resnet50.pth``."""
+    """Where the weights come from, e.g. ``seeded-random:0`` or ``file:resnet50.pth``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

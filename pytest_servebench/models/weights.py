@@ -21,7 +21,7 @@ class Weights:
     """The weights of one model: a state dict in a file, or a seed."""
 
     label: str
-    """For the record: ``imagenet:file:NAME``, ``imagenet:torchvision``, ``seeded-random:0``, ..."""
+    """For the record: ``file:NAME``, ``imagenet:torchvision``, ``seeded-random:0``, ..."""
     path: Path | None = None
     """None: seeded random weights."""
     sha256: str = ""
@@ -66,7 +66,7 @@ def _from_file(card: ModelCard, path: Path) -> Weights:
             seen=str(error),
             next_step=f"correct or unset {weights_variable(card)}",
         ) from error
-    return Weights(label=f"imagenet:file:{path.name}", path=path.resolve(), sha256=digest)
+    return Weights(label=f"file:{path.name}", path=path.resolve(), sha256=digest)
 
 
 def _from_package(packaged: PackagedWeights) -> Weights:

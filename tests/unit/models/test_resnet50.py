@@ -57,7 +57,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         artifact("resnet50", ModelFormat.ONNX, tmp_path / "cache", weights=path)
     message = str(caught.value)
-    assert message.startswith("the export of resnet50 with weights imagenet:file:other.pth failed\n")
+    assert message.startswith("the export of resnet50 with weights file:other.pth failed\n")
     assert f"where: {path}" in message
     assert "Missing key(s) in state_dict" in message
     assert not list((tmp_path / "cache" / "models").glob("*resnet50-*/"))

@@ -43,7 +43,7 @@ def test_the_environment_names_a_file(tmp_path: Path, nowhere: dict[str, str]) -
     path = tmp_path / "mine.pth"
     path.write_bytes(b"weights")
     weights = find_weights(RESNET50, environment=nowhere | {"SERVEBENCH_RESNET50_WEIGHTS": str(path)})
-    assert weights.label == "imagenet:file:mine.pth"
+    assert weights.label == "file:mine.pth"
     assert weights.sha256 == sha256(b"weights").hexdigest()
 
 
@@ -52,7 +52,7 @@ def test_an_argument_wins_over_the_environment(tmp_path: Path, nowhere: dict[str
     path = tmp_path / "argument.pth"
     path.write_bytes(b"weights")
     environment = nowhere | {"SERVEBENCH_RESNET50_WEIGHTS": "/elsewhere.pth"}
-    assert find_weights(RESNET50, path, environment).label == "imagenet:file:argument.pth"
+    assert find_weights(RESNET50, path, environment).label == "file:argument.pth"
 
 
 def test_a_named_file_that_is_not_there_is_an_error(nowhere: dict[str, str]) -> None:
