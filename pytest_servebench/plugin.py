@@ -148,14 +148,16 @@ def servebench(request: pytest.FixtureRequest) -> Servebench:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail just the test whose run is not valid or breaches a limit; its record is already kept."""
+    trouble = ""
     try:
         yield
     except ServebenchError as error:
-        pytest.fail(str(error), pytrace=False)
+        trouble = str(error)
     desk = item.config.stash.get(DESK, None)
-    complaint = "" if desk is None else desk.complaint(item)
-    if complaint:
-        pytest.fail(complaint, pytrace=False)
+    complaints = [trouble, "" if desk is None else desk.complaint(item)]
+    # Outside of the handler: within it, pytest would print the error a second time as the cause.
+    if any(complaints):
+        pytest.fail("\n".join(filter(None, complaints)), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
