@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 # Imported here, so that sessions inside this process find them there and do not import them each anew.
-import pytest_servebench.desk  # noqa: F401 (see above)
+import pytest_servebench.desk
+import pytest_servebench.stacks  # noqa: F401 (see above)
 import tests.echo_stack  # noqa: F401 (see above)
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,7 @@ def test_plain():
     pass
 """
 
-BRIEF = ("--serve-duration=0.3", "--serve-warmup=0.1", "--serve-batch-size=1")
+BRIEF = ("--serve-duration=0.2", "--serve-warmup=0.05", "--serve-batch-size=1")
 ONNX = "--serve-format=onnx"
 UNUSED = ("cacheprovider", "hypothesispytest", "anyio", "timeout")
 """Plugins that would only cost time here."""

@@ -176,6 +176,17 @@ def test_limits_that_cannot_be_read_stop_the_run_at_its_start(suite: EchoSuite) 
         result.stderr.fnmatch_lines(["ERROR: unknown key 'p95_msec'*", "  where: *thresholds.toml, line 6"])
 
 
+def test_limits_that_cannot_be_read_are_told_by_workers_too(suite: EchoSuite) -> None:
+    """With ``-n`` only workers see the file beside the tests: each benchmark says it, unmeasured."""
+    suite.write()
+    suite.limits(p95_msec=5)
+    result = suite.run_apart("--stack=echo", ONNX, "-n1")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["unknown key 'p95_msec'*", "  where: *thresholds.toml, line 6"])
+    result.stdout.no_fnmatch_line("INTERNALERROR*")
+    assert not (suite.pytester.path / "out.json").exists()
+
+
 def test_a_breach_fails_just_that_test_and_keeps_its_record(suite: EchoSuite) -> None:
     """No traceback: limit, seen, by how much; the record and the table have the verdict."""
     suite.write()
