@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.errors import LaunchError
+from pytest_servebench.launchers.process import ProcessLauncher, ProcessServer
+from tests.echo_house import ONNX as ONNX_FORMAT
+from tests.echo_house import deployment
+from tests.echo_stack import Echo, echo_artifact
 from tests.plugin.echo_suite import ONNX, SPEED, EchoSuite, echo_suite
 
 PATIENCE = """
@@ -232,3 +237,44 @@ def _impatient(url: str) -> object:
     from pytest_servebench.launchers.attach import AttachLauncher
 
     return AttachLauncher(url, deadline_s=0.1)
+
+
+def test_an_attached_server_is_asked_and_left_alone(suite: EchoSuite, tmp_path: Path) -> None:
+    """A stack that could load models does not tell a stranger's server to, nor end it."""
+    spec = Echo().launch_spec(
+        [deployment()], {deployment().served_name: echo_artifact("resnet50", ONNX_FORMAT)}
+    )
+    theirs = ProcessLauncher().start("theirs", spec, tmp_path / "theirs")
+    try:
+        suite.write(stacks="ControlledEcho()")
+        address = theirs.endpoint.authority()
+        result = suite.run(f"--stack=controlled=http://{address}", ONNX)
+        result.assert_outcomes(passed=2)
+        assert theirs.exit_code() is None
+        assert theirs.log_tail() == "serving resnet50_onnx"
+    finally:
+        theirs.stop()
+    (record,) = suite.records.values()
+    assert record["launcher"] == "attach"
+    assert record["backend"] == "not known: attached server"
+    assert record["cold_start_s"] is None
+    assert record["telemetry"]["server_memory_bytes"] is None
+
+
+def test_a_server_that_cannot_be_ended_is_not_passed_over(
+    suite: EchoSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session fails and says which process is left, and everything else is saved and shown."""
+    ended = ProcessServer.stop
+
+    def stop(server: ProcessServer) -> None:
+        ended(server)
+        raise LaunchError("a server could not be ended", where=f"process {server.endpoint.pid}")
+
+    monkeypatch.setattr(ProcessServer, "stop", stop)
+    suite.write()
+    result = suite.run("--stack=echo", ONNX)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["echo*onnx*valid*", "a server could not be ended", "  where: process *"])
+    assert by_format(suite) == {"onnx": "valid"}
