@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -106,11 +106,9 @@ class Desk:
     def arrange(self, items: list[pytest.Item]) -> None:
         """Order benchmarks by stack, then by deployment in order of first need, so that each loads once.
 
-        What was deselected is no longer needed. Raises `PlanError` for limits that cannot be understood.
+        What was deselected is no longer needed.
         """
         cases = {item: case for item in items if (case := _case_of(item))}
-        for folder in {item.path.parent for item in cases}:
-            self._limits.read_beside(folder)
         stacks = {name: i for i, name in enumerate(self._plan.stacks)}
         places = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
         self._session.deployments[:] = places
@@ -121,8 +119,14 @@ class Desk:
 
         items.sort(key=place)
 
+    def check_limits(self, items: Iterable[pytest.Item]) -> None:
+        """Read the limits of these benchmarks; raises `PlanError` for those that cannot be understood."""
+        for folder in {item.path.parent for item in items if _case_of(item)}:
+            self._limits.read_beside(folder)
+
     def serve(self, item: pytest.Item) -> Servebench:
-        """Hand a test its `Servebench`."""
+        """Hand a test its `Servebench`; raises `PlanError` for its limits."""
+        self.check_limits([item])
         return Servebench(self._session, self._watching, lambda result: self._take(item, result))
 
     @contextmanager

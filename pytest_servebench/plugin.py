@@ -105,8 +105,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if desk is None:
         _leave_out(config, items)
         return
+    desk.arrange(items)
+    if hasattr(config, "workerinput"):
+        # pytest-xdist would show its own assertion instead of our message; the tests say it.
+        return
     try:
-        desk.arrange(items)
+        desk.check_limits(items)
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -142,20 +146,26 @@ def servebench(request: pytest.FixtureRequest) -> Servebench:
     desk = request.config.stash.get(DESK, None)
     if desk is None:
         pytest.skip("no stack was chosen: --stack=all, --stack=available, or by name")
-    return desk.serve(request.node)
+    try:
+        return desk.serve(request.node)
+    except ServebenchError as error:
+        trouble = str(error)
+    pytest.fail(trouble, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail just the test whose run is not valid or breaches a limit; its record is already kept."""
+    trouble = ""
     try:
         yield
     except ServebenchError as error:
-        pytest.fail(str(error), pytrace=False)
+        trouble = str(error)
     desk = item.config.stash.get(DESK, None)
-    complaint = "" if desk is None else desk.complaint(item)
-    if complaint:
-        pytest.fail(complaint, pytrace=False)
+    complaints = [trouble, "" if desk is None else desk.complaint(item)]
+    # Outside of the handler: within it, pytest would print the error a second time as the cause.
+    if any(complaints):
+        pytest.fail("\n".join(filter(None, complaints)), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

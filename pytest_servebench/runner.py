@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, RunningServer, Stack, Watch
+from pytest_servebench.launchers.process import describe_exit
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, WireProtocol, WireRequest
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
@@ -175,7 +176,12 @@ def _run(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> CaseRe
         samples, telemetry = _measure(question, ready, rooms, watch)
     except LoadError as error:
         return replace(result, validity=Validity.ERRORS, reason=str(error))
-    return _conclude(replace(result, telemetry=telemetry), question, samples)
+    concluded = _conclude(replace(result, telemetry=telemetry), question, samples)
+    code = ready.server.exit_code()
+    if concluded.validity is Validity.ERRORS and code is not None:
+        reason = f"the server ended by itself with {describe_exit(code)}: {concluded.reason}"
+        return replace(concluded, reason=reason)
+    return concluded
 
 
 def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) -> CaseResult:
@@ -260,7 +266,7 @@ class _ServerWatch:
     def server_gone(self) -> str | None:
         code = self._server.exit_code()
         if code is not None:
-            return f"the server ended with exit code {code}; its last words:\n{self._server.log_tail()}"
+            return f"it ended by itself with {describe_exit(code)}"
         return self._watch.server_gone()
 
 

@@ -182,7 +182,9 @@ def test_a_server_that_dies_in_the_load_leaves_its_last_words() -> None:
     house.answers = after(25, die)
     result = run(house, concurrency=2)
     assert result.validity is Validity.ERRORS
-    assert "the server ended with exit code 7; its last words:\nserving\nI lost my model" in result.reason
+    assert result.reason.startswith("the server ended by itself with exit code 7: 1 of 6 ")
+    assert result.reason.endswith("first: the server is gone: it ended by itself with exit code 7")
+    assert house.pool.log_tail("echo") == "serving\nI lost my model"
     assert result.samples is not None
     assert len(result.samples) < 20
 
