@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.launchers.attach import parse_address
 from pytest_servebench.plan import Device, ModelFormat, Word
 from pytest_servebench.words import did_you_mean, listed
 
@@ -181,13 +181,11 @@ def _count(given: Given, text: str) -> int:
 
 def _server_url(given: Given, name: str, url: str) -> str:
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in url:
+        parse_address(url)
+    except PlanError as error:
         raise given.wrong(
             f"gives {name} an address that cannot be used: {url!r}",
-            next_step=f"give its server as {name}=http://HOST:PORT",
-        )
+            seen=error.seen,
+            next_step=f"give its server as {name}=http://HOST:PORT, other ports as a query: ?grpc=8001&metrics=8002",
+        ) from error
     return url.rstrip("/")

@@ -127,6 +127,12 @@ def test_stacks_are_names_urls_and_two_words() -> None:
     assert wish.attached == {"triton": "http://127.0.0.1:8000"}
 
 
+def test_an_address_names_its_other_ports_as_a_query() -> None:
+    """What the attach launcher understands can be asked for: a server's gRPC port is not its HTTP port."""
+    wish = parse_stacks(given("triton=http://h:8000?grpc=8001&metrics=8002"), list(THREE))
+    assert wish.attached == {"triton": "http://h:8000?grpc=8001&metrics=8002"}
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "localhost", "https://h:1", "http://", "http://h:x", "http://h:1/v2", "http://u@h:1", "ftp://h"],
