@@ -186,6 +186,6 @@ def _server_url(given: Given, name: str, url: str) -> str:
         raise given.wrong(
             f"gives {name} an address that cannot be used: {url!r}",
             seen=error.seen,
-            next_step=f"give its server as {name}=http://HOST:PORT, other ports as a query: ?grpc=8001&metrics=8002",
+            next_step=f"give its server as {name}=http://HOST:PORT, other ports as ?grpc=PORT&metrics=PORT",
         ) from error
     return url.rstrip("/")
