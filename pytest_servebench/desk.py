@@ -45,6 +45,10 @@ SHORT_S = 0.3
 COMPLAINT = pytest.StashKey[str]()
 
 
+WIDTH_OF_A_FILE = 160
+"""Columns of a table that no terminal bounds: all of them fit."""
+
+
 class Watching:
     """A person's view of a load, if a person is there."""
 
@@ -147,9 +151,8 @@ class Desk:
         reporter.section("servebench", sep="=")
         terminal = reporter._tw  # noqa: SLF001 (its width and colour are nowhere else)
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-        for line in report_lines(
-            records, width=terminal.fullwidth, colour=terminal.hasmarkup, encoding=encoding
-        ):
+        width = terminal.fullwidth if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
+        for line in report_lines(records, width=width, colour=terminal.hasmarkup, encoding=encoding):
             terminal.line(line)
         for line in self._limits.notes(self._session.stacks):
             terminal.line(line)
