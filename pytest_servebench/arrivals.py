@@ -85,7 +85,7 @@ class Replay:
     """From the start to the last arrival."""
 
     def __str__(self) -> str:
-        return f"replay:{self.path}"
+        return f"replay:{self.path.name}"
 
 
 Arrivals: TypeAlias = Constant | Poisson | Staged | Replay

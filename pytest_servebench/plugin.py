@@ -10,7 +10,7 @@ from pytest_servebench import hookspecs
 from pytest_servebench.desk import Desk, open_desk
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.options.cases import marker_arguments
+from pytest_servebench.options.cases import OPEN, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import CaseResult, Verdict
@@ -19,13 +19,18 @@ from pytest_servebench.stacks import built_in_stacks
 
 DESK = pytest.StashKey[Desk]()
 NOT_CHOSEN = "no-stack-chosen"
+NO_ARRIVALS = "no-arrivals-chosen"
+HOW_TO_ARRIVE = (
+    "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
+    "(docs/load-shapes.md has the others)."
+)
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
-    "servebench(concurrency=1, items_per_request=(1,), batch_sizes=..., formats=..., payloads=..., "
-    "protocols=..., model=..., images='synthetic'): run the test once per case of the plan, given as 'case'."
+    "servebench(concurrency=1, arrivals=..., items_per_request=(1,), batch_sizes=..., formats=..., "
+    "payloads=..., protocols=..., model=..., images='synthetic'): run the test once per case of the plan, given as 'case'."
 )
 
 
@@ -75,12 +80,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     desk = metafunc.config.stash.get(DESK, None)
     try:
-        asked = marker_arguments(marker.kwargs, marker.args, where=metafunc.definition.nodeid)
+        definition = metafunc.definition
+        asked = marker_arguments(
+            marker.kwargs, marker.args, where=definition.nodeid, base=definition.path.parent
+        )
         cases = () if desk is None else desk.cases(asked)
     except ServebenchError as error:
         raise pytest.UsageError(str(error)) from error
     if desk is None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
+    elif not cases and asked.get("arrivals") == OPEN:
+        metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
     else:
         metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
@@ -89,17 +99,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the cases of one server side by side; without a stack, leave them all out."""
     desk = config.stash.get(DESK, None)
-    if desk is not None:
-        desk.arrange(items)
-        return
-    idle = [item for item in items if item.name.endswith(f"[{NOT_CHOSEN}]")]
+    idle = [item for item in items if item.name.endswith((f"[{NOT_CHOSEN}]", f"[{NO_ARRIVALS}]"))]
     if idle:
         items[:] = [item for item in items if item not in idle]
         config.hook.pytest_deselected(items=idle)
-        config.stash[IDLE] = len(idle)
+        config.stash[IDLE] = idle
+    if desk is not None:
+        desk.arrange(items)
 
 
-IDLE = pytest.StashKey[int]()
+IDLE = pytest.StashKey[list[pytest.Item]]()
 
 
 @pytest.fixture
@@ -146,8 +155,12 @@ def pytest_servebench_gate(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, or how to choose a stack."""
     desk = config.stash.get(DESK, None)
+    idle = config.stash.get(IDLE, [])
     if desk is not None:
         desk.show(terminalreporter)
-    elif config.stash.get(IDLE, 0):
+        if idle:
+            tests = ", ".join(dict.fromkeys(getattr(item, "originalname", item.name) for item in idle))
+            terminalreporter.write_line(HOW_TO_ARRIVE.format(names=tests))
+    elif idle:
         names = ",".join(stack.name for stack in built_in_stacks())
-        terminalreporter.write_line(HOW_TO_CHOOSE.format(count=config.stash[IDLE], names=names), yellow=True)
+        terminalreporter.write_line(HOW_TO_CHOOSE.format(count=len(idle), names=names), yellow=True)

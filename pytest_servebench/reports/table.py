@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_servebench.arrivals import CLOSED
+
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
 NOT_AVAILABLE = "n/a"
+LONGEST_LOAD = 24
 BEST = "*"
 VALID = "valid"
 
@@ -26,7 +29,8 @@ class Row:
     device: str
     max_batch_size: int
     items_per_request: int
-    in_flight: int | None
+    load: str
+    """The load's words: ``16 in flight``, or its arrivals."""
     response_time_p50_ms: float | None
     response_time_p95_ms: float | None
     response_time_p99_ms: float | None
@@ -54,7 +58,7 @@ class Row:
             **{name: case[name] for name in ("stack", "model", "format", "payload", "protocol", "device")},
             max_batch_size=case["max_batch_size"],
             items_per_request=case["items_per_request"],
-            in_flight=record["load"].get("concurrency"),
+            load=_words(record["load"]),
             **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
             images_per_s=record["images_per_s"],
             server_cpu_cores=telemetry["server_cpu_cores"],
@@ -73,7 +77,7 @@ class Row:
     def group(self) -> tuple[object, ...]:
         """What rows must share to be compared: everything but stack and format."""
         asked = (self.benchmark, self.model, self.payload, self.protocol, self.device)
-        return (*asked, self.max_batch_size, self.items_per_request, self.in_flight)
+        return (*asked, self.max_batch_size, self.items_per_request, self.load)
 
     @property
     def images_per_s_per_gb(self) -> float | None:
@@ -94,7 +98,7 @@ class Row:
         """The case in a few words, for a line of its own."""
         return (
             f"{self.benchmark} {self.stack} {self.format}, batch {self.max_batch_size},"
-            f" {self.items_per_request} per request, {self.in_flight} in flight"
+            f" {self.items_per_request} per request, {self.load}"
         )
 
 
@@ -119,7 +123,7 @@ COLUMNS = (
     Column(header="protocol", value=lambda row: row.protocol, sacrifice=3, numeric=False),
     Column(header="max\nbatch", value=lambda row: row.max_batch_size, sacrifice=2),
     Column(header="per\nrequest", value=lambda row: row.items_per_request, sacrifice=2),
-    Column(header="in\nflight", value=lambda row: row.in_flight, sacrifice=5),
+    Column(header="load", value=lambda row: row.load, sacrifice=5, numeric=False),
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
@@ -138,7 +142,7 @@ TITLED = {
     "payload": ", {}",
     "protocol": " over {}",
     "per\nrequest": ", {} per request",
-    "in\nflight": ", {} in flight",
+    "load": ", {}",
 }
 """Columns that go into the title where all rows agree, and how they read there."""
 
@@ -191,6 +195,14 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
             best = column.winner(list(racing.values()))
             found |= {at for at, value in racing.items() if value == best}
     return found
+
+
+def _words(load: Mapping[str, Any]) -> str:
+    """Return how the load is paced, shortened to what a table has room for."""
+    arrivals = str(load.get("arrivals", CLOSED))
+    if arrivals == CLOSED:
+        return f"{load.get('concurrency')} in flight"
+    return arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}..."
 
 
 def _number(value: str | float | None, places: int) -> str:
