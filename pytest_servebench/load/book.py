@@ -34,7 +34,14 @@ class Book:
         self.kept.offer(row, index, received_ns, reply)
 
     def failed(
-        self, index: int, sent_ns: int, received_ns: int, outcome: Outcome, text: str, *, intended_ns: int = -1
+        self,
+        index: int,
+        sent_ns: int,
+        received_ns: int,
+        outcome: Outcome,
+        text: str,
+        *,
+        intended_ns: int = -1,
     ) -> None:
         """Write down a failure; closed loop: it was intended when it was sent."""
         intended_ns = sent_ns if intended_ns < 0 else intended_ns

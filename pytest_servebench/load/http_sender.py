@@ -240,9 +240,7 @@ class HttpSender:
         else:
             shown = reply.body[:SHOWN_BYTES].decode("utf-8", "replace")
             text = f"HTTP {reply.status}: {shown} (from {self._authority})"
-            self._book.failed(
-                index, sent_ns, received_ns, Outcome.HTTP_ERROR, text, intended_ns=intended_ns
-            )
+            self._book.failed(index, sent_ns, received_ns, Outcome.HTTP_ERROR, text, intended_ns=intended_ns)
         connection.busy = False
         self._free.append(connection)
 

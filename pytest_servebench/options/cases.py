@@ -217,9 +217,7 @@ def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals 
         raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", or "open"')
     if value == OPEN:
         return OPEN
-    return parse_arrivals(
-        Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base)
-    )
+    return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
 
 
 def _read_words(key: str, value: object, where: str) -> tuple[Word, ...]:

@@ -31,9 +31,12 @@ class Row:
     items_per_request: int
     load: str
     """The load's words: ``16 in flight``, or its arrivals."""
+    open_loop: bool
     response_time_p50_ms: float | None
     response_time_p95_ms: float | None
     response_time_p99_ms: float | None
+    service_time_p95_ms: float | None
+    send_lag_p99_ms: float | None
     images_per_s: float | None
     server_cpu_cores: float | None
     gpu_utilization_percent: float | None
@@ -59,7 +62,10 @@ class Row:
             max_batch_size=case["max_batch_size"],
             items_per_request=case["items_per_request"],
             load=_words(record["load"]),
+            open_loop=record["load"].get("arrivals", CLOSED) != CLOSED,
             **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
+            service_time_p95_ms=record.get("service_time_ms", {}).get("p95"),
+            send_lag_p99_ms=record.get("send_lag_ms", {}).get("p99"),
             images_per_s=record["images_per_s"],
             server_cpu_cores=telemetry["server_cpu_cores"],
             gpu_utilization_percent=telemetry["gpu_utilization_percent"],
@@ -127,6 +133,8 @@ COLUMNS = (
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
+    Column(header="service\np95 ms", value=lambda row: row.service_time_p95_ms, sacrifice=7),
+    Column(header="send lag\np99 ms", value=lambda row: row.send_lag_p99_ms, sacrifice=12),
     Column(header="images/s", value=lambda row: row.images_per_s, sacrifice=0, winner=max),
     Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
     Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
@@ -136,6 +144,9 @@ COLUMNS = (
     Column(header="cold\nstart s", value=lambda row: row.cold_start_s, sacrifice=11),
     Column(header="verdict", value=lambda row: row.verdict, sacrifice=1, numeric=False),
 )
+
+OPEN_LOOP_HEADERS = ("service\np95 ms", "send lag\np99 ms")
+"""Columns that say nothing new of a closed loop."""
 
 TITLED = {
     "model": ", {}",
@@ -150,15 +161,19 @@ TITLED = {
 def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     """Return the title's words for what all rows share, and the columns for the rest.
 
-    The GPU column is shown where a GPU was asked for or read, the CPU column else.
+    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of an
+    open loop where there is one.
     """
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
+    unfit = {CPU_HEADER if gpu else GPU_HEADER}
+    if not any(row.open_loop for row in rows):
+        unfit.update(OPEN_LOOP_HEADERS)
     for column in COLUMNS:
         values = {column.value(row) for row in rows}
         if column.header in TITLED and len(values) == 1:
             words.append(TITLED[column.header].format(*values))
-        elif column.header != (CPU_HEADER if gpu else GPU_HEADER):
+        elif column.header not in unfit:
             columns.append(column)
     devices = ", ".join(sorted({row.device for row in rows}))
     return "".join([*words, f", on {devices}"]).removeprefix(",").strip(), columns
