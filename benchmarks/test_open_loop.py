@@ -1,4 +1,4 @@
-"""How long does a request take that nobody held back? Only with ``--serve-arrivals=poisson:RATE`` or the like."""
+"""How long do requests take that come when they come? Needs ``--serve-arrivals=poisson:RATE`` or the like."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ HOW_TO_CHOOSE = (
 )
 MARKER = (
     "servebench(concurrency=1, arrivals=..., items_per_request=(1,), batch_sizes=..., formats=..., "
-    "payloads=..., protocols=..., model=..., images='synthetic'): run the test once per case of the plan, given as 'case'."
+    "payloads=..., protocols=..., model=..., images='synthetic'): "
+    "run the test once per case of the plan, given as 'case'."
 )
 
 

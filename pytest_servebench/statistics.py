@@ -30,7 +30,7 @@ class ValidityLimits:
     send_lag_ms: float = 1.0
     """Open loop: up to here the p99 send lag is never held against the client."""
     send_lag_share: float = 0.05
-    """Above `send_lag_ms`, the highest p99 send lag as a share of the p95 response time, which it is part of."""
+    """Above `send_lag_ms`, the highest p99 send lag as a share of the p95 response time."""
     achieved_share: float = 0.98
     """Lowest share of the arrivals, those dropped aside, that the client must send within the window."""
     thirds_ratio: float = 2.0
@@ -261,7 +261,7 @@ def _dropped_arrivals(summary: Summary, load: Load) -> str:
     return (
         f"{summary.dropped} of {offered:.0f} arrivals were dropped, because {load.max_in_flight} requests "
         "were in flight and unanswered: the server does not keep up with the arrivals, and the response "
-        "times of the others flatter it; lower the rate (or, for a passing stall, raise --serve-max-in-flight)"
+        "times of the others flatter it; lower the rate (for a passing stall, raise --serve-max-in-flight)"
     )
 
 

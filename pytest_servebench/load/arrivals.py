@@ -1,4 +1,4 @@
-"""Schedules: from arrivals and a seed to offsets in nanoseconds, in chunks, so that long loads do not grow (pure).
+"""Schedules: arrivals and a seed become offsets in nanoseconds, in chunks, so that long loads do not grow.
 
 Every schedule begins at 0 or later, never goes back, and meets its rate: up to any instant
 it has as many arrivals as the rate integrates to, to within one (random ones in the mean).
@@ -31,8 +31,8 @@ _STREAM = 1
 def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offsets]:
     """Return the offsets of ``arrivals`` in chunks; endless where the arrivals are.
 
-    The same seed gives the same schedule, whatever the chunks. A replay reads its file
-    now and raises `PlanError` when it is not what it was.
+    The same seed gives the same schedule, whatever the chunks. Pure, but for a replay, which
+    reads its file now; raises `PlanError` when that is not what it was.
     """
     if isinstance(arrivals, Constant):
         return _paced(_even(chunk), arrivals.per_s)

@@ -75,7 +75,8 @@ def open_socket(address: Address) -> socket.socket:
             "No socket can be opened for the load.",
             where=address.authority,
             seen=error_text(error),
-            next_step="lower the concurrency (open loop: --serve-max-in-flight), or raise the limit of open files (ulimit -n)",
+            next_step="lower the concurrency (open loop: --serve-max-in-flight), "
+            "or raise the limit of open files (ulimit -n)",
         ) from error
     opened.setblocking(False)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

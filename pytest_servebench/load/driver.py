@@ -55,7 +55,7 @@ def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:
     return ways.pop()[0]
 
 
-def _sender_for(load: Load, protocol: WireProtocol) -> type[GrpcSender] | type[HttpSender]:
+def _sender_for(load: Load, protocol: WireProtocol) -> type[GrpcSender | HttpSender]:
     if protocol is WireProtocol.GRPC:
         return GrpcSender
     return HttpSender if load.arrivals is None else OpenLoopSender

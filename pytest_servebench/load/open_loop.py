@@ -158,7 +158,7 @@ class OpenLoopSender(HttpSender):
         """Return how long to poll: not at all when an arrival is near, else the timer ends it."""
         if self._next_ns - now_ns <= EARLY_NS:
             return 0.0
-        if self._armed_ns != self._next_ns and self._next_ns != NEVER_NS:
+        if self._next_ns not in {self._armed_ns, NEVER_NS}:
             self._timer.arm(self._next_ns - EARLY_NS)
             self._armed_ns = self._next_ns
         return max(0, self._until_ns - now_ns) / 1e9

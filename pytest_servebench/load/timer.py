@@ -1,4 +1,4 @@
-"""A timer that epoll can wait for: the kernel's timerfd, to the nanosecond where epoll itself knows milliseconds.
+"""A timer that epoll can wait for: the kernel's timerfd, where epoll itself knows whole milliseconds only.
 
 See timerfd_create(2). Python has it from 3.13; before, the C library is asked directly.
 """

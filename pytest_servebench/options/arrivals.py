@@ -1,4 +1,4 @@
-"""How arrivals are written: ``poisson:50``, ``stages:0:10s:100,30s:100``, ``replay:FILE`` (see docs/load-shapes.md)."""
+"""How arrivals are written: ``poisson:50``, ``stages:10s:100,30s:100`` ...; see docs/load-shapes.md."""
 
 from __future__ import annotations
 

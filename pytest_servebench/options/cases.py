@@ -91,13 +91,16 @@ def marker_arguments(
     A relative path in it is relative to ``base``. Raises `PlanError` naming the marker's place
     ``where``, what is wrong and what is allowed.
     """
+    readers: dict[str, Callable[[str, object, str], Any]] = {
+        **_READERS,
+        "arrivals": partial(_read_arrivals, base=base),
+    }
     if positional:
         raise PlanError(
             f"the marker servebench takes keywords only, not {positional[0]!r}",
             where=where,
-            next_step=f"allowed: {listed([*_READERS, 'arrivals'])}",
+            next_step=f"allowed: {listed(readers)}",
         )
-    readers = {**_READERS, "arrivals": partial(_read_arrivals, base=base)}
     read = {}
     for key, value in keywords.items():
         if key not in readers:

@@ -54,7 +54,7 @@ def count(samples: Samples, outcome: Outcome) -> int:
 
 
 def assert_on_schedule(samples: Samples, load: Load) -> None:
-    """Every arrival that was due up to the window's end is there once, at its instant; nothing else is."""
+    """Check that what was due up to the window's end is there once, at its instant, and nothing else."""
     assert load.arrivals is not None
     intended = np.sort(samples.intended_ns)
     due = (int(one) for part in schedule(load.arrivals, load.seed) for one in part)
@@ -67,7 +67,7 @@ def assert_on_schedule(samples: Samples, load: Load) -> None:
 
 
 def assert_sound(samples: Samples) -> None:
-    """Times are in order, and only what was dropped was not sent."""
+    """Check that times are in order, and that only what was dropped was not sent."""
     sent = samples.sent_ns >= 0
     assert np.array_equal(~sent, samples.outcome == Outcome.DROPPED)
     assert np.all(samples.sent_ns[sent] >= samples.intended_ns[sent])
