@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
 
@@ -27,12 +28,7 @@ class ValidityLimits:
     """Highest share of errors and time-outs among the window's requests. No dropped arrival is allowed."""
     client_cpu_share: float = 0.9
     """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
-    send_lag_ms: float = 1.0
-    """Open loop: up to here the p99 send lag is never held against the client."""
-    send_lag_share: float = 0.05
-    """Above `send_lag_ms`, the highest p99 send lag as a share of the p95 response time."""
-    achieved_share: float = 0.98
-    """Lowest share of the arrivals, those dropped aside, that the client must send within the window."""
+    arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
     thirds_ratio: float = 2.0
     """How many times the correct replies of the slowest third of the window the fastest may have."""
     thirds_correct: int = 30
@@ -87,20 +83,21 @@ def validity_of(
     """Return whether the run may be believed, and why not in one sentence.
 
     The gravest reason wins: wrong output, errors, nothing measured, a client that was
-    itself the limit, dropped arrivals, an unstable window. A request that was sent before the
-    window's end and failed after it counts among the errors: a server that hangs must not look
+    itself the limit, dropped arrivals, a growing backlog, an unstable window. A request that was
+    sent before the window's end and failed after it counts among the errors: a server that hangs must not look
     like one that is merely slow. Arrivals that a punctual client had to drop are errors too, each
     of them: somebody was not served, and at the worst moment; those that a late client dropped
     are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
-    client = _busy_client(summary, limits) if load.arrivals is None else _late_client(summary, limits)
+    client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
     for validity, reason in (
         (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
         (Validity.UNDECIDED, _nothing_ended(summary)),
         (Validity.CLIENT_LIMITED, client),
-        (Validity.ERRORS, _dropped_arrivals(summary, load)),
+        (Validity.ERRORS, dropped_arrivals(summary, load)),
+        (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
         (Validity.UNSTABLE, _unequal_thirds(samples, _at_once(summary, load), limits)),
     ):
         if reason:
@@ -225,43 +222,6 @@ def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
     return (
         f"the client used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
         "it may be what limits these figures, not the server"
-    )
-
-
-def _late_client(summary: Summary, limits: ValidityLimits) -> str:
-    """Return why an open loop's client did not do its part, or nothing.
-
-    Its CPU says nothing: it polls on purpose before each arrival. Its lateness says it all.
-    """
-    remedy = (
-        "the client, not the server, may be what limits these figures: lower the rate, "
-        "or run the load where the server leaves it a core"
-    )
-    lag_ms, p95_ms = summary.send_lag_p99_ms, summary.response_time_p95_ms or 0.0
-    if lag_ms is not None and lag_ms > max(limits.send_lag_ms, limits.send_lag_share * p95_ms):
-        return (
-            f"the client sent late: p99 send lag {lag_ms:.3g} ms, above {limits.send_lag_ms:g} ms "
-            f"and {limits.send_lag_share:.0%} of the p95 response time; {remedy}"
-        )
-    offered = (summary.offered_per_s or 0.0) * summary.window_s - summary.dropped
-    achieved = (summary.achieved_per_s or 0.0) * summary.window_s
-    # One arrival at either edge may lie in the window with one of its two instants only.
-    if achieved + 1 < limits.achieved_share * offered:
-        return (
-            f"the client sent {achieved:.0f} of {offered:.0f} arrivals within the window, "
-            f"below {limits.achieved_share:.0%}; {remedy}"
-        )
-    return ""
-
-
-def _dropped_arrivals(summary: Summary, load: Load) -> str:
-    if not summary.dropped:
-        return ""
-    offered = (summary.offered_per_s or 0.0) * summary.window_s
-    return (
-        f"{summary.dropped} of {offered:.0f} arrivals were dropped, because {load.max_in_flight} requests "
-        "were in flight and unanswered: the server does not keep up with the arrivals, and the response "
-        "times of the others flatter it; lower the rate (for a passing stall, raise --serve-max-in-flight)"
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Constant, Stage, Staged
+from pytest_servebench.keeping_up import ArrivalLimits
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
 from pytest_servebench.statistics import ValidityLimits, ended_ns, summarise, validity_of
@@ -364,7 +365,7 @@ def test_a_late_client_limits_the_figures() -> None:
 def test_arrivals_that_the_client_did_not_send_in_time_limit_the_figures() -> None:
     """Below 98% of what was offered, the client is what was measured."""
     rows = paced()[:95] + [(at, 2001, 2011, Outcome.OK) for at in range(1955, 2005, 10)]
-    patient = ValidityLimits(send_lag_ms=1000.0)
+    patient = ValidityLimits(arrivals=ArrivalLimits(send_lag_ms=1000.0))
     samples = samples_of(rows)
     summary = summarise(samples, items_per_request=1, timeout_s=0.5, open_loop=True)
     validity, reason = validity_of(summary, samples, load=PACED, limits=patient)
@@ -392,3 +393,16 @@ def test_stages_may_differ_in_their_thirds() -> None:
     assert judged_open(rows)[0] is Validity.UNSTABLE
     ramp = replace(PACED, arrivals=Staged(stages=(Stage(1, 100),)))
     assert judged_open(rows, ramp)[0] is Validity.VALID
+
+
+def test_a_backlog_that_grows_is_no_steady_state() -> None:
+    """A server slower than its arrivals answers ever later: its percentiles measure the run's length."""
+    slow = [(1005 + 10 * i, 1005 + 10 * i, 1010 + 20 * i, Outcome.OK) for i in range(100)]
+    validity, reason = judged_open(slow)
+    assert validity is Validity.UNSTABLE
+    assert reason.startswith("requests in flight grew from 0 to 50 within the window, in which 100 were sent")
+    assert "lower the rate" in reason
+    # A stall near the end leaves some in flight, and a few more than before are chance.
+    stalled = [*paced()[:92], *((at, at, 2101, Outcome.OK) for at in range(1925, 2005, 10))]
+    assert judged_open(stalled) == (Validity.VALID, "")
+    assert judged_open(slow, replace(PACED, arrivals=Staged(stages=(Stage(1, 100),))))[0] is Validity.VALID
