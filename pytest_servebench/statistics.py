@@ -84,10 +84,10 @@ def validity_of(
 
     The gravest reason wins: wrong output, errors, nothing measured, a client that was
     itself the limit, dropped arrivals, a growing backlog, an unstable window. A request that was
-    sent before the window's end and failed after it counts among the errors: a server that hangs must not look
-    like one that is merely slow. Arrivals that a punctual client had to drop are errors too, each
-    of them: somebody was not served, and at the worst moment; those that a late client dropped
-    are laid to the client.
+    sent before the window's end and failed after it counts among the errors: a server that hangs
+    must not look like one that is merely slow. Arrivals that a punctual client had to drop are
+    errors too, each of them: somebody was not served, and at the worst moment; those that a late
+    client dropped are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
     client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
