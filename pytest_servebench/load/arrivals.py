@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Constant, Poisson, Staged
-from pytest_servebench.errors import PlanError
+from pytest_servebench.errors import LoadError, PlanError
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
 """Nanoseconds from the start of the load, in order."""
@@ -32,7 +32,7 @@ def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offs
     """Return the offsets of ``arrivals`` in chunks; endless where the arrivals are.
 
     The same seed gives the same schedule, whatever the chunks. Pure, but for a replay, which
-    reads its file now; raises `PlanError` when that is not what it was.
+    reads its file now; raises `LoadError` or `PlanError` when that is not what it was.
     """
     if isinstance(arrivals, Constant):
         return _paced(_even(chunk), arrivals.per_s)
@@ -40,7 +40,15 @@ def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offs
         return _paced(_random(seed, chunk), arrivals.per_s)
     if isinstance(arrivals, Staged):
         return _staged(_random(seed, chunk) if arrivals.random else _even(chunk), arrivals)
-    text = arrivals.path.read_text(encoding="utf-8")
+    try:
+        text = arrivals.path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(
+            "The trace to replay cannot be read any more.",
+            where=str(arrivals.path),
+            seen=str(error),
+            next_step="leave the file where it is until the run has ended",
+        ) from error
     return _chunked(parse_offsets(text, str(arrivals.path)), chunk)
 
 

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.arrivals import Constant, Poisson, Stage, Staged
+from pytest_servebench.arrivals import Constant, Poisson, Replay, Stage, Staged
 from pytest_servebench.errors import LoadError
 from pytest_servebench.load.arrivals import schedule
 from pytest_servebench.load.driver import LoadDriver
+from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Outcome, Progress, Samples, Validity
 from pytest_servebench.statistics import summarise, validity_of
@@ -99,6 +101,19 @@ def test_arrivals_are_those_of_the_schedule(arrivals: Constant | Poisson | Stage
     assert end - begin == pytest.approx(500 * MS, rel=0.2)
     assert np.array_equal(samples.request_index, np.arange(len(samples)) % 3)
     assert samples.client_cpu_s > 0
+
+
+def test_a_trace_is_sent_as_it_was_recorded(tmp_path: Path) -> None:
+    """Bursts and all: ten at once, a pause, and one more; the last lies inside the window."""
+    (tmp_path / "trace.txt").write_text("0.01\n" * 10 + "0.25\n")
+    load = shaped(
+        replace(LOAD, arrivals=Replay(path=tmp_path / "trace.txt", length_s=0.25), warmup_s=0.0), timed=False
+    )
+    with ScriptedServer(ScriptedReply(delay_s=0.05)) as server:
+        samples = run(server, load)
+        assert server.connections == 10
+    assert_on_schedule(samples, load)
+    assert count(samples, Outcome.OK) == len(samples) == 11
 
 
 def test_a_stall_of_the_server_is_felt_by_all_that_arrived_meanwhile() -> None:

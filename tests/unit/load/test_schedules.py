@@ -22,7 +22,7 @@ from pytest_servebench.arrivals import (
     label_of,
     text_of,
 )
-from pytest_servebench.errors import PlanError
+from pytest_servebench.errors import LoadError, PlanError
 from pytest_servebench.load.arrivals import Offsets, expected_count, parse_offsets, schedule
 
 RATES = st.floats(0.1, 5000.0)
@@ -147,6 +147,13 @@ def test_a_trace_is_read_from_lines_or_a_list(tmp_path: Path) -> None:
     expected = [0, 250_000_000, 250_000_000, 1_000_000_000]
     assert first(Replay(path=lines, length_s=1.0), 10, chunk=3).tolist() == expected
     assert parse_offsets("[0, 0.25, 0.25, 1]", "t.json").tolist() == expected
+
+
+def test_a_trace_that_is_gone_by_the_time_of_the_load_is_told(tmp_path: Path) -> None:
+    """It was there when the options were read."""
+    with pytest.raises(LoadError, match="cannot be read any more") as caught:
+        first(Replay(path=tmp_path / "gone.txt", length_s=1.0), 1)
+    assert caught.value.where == f"{tmp_path}/gone.txt"
 
 
 @pytest.mark.parametrize(
