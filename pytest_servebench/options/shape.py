@@ -24,13 +24,13 @@ def shaped(load: Load, *, timed: bool) -> Load:
         return replace(load, arrivals=arrivals.lasting(load.warmup_s + load.duration_s))
     if not isinstance(arrivals, (Staged, Replay)):
         return load
-    margin_s = MARGIN_S if isinstance(arrivals, Replay) else 0.0
-    measured_s = arrivals.length_s + margin_s - load.warmup_s
-    if measured_s <= margin_s:
+    if arrivals.length_s <= load.warmup_s:
         raise PlanError(
             "the warm-up takes all the arrivals there are",
             where=str(arrivals),
             seen=f"warm-up {load.warmup_s:g} s, arrivals for {arrivals.length_s:g} s",
             next_step="shorten the warm-up, as in --serve-warmup=0",
         )
+    margin_s = MARGIN_S if isinstance(arrivals, Replay) else 0.0
+    measured_s = arrivals.length_s - load.warmup_s + margin_s
     return replace(load, duration_s=min(load.duration_s, measured_s) if timed else measured_s)
