@@ -13,6 +13,7 @@ PHOTOGRAPHS = {"chelsea": "Egyptian cat", "coffee": "espresso", "rocket": "missi
 @pytest.mark.servebench(
     model="efficientnet_lite0",
     images="photographs",
+    arrivals="closed",
     payloads=("tensor", "jpeg"),
     protocols=("http", "grpc"),
 )

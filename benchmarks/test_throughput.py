@@ -7,7 +7,7 @@ import pytest
 from pytest_servebench import Case, Servebench
 
 
-@pytest.mark.servebench(concurrency="2b")
+@pytest.mark.servebench(concurrency="2b", arrivals="closed")
 def test_throughput(servebench: Servebench, case: Case) -> None:
     """Twice the server's max batch size in flight: one batch computes while the next one gathers."""
     servebench.measure(case)

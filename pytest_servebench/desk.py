@@ -104,7 +104,8 @@ class Desk:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan
         if self._recorder.short:
-            plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S)
+            settings = {**plan.settings, "duration": f"{SHORT_S:g}s"}  # so that stages are shortened too
+            plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S, settings=settings)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
     def arrange(self, items: list[pytest.Item]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.arrivals import Arrivals, label_of
+
 
 class Word(str, Enum):
     """A closed vocabulary whose members print as the word the user types."""
@@ -97,9 +99,17 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A closed loop: ``concurrency`` requests kept in flight for ``duration_s`` after ``warmup_s``."""
+    """What is sent for ``duration_s`` after ``warmup_s``.
+
+    A closed loop keeps ``concurrency`` requests in flight. An open loop sends at the instants
+    of ``arrivals``, whether or not earlier requests were answered; ``concurrency`` is not used.
+    """
 
     concurrency: int = 1
+    arrivals: Arrivals | None = None
+    """When requests begin; None: a closed loop."""
+    max_in_flight: int = 512
+    """Open loop: an arrival that finds so many requests in flight is dropped, counted and never sent."""
     warmup_s: float = 1.0
     duration_s: float = 5.0
     timeout_s: float = 30.0
@@ -129,10 +139,11 @@ class Case:
     @property
     def id(self) -> str:
         """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``."""
-        d = self.deployment
+        d, load = self.deployment, self.load
+        pace = f"c{load.concurrency}" if load.arrivals is None else label_of(load.arrivals)
         return (
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
-            f"-b{d.max_batch_size}-i{self.items_per_request}-c{self.load.concurrency}"
+            f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
         )
 
 
@@ -274,6 +285,9 @@ class Plan:
     warmup_s: float = 1.0
     concurrency: int | None = None
     """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
+    arrivals: Arrivals | None = None
+    """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
+    max_in_flight: int = 512
     threads: int = 2
     thresholds_path: Path | None = None
     require_thresholds: bool = False

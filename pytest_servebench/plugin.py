@@ -13,7 +13,7 @@ import pytest
 
 from pytest_servebench import hookspecs
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.options.cases import marker_arguments
+from pytest_servebench.options.cases import OPEN, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
 
 if TYPE_CHECKING:
@@ -24,17 +24,23 @@ if TYPE_CHECKING:
     from pytest_servebench.session import Servebench
 
 DESK: pytest.StashKey[Desk] = pytest.StashKey()
-IDLE = pytest.StashKey[int]()
+IDLE = pytest.StashKey[list[str]]()
 TROUBLE = pytest.StashKey[str]()
 IDLE_FIELD = "servebench_idle"
 NOT_CHOSEN = "no-stack-chosen"
+NO_ARRIVALS = "no-arrivals-chosen"
+HOW_TO_ARRIVE = (
+    "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
+    "(docs/load-shapes.md has the others)."
+)
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
-    "servebench(concurrency=1, items_per_request=(1,), batch_sizes=..., formats=..., payloads=..., "
-    "protocols=..., model=..., images='synthetic'): run the test once per case of the plan, given as 'case'."
+    "servebench(concurrency=1, arrivals=..., items_per_request=(1,), batch_sizes=..., formats=..., "
+    "payloads=..., protocols=..., model=..., images='synthetic'): "
+    "run the test once per case of the plan, given as 'case'."
 )
 
 
@@ -88,12 +94,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     desk = metafunc.config.stash.get(DESK, None)
     try:
-        asked = marker_arguments(marker.kwargs, marker.args, where=metafunc.definition.nodeid)
+        definition = metafunc.definition
+        asked = marker_arguments(
+            marker.kwargs, marker.args, where=definition.nodeid, base=definition.path.parent
+        )
         cases = () if desk is None else desk.cases(asked)
     except ServebenchError as error:
         raise pytest.Collector.CollectError(str(error)) from error
     if desk is None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
+    elif not cases and asked.get("arrivals") == OPEN:
+        metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
     else:
         metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
@@ -102,8 +113,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the cases of one server side by side; without a stack, leave them all out."""
     desk = config.stash.get(DESK, None)
+    _leave_out(config, items)
     if desk is None:
-        _leave_out(config, items)
         return
     desk.arrange(items)
     if hasattr(config, "workerinput"):
@@ -116,18 +127,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect benchmarks that wait for a stack or for arrivals."""
     idle = [item for item in items if _is_idle(item)]
     if not idle:
         return
     items[:] = [item for item in items if item not in idle]
     config.hook.pytest_deselected(items=idle)
-    config.stash[IDLE] = len(idle)
+    config.stash[IDLE] = [getattr(item, "originalname", item.name) for item in idle]
     if hasattr(config, "workeroutput"):
-        config.workeroutput[IDLE_FIELD] = len(idle)
+        config.workeroutput[IDLE_FIELD] = config.stash[IDLE]
 
 
 def _is_idle(item: pytest.Item) -> bool:
-    """Return whether a benchmark has no case because no stack was chosen."""
+    """Return whether a benchmark has no case because it waits for a choice."""
     callspec = getattr(item, "callspec", None)
     marked = item.get_closest_marker("servebench") is not None
     return marked and callspec is not None and callspec.params.get("case", item) is None
@@ -135,9 +147,9 @@ def _is_idle(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
-    """Hear from a worker, which has no terminal, that no stack was chosen."""
-    idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, 0)
-    node.config.stash[IDLE] = max(idle, node.config.stash.get(IDLE, 0))
+    """Hear from a worker, which has no terminal, which benchmarks wait for a choice."""
+    idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, [])
+    node.config.stash[IDLE] = idle or node.config.stash.get(IDLE, [])
 
 
 @pytest.fixture
@@ -206,12 +218,15 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, or how to choose a stack."""
     desk = config.stash.get(DESK, None)
+    idle = config.stash.get(IDLE, [])
     if desk is not None:
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-    elif config.stash.get(IDLE, 0):
+        if idle:
+            terminalreporter.write_line(HOW_TO_ARRIVE.format(names=", ".join(dict.fromkeys(idle))))
+    elif idle:
         from pytest_servebench.desk import stack_names
 
-        text = HOW_TO_CHOOSE.format(count=config.stash[IDLE], names=",".join(stack_names(config)))
+        text = HOW_TO_CHOOSE.format(count=len(idle), names=",".join(stack_names(config)))
         terminalreporter.write_line(text, yellow=True)

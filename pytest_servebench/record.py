@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.plan import Case, Plan
+from pytest_servebench.arrivals import CLOSED, text_of
+from pytest_servebench.plan import Case, Load, Plan
 from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
 
 SCHEMA = 1
@@ -64,7 +65,7 @@ def _plain_leaf(value: object) -> Json:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return every field of ``plan`` in plain types, for the run's metadata."""
-    return {**plain(plan), "device": str(plan.device)}
+    return {**plain(plan), "device": str(plan.device), "arrivals": text_of(plan.arrivals)}
 
 
 def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
@@ -115,7 +116,7 @@ def make_record(
     record = {
         "schema": SCHEMA,
         "case": _case(result.case),
-        "load": plain(result.case.load),
+        "load": _load(result.case.load),
         "model": result.case.deployment.model,
         "weights": result.weights,
         "artifact_sha256": artifact_sha256,
@@ -155,10 +156,11 @@ def choices(record: Mapping[str, Any]) -> dict[str, str | int]:
 def comparable(record: Mapping[str, Any]) -> str:
     """Return the name of the group of comparable cases: inside it only stack and format differ."""
     case, load = record["case"], record["load"]
+    arrivals = load.get("arrivals", CLOSED)
+    pace = f"in_flight={load.get('concurrency')}" if arrivals == CLOSED else f"arrivals={arrivals}"
     return (
         f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
-        f" batch={case['max_batch_size']} items={case['items_per_request']}"
-        f" in_flight={load.get('concurrency')}"
+        f" batch={case['max_batch_size']} items={case['items_per_request']} {pace}"
     )
 
 
@@ -183,11 +185,17 @@ def _case(case: Case) -> dict[str, Any]:
     return {"id": case.id, **inner, **outer}
 
 
+def _load(load: Load) -> dict[str, Any]:
+    """Return the load's fields, its arrivals as their text; an open loop keeps no number in flight."""
+    given = {**plain(load), "arrivals": text_of(load.arrivals)}
+    return given if load.arrivals is None else {**given, "concurrency": None}
+
+
 def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
     def shown(name: str) -> float | None:
         return getattr(summary, name) if publishable else None
 
-    def counted(name: str) -> int | None:
+    def counted(name: str) -> float | None:
         return None if summary is None else getattr(summary, name)
 
     times = ("p50", "p95", "p99", "mean", "min", "max")
@@ -195,6 +203,10 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
     return {
         "window_s": None if summary is None else summary.window_s,
         "response_time_ms": {name: shown(f"response_time_{name}_ms") for name in times},
+        "service_time_ms": {name: shown(f"service_time_{name}_ms") for name in times[:3]},
+        "send_lag_ms": {name: counted(f"send_lag_{name}_ms") for name in ("p50", "p99")},
+        "offered_per_s": counted("offered_per_s"),
+        "achieved_per_s": counted("achieved_per_s"),
         "throughput_per_s": shown("throughput_per_s"),
         "images_per_s": shown("images_per_s"),
         "counts": {name: counted(name) for name in counts},

@@ -92,7 +92,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Samples:
-    """Every request of one load, in order of sending; arrays of equal length.
+    """Every request of one load, in order of sending (dropped: of intent); arrays of equal length.
 
     Instants are CLOCK_MONOTONIC nanoseconds; -1 where the instant did not happen.
     Warm-up requests are in the arrays and outside ``window_ns``.
@@ -148,6 +148,17 @@ class Summary:
     response_time_mean_ms: float | None = None
     response_time_min_ms: float | None = None
     response_time_max_ms: float | None = None
+    service_time_p50_ms: float | None = None
+    """Received - sent; in a closed loop the same as the response time."""
+    service_time_p95_ms: float | None = None
+    service_time_p99_ms: float | None = None
+    send_lag_p50_ms: float | None = None
+    """Sent - intended: how late the client was. None in a closed loop, which intends nothing."""
+    send_lag_p99_ms: float | None = None
+    offered_per_s: float | None = None
+    """Arrivals per second, those dropped among them. None in a closed loop."""
+    achieved_per_s: float | None = None
+    """Requests sent per second."""
     throughput_per_s: float | None = None
     """Correct responses per second."""
     images_per_s: float | None = None

@@ -277,7 +277,12 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
     outcome[list(wrong)] = Outcome.WRONG
     samples = replace(samples, outcome=outcome)
     case = question.case
-    summary = summarise(samples, items_per_request=case.items_per_request, timeout_s=case.load.timeout_s)
+    summary = summarise(
+        samples,
+        items_per_request=case.items_per_request,
+        timeout_s=case.load.timeout_s,
+        open_loop=case.load.arrivals is not None,
+    )
     validity, reason = validity_of(
         summary,
         samples,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
 
@@ -23,9 +25,10 @@ class ValidityLimits:
     """Up to where a measurement is believed."""
 
     failed_share: float = 0.01
-    """Highest share of errors, time-outs and dropped arrivals among the window's requests."""
+    """Highest share of errors and time-outs among the window's requests. No dropped arrival is allowed."""
     client_cpu_share: float = 0.9
-    """Highest share of one core the client may use before it may be what limits the figures."""
+    """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
+    arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
     thirds_ratio: float = 2.0
     """How many times the correct replies of the slowest third of the window the fastest may have."""
     thirds_correct: int = 30
@@ -35,10 +38,14 @@ class ValidityLimits:
 DEFAULT_LIMITS = ValidityLimits()
 
 
-def summarise(samples: Samples, *, items_per_request: int, timeout_s: float) -> Summary:
+def summarise(
+    samples: Samples, *, items_per_request: int, timeout_s: float, open_loop: bool = False
+) -> Summary:
     """Return the statistics of the requests that ended inside the window (begin < end <= its end).
 
-    Response time is received - intended, over correct replies only; percentiles are
+    Response time is received - intended and service time received - sent, over correct replies
+    only. An open loop's send lag and offered rate are those of the arrivals intended inside the
+    window; the achieved rate counts what was sent inside it. Percentiles are
     interpolated linearly between order statistics (numpy's default, Hyndman and Fan's
     type 7). Throughput is correct replies / window. All figures are None when no request
     ended in the window; response times also when none of them was correct. A client
@@ -57,6 +64,8 @@ def summarise(samples: Samples, *, items_per_request: int, timeout_s: float) -> 
         timeouts=int(counts[Outcome.TIMEOUT]),
         dropped=int(counts[Outcome.DROPPED]),
         **_response_times(samples, inside & (samples.outcome == Outcome.OK)),
+        **(_offers(samples, window_s) if open_loop else {}),
+        achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or inside.any() else None,
         throughput_per_s=rate,
         images_per_s=None if rate is None else rate * items_per_request,
         client_cpu_share=_client_cpu_share(samples, window_s),
@@ -74,17 +83,22 @@ def validity_of(
     """Return whether the run may be believed, and why not in one sentence.
 
     The gravest reason wins: wrong output, errors, nothing measured, a client that was
-    itself the limit, an unstable window. A request that was sent before the window's end
-    and failed after it counts among the errors: a server that hangs must not look like one
-    that is merely slow.
+    itself the limit, dropped arrivals, a growing backlog, an unstable window. A request that was
+    sent before the window's end and failed after it counts among the errors: a server that hangs
+    must not look like one that is merely slow. Arrivals that a punctual client had to drop are
+    errors too, each of them: somebody was not served, and at the worst moment; those that a late
+    client dropped are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
+    client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
     for validity, reason in (
         (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
         (Validity.UNDECIDED, _nothing_ended(summary)),
-        (Validity.CLIENT_LIMITED, _busy_client(summary, limits)),
-        (Validity.UNSTABLE, _unequal_thirds(samples, load.concurrency, limits)),
+        (Validity.CLIENT_LIMITED, client),
+        (Validity.ERRORS, dropped_arrivals(summary, load)),
+        (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
+        (Validity.UNSTABLE, _unequal_thirds(samples, _at_once(summary, load), limits)),
     ):
         if reason:
             return validity, reason
@@ -114,19 +128,41 @@ def _inside(samples: Samples, timeout_s: float) -> Mask:
 
 
 def _response_times(samples: Samples, correct: Mask) -> dict[str, float]:
-    """Return the response-time fields of `Summary`; none of them without a correct reply."""
+    """Return the response- and service-time fields of `Summary`; none of them without a correct reply."""
     if not correct.any():
         return {}
-    times_ms = (samples.received_ns[correct] - samples.intended_ns[correct]) / _NS_PER_MS
-    p50, p95, p99 = np.percentile(times_ms, (50, 95, 99))
+    received_ns = samples.received_ns[correct]
+    times_ms = (received_ns - samples.intended_ns[correct]) / _NS_PER_MS
+    service_ms = (received_ns - samples.sent_ns[correct]) / _NS_PER_MS
     return {
-        "response_time_p50_ms": float(p50),
-        "response_time_p95_ms": float(p95),
-        "response_time_p99_ms": float(p99),
+        **_percentiles("response_time", times_ms, (50, 95, 99)),
+        **_percentiles("service_time", service_ms, (50, 95, 99)),
         "response_time_mean_ms": float(times_ms.mean()),
         "response_time_min_ms": float(times_ms.min()),
         "response_time_max_ms": float(times_ms.max()),
     }
+
+
+def _offers(samples: Samples, window_s: float) -> dict[str, float]:
+    """Return the fields of `Summary` that only an open loop has; no lag without a request sent."""
+    begin, end = samples.window_ns
+    intended = (begin < samples.intended_ns) & (samples.intended_ns <= end)
+    sent = intended & (samples.sent_ns >= 0)
+    offers = {"offered_per_s": float(np.count_nonzero(intended)) / window_s}
+    if sent.any():
+        lag_ms = (samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS
+        offers |= _percentiles("send_lag", lag_ms, (50, 99))
+    return offers
+
+
+def _percentiles(name: str, values_ms: npt.NDArray[np.float64], ranks: Sequence[int]) -> dict[str, float]:
+    found = np.percentile(values_ms, ranks)
+    return {f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)}
+
+
+def _achieved_per_s(samples: Samples, window_s: float) -> float:
+    begin, end = samples.window_ns
+    return float(np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))) / window_s
 
 
 def _client_cpu_share(samples: Samples, window_s: float) -> float | None:
@@ -138,7 +174,7 @@ def _ended(summary: Summary) -> int:
 
 
 def _failed(summary: Summary) -> int:
-    return summary.errors + summary.timeouts + summary.dropped
+    return summary.errors + summary.timeouts
 
 
 def _wrong_output(summary: Summary, verifications: Sequence[Verification | None]) -> str:
@@ -166,13 +202,13 @@ def _failures(summary: Summary, late: int, first_error: str, limits: ValidityLim
     first = f"; first: {first_error}" if first_error else ""
     return (
         f"{failed} of {all_ended} requests of the window failed, above {limits.failed_share:.3g} of them "
-        f"({summary.errors} errors, {summary.timeouts} time-outs, {summary.dropped} dropped, "
+        f"({summary.errors} errors, {summary.timeouts} time-outs, "
         f"{late} sent before its end and failed after it){first}"
     )
 
 
 def _nothing_ended(summary: Summary) -> str:
-    if _ended(summary):
+    if _ended(summary) or summary.dropped:
         return ""
     return (
         f"no request ended within the window of {summary.window_s:g} s; make it longer with --serve-duration"
@@ -189,7 +225,17 @@ def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
     )
 
 
-def _unequal_thirds(samples: Samples, concurrency: int, limits: ValidityLimits) -> str:
+def _at_once(summary: Summary, load: Load) -> int | None:
+    """Return how many requests are in flight on average (Little's law); None where the rate is to change."""
+    if load.arrivals is None:
+        return load.concurrency
+    if not isinstance(load.arrivals, (Constant, Poisson)):
+        return None
+    mean_s = (summary.response_time_mean_ms or 0.0) / 1e3
+    return round((summary.throughput_per_s or 0.0) * mean_s)
+
+
+def _unequal_thirds(samples: Samples, concurrency: int | None, limits: ValidityLimits) -> str:
     """Return why the window is not one steady state, or nothing.
 
     Deliberately blunt, because a random verdict is worse than none. A server that batches
@@ -198,6 +244,8 @@ def _unequal_thirds(samples: Samples, concurrency: int, limits: ValidityLimits) 
     much. And with few replies (a slow CPU and a short window have about 40) nothing is
     said: at an average below ``thirds_correct`` no ratio of three counts means anything.
     """
+    if concurrency is None:
+        return ""
     begin, end = samples.window_ns
     ended = samples.received_ns[samples.outcome == Outcome.OK]
     counts, _ = np.histogram(ended[(begin < ended) & (ended <= end)] - begin, bins=3, range=(0, end - begin))

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_servebench.arrivals import text_of
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.gate import METRICS
 from pytest_servebench.plan import Case, Device, ModelFormat, Payload, Threshold, WireProtocol
@@ -25,6 +26,7 @@ _SELECTORS: Mapping[str, Collection[str] | None] = {
     "format": [str(word) for word in ModelFormat],
     "payload": [str(word) for word in Payload],
     "protocol": [str(word) for word in WireProtocol],
+    "arrivals": None,
 }
 """Selectors that hold words, with the words they allow (None: any)."""
 _COUNTS = ("max_batch_size", "items_per_request", "concurrency")
@@ -87,11 +89,13 @@ class LimitRow:
             "format": str(deployment.format),
             "payload": str(case.payload),
             "protocol": str(case.protocol),
+            "arrivals": text_of(case.load.arrivals),
         }
         counts = {
             "max_batch_size": deployment.max_batch_size,
             "items_per_request": case.items_per_request,
-            "concurrency": case.load.concurrency,
+            # an open loop keeps no number in flight, so no number of a limit is its
+            "concurrency": case.load.concurrency if case.load.arrivals is None else 0,
         }
         return all(words[key] in allowed for key, allowed in self.words.items()) and all(
             any(counts[key] == count_of(given, deployment.max_batch_size) for given in allowed)

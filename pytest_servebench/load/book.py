@@ -25,14 +25,32 @@ class Book:
         """Return an empty book for a load of so many distinct requests."""
         return cls(KeptReplies(load.verify_share, load.seed, requests))
 
-    def correct(self, index: int, sent_ns: int, received_ns: int, reply: bytes | Reply) -> None:
+    def correct(
+        self, index: int, sent_ns: int, received_ns: int, reply: bytes | Reply, *, intended_ns: int = -1
+    ) -> None:
         """Write down an OK reply to request ``index``; closed loop: it was intended when it was sent."""
-        row = self.log.add(sent_ns, sent_ns, received_ns, code_of(index))
+        intended_ns = sent_ns if intended_ns < 0 else intended_ns
+        row = self.log.add(intended_ns, sent_ns, received_ns, code_of(index))
         self.kept.offer(row, index, received_ns, reply)
 
-    def failed(self, index: int, sent_ns: int, received_ns: int, outcome: Outcome, text: str) -> None:
-        """Write down a failure."""
-        self.log.add_failure((sent_ns, sent_ns, received_ns), index, outcome)
+    def failed(
+        self,
+        index: int,
+        sent_ns: int,
+        received_ns: int,
+        outcome: Outcome,
+        text: str,
+        *,
+        intended_ns: int = -1,
+    ) -> None:
+        """Write down a failure; closed loop: it was intended when it was sent."""
+        intended_ns = sent_ns if intended_ns < 0 else intended_ns
+        self.log.add_failure((intended_ns, sent_ns, received_ns), index, outcome)
+        self.first_error = self.first_error or text
+
+    def dropped(self, index: int, intended_ns: int, text: str) -> None:
+        """Write down an arrival that was never sent: it has no other instant."""
+        self.log.add_failure((intended_ns, -1, -1), index, Outcome.DROPPED)
         self.first_error = self.first_error or text
 
     def samples(self, window: Window) -> Samples:

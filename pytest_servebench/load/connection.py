@@ -75,7 +75,8 @@ def open_socket(address: Address) -> socket.socket:
             "No socket can be opened for the load.",
             where=address.authority,
             seen=error_text(error),
-            next_step="lower the concurrency, or raise the limit of open files (ulimit -n)",
+            next_step="lower the concurrency (open loop: --serve-max-in-flight), "
+            "or raise the limit of open files (ulimit -n)",
         ) from error
     opened.setblocking(False)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -98,7 +99,7 @@ class Connection:
 
     __slots__ = (
         "_address", "_poller", "_slots", "awaits_whole", "busy", "descriptor", "framer", "index",
-        "recv", "rest", "resume_ns", "send", "sent_ns", "socket",
+        "intended_ns", "recv", "rest", "resume_ns", "send", "sent_ns", "socket",
     )  # fmt: skip
 
     def __init__(self, address: Address, poller: select.epoll, slots: dict[int, Connection]) -> None:
@@ -118,6 +119,8 @@ class Connection:
         self.framer: ReplyFramer | None = None
         """The reply so far, once it has come in more than one piece."""
         self.index = 0
+        self.intended_ns = 0
+        """When its request was to begin; in a closed loop nobody reads it."""
         self.sent_ns = 0
         self.resume_ns = 0
         """When a slot that failed tries again."""

@@ -11,6 +11,7 @@ from pytest_servebench.load.closed_loop import ClosedLoop
 from pytest_servebench.load.exchange import exchange_http
 from pytest_servebench.load.grpc_sender import GrpcSender, exchange_grpc
 from pytest_servebench.load.http_sender import HttpSender
+from pytest_servebench.load.open_loop import OpenLoopSender
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Reply, Samples
 
@@ -29,13 +30,13 @@ class LoadDriver:
 
         Warm-up goes over into the window without draining. At the window's end
         nothing more is sent, and requests in flight are awaited for a short drain;
-        they end outside the window. Raises `LoadError` when no load is possible.
+        they end outside the window. An open loop goes through the same stages: its
+        warm-up is the first part of its schedule. Raises `LoadError` when no load is possible.
         """
         protocol = _protocol_of(requests)
-        _check(load)
+        _check(load, protocol)
         book = Book.for_load(load, len(requests))
-        kind = GrpcSender if protocol is WireProtocol.GRPC else HttpSender
-        sender: GrpcSender | HttpSender = kind.for_load(endpoint, requests, load, book)
+        sender = _sender_for(load, protocol).for_load(endpoint, requests, load, book)
         try:
             window = ClosedLoop(sender, load, watch, book).run()
         finally:
@@ -54,10 +55,28 @@ def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:
     return ways.pop()[0]
 
 
-def _check(load: Load) -> None:
+def _sender_for(load: Load, protocol: WireProtocol) -> type[GrpcSender | HttpSender]:
+    if protocol is WireProtocol.GRPC:
+        return GrpcSender
+    return HttpSender if load.arrivals is None else OpenLoopSender
+
+
+def _check(load: Load, protocol: WireProtocol) -> None:
     if load.concurrency < 1 or load.duration_s <= 0 or load.timeout_s <= 0 or load.warmup_s < 0:
         raise LoadError(
             "A closed loop needs at least one request in flight and positive times.",
             seen=str(load),
             next_step="concurrency >= 1, duration and timeout above 0, warm-up not below 0",
+        )
+    if load.arrivals is not None and load.max_in_flight < 1:
+        raise LoadError(
+            "An open loop needs room for at least one request in flight.",
+            seen=str(load),
+            next_step="max_in_flight >= 1",
+        )
+    if load.arrivals is not None and protocol is WireProtocol.GRPC:
+        raise LoadError(
+            "There is no open loop over gRPC.",
+            seen=f"arrivals {load.arrivals}",
+            next_step="send over HTTP, or keep a number of requests in flight",
         )

@@ -229,14 +229,18 @@ class HttpSender:
             connection.close()
         connection.framer = None
 
+    def _intended_ns(self, connection: Connection) -> int:
+        """Return when its request was to begin: in a closed loop, when it did."""
+        return connection.sent_ns
+
     def _complete(self, connection: Connection, reply: Reply, received_ns: int) -> None:
-        index, sent_ns = connection.index, connection.sent_ns
+        index, sent_ns, intended_ns = connection.index, connection.sent_ns, self._intended_ns(connection)
         if reply.status == OK_STATUS:
-            self._book.correct(index, sent_ns, received_ns, reply)
+            self._book.correct(index, sent_ns, received_ns, reply, intended_ns=intended_ns)
         else:
             shown = reply.body[:SHOWN_BYTES].decode("utf-8", "replace")
             text = f"HTTP {reply.status}: {shown} (from {self._authority})"
-            self._book.failed(index, sent_ns, received_ns, Outcome.HTTP_ERROR, text)
+            self._book.failed(index, sent_ns, received_ns, Outcome.HTTP_ERROR, text, intended_ns=intended_ns)
         connection.busy = False
         self._free.append(connection)
 
@@ -260,7 +264,10 @@ class HttpSender:
             return
         now_ns = monotonic_ns()
         text = f"{text} (from {self._authority})"
-        self._book.failed(connection.index, connection.sent_ns, now_ns, outcome, text)
+        intended_ns = self._intended_ns(connection)
+        self._book.failed(
+            connection.index, connection.sent_ns, now_ns, outcome, text, intended_ns=intended_ns
+        )
         connection.resume_ns = now_ns
         self._paused.append(connection)
         if outcome is Outcome.TRANSPORT_ERROR:

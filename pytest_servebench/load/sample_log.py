@@ -19,7 +19,7 @@ _RECENT_ROWS = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """All rows, in order of sending; arrays of equal length."""
+    """All rows, in order of sending, those never sent in that of their intent; arrays of equal length."""
 
     intended_ns: npt.NDArray[np.int64]
     sent_ns: npt.NDArray[np.int64]
@@ -93,7 +93,10 @@ class SampleLog:
         if not rows:
             return None
         recent = slice(max(0, rows - _RECENT_ROWS), rows)
-        spans = chunk.arrays[2][recent] - chunk.arrays[0][recent]
+        received = chunk.arrays[2][recent]
+        spans = (received - chunk.arrays[0][recent])[received >= 0]
+        if not len(spans):  # all of them dropped
+            return None
         rank = int(0.95 * (len(spans) - 1) + 0.5)
         return float(np.partition(spans, rank)[rank]) / 1e6
 
@@ -103,7 +106,8 @@ class SampleLog:
             np.concatenate([*(chunk.arrays[i] for chunk in self._full), self._chunk.arrays[i][: self._row]])
             for i in range(4)
         ]
-        order = np.argsort(columns[1], kind="stable")
+        # A dropped arrival was never sent: it stands where it was intended.
+        order = np.argsort(np.where(columns[1] >= 0, columns[1], columns[0]), kind="stable")
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
         intended, sent, received, code = (column[order] for column in columns)

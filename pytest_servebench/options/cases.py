@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeVar
 
+from pytest_servebench.arrivals import Arrivals
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.options.arrivals import parse_arrivals
+from pytest_servebench.options.given import Given
+from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
 from pytest_servebench.words import did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
+OPEN = "open"
+"""A marker's word: arrivals as the user asks for them, and no case when none are asked for."""
 
 Choice = TypeVar("Choice", bound=Word)
 
@@ -22,6 +30,7 @@ def cases_for(
     *,
     stacks_offer: Mapping[str, Stack],
     concurrency: int | str = 1,
+    arrivals: Arrivals | str | None = "",
     items_per_request: Sequence[int | str] = (1,),
     batch_sizes: Sequence[int] | None = None,
     formats: Sequence[ModelFormat] | None = None,
@@ -40,9 +49,16 @@ def cases_for(
     made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
     first of ``items_per_request``. A stack has no case with a payload or protocol of the
     marker that it does not offer.
+
+    The plan's arrivals hold where the marker has none; a marker's own hold until the user
+    gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
+    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC.
     """
+    pace = _pace(plan, arrivals)
+    if arrivals == OPEN and pace is None:
+        return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
-    if concurrency == 1 and batch_sizes is None:
+    if concurrency == 1 and batch_sizes is None and pace is None:
         sizes = (max(sizes),)
     items = tuple(items_per_request)[: 1 if plan.quick else None]
     asked_payloads = _chosen(plan, "payload", (plan.payload,), payloads)
@@ -53,7 +69,7 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_load(plan, concurrency, deployment.max_batch_size),
+            load=_load(plan, concurrency, pace, deployment.max_batch_size, protocol),
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
@@ -68,26 +84,32 @@ def marker_arguments(
     positional: Sequence[Any] = (),
     *,
     where: str = "",
+    base: Path = Path(),
 ) -> dict[str, Any]:
     """Return the keywords of ``@pytest.mark.servebench`` as `cases_for` takes them.
 
-    Raises `PlanError` naming the marker's place ``where``, what is wrong and what is allowed.
+    A relative path in it is relative to ``base``. Raises `PlanError` naming the marker's place
+    ``where``, what is wrong and what is allowed.
     """
+    readers: dict[str, Callable[[str, object, str], Any]] = {
+        **_READERS,
+        "arrivals": partial(_read_arrivals, base=base),
+    }
     if positional:
         raise PlanError(
             f"the marker servebench takes keywords only, not {positional[0]!r}",
             where=where,
-            next_step=f"allowed: {listed(_READERS)}",
+            next_step=f"allowed: {listed(readers)}",
         )
     read = {}
     for key, value in keywords.items():
-        if key not in _READERS:
+        if key not in readers:
             raise PlanError(
-                f"the marker servebench does not know {key!r}{did_you_mean(key, _READERS)}",
+                f"the marker servebench does not know {key!r}{did_you_mean(key, readers)}",
                 where=where,
-                next_step=f"allowed: {listed(_READERS)}",
+                next_step=f"allowed: {listed(readers)}",
             )
-        read[key] = _READERS[key](key, value, where)
+        read[key] = readers[key](key, value, where)
     return read
 
 
@@ -126,11 +148,40 @@ def _item_counts(items: Sequence[int | str], max_batch_size: int) -> tuple[int, 
     return tuple(count for count in counts if count <= max_batch_size)
 
 
-def _load(plan: Plan, concurrency: int | str, max_batch_size: int) -> Load:
-    return Load(
-        concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
-        warmup_s=plan.warmup_s,
-        duration_s=plan.duration_s,
+def _pace(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
+    """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing."""
+    if marked is None:
+        return None
+    if isinstance(marked, str) or "arrivals" in plan.settings:
+        return plan.arrivals
+    return marked
+
+
+def _load(
+    plan: Plan, concurrency: int | str, arrivals: Arrivals | None, max_batch_size: int, protocol: WireProtocol
+) -> Load:
+    if arrivals is None:
+        return Load(
+            concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
+            warmup_s=plan.warmup_s,
+            duration_s=plan.duration_s,
+        )
+    if protocol is WireProtocol.GRPC:
+        raise PlanError(
+            "there is no open loop over gRPC",
+            seen=f"arrivals {arrivals}",
+            next_step="give --serve-protocol=http, or --serve-arrivals=closed",
+        )
+    # What was asked to take a certain time does: by the option, or in one of the short forms.
+    timed = plan.quick or "duration" in plan.settings
+    return shaped(
+        Load(
+            arrivals=arrivals,
+            max_in_flight=plan.max_in_flight,
+            warmup_s=plan.warmup_s,
+            duration_s=plan.duration_s,
+        ),
+        timed=timed,
     )
 
 
@@ -164,6 +215,14 @@ def _read_concurrency(key: str, value: object, where: str) -> int | str:
     return value
 
 
+def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals | str | None:
+    if not isinstance(value, str):
+        raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", or "open"')
+    if value == OPEN:
+        return OPEN
+    return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
+
+
 def _read_words(key: str, value: object, where: str) -> tuple[Word, ...]:
     vocabulary = _VOCABULARIES[key]
     words = [str(one) for one in _list(value)]
@@ -189,7 +248,7 @@ _VOCABULARIES: Mapping[str, type[Word]] = {
     "payloads": Payload,
     "protocols": WireProtocol,
 }
-_READERS = {
+_READERS: Mapping[str, Callable[[str, object, str], Any]] = {
     "concurrency": _read_concurrency,
     "items_per_request": _read_counts,
     "batch_sizes": _read_counts,

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import MODELS, NORMAL, QUICK, plan_for
@@ -101,6 +102,19 @@ OPTIONS = (
         "TIME",
     ),
     Option("concurrency", "Requests kept in flight. Default: each benchmark chooses.", "N"),
+    Option(
+        "arrivals",
+        "When requests begin: an open loop, which never waits for replies, for every benchmark that does "
+        "not choose; rates are requests/s, stages ramp to their rate. Default: closed, which keeps a number "
+        "of requests in flight.",
+        _or(FORMS),
+    ),
+    Option(
+        "max-in-flight",
+        f"Open loop: an arrival that finds so many requests unanswered is dropped and counted. "
+        f"Default: {Plan().max_in_flight}.",
+        "N",
+    ),
     Option(
         "thresholds",
         "TOML file with limits per hardware, stack, format and batch size. "

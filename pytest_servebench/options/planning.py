@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -82,6 +83,8 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
         warmup_s=_value(asked, "warmup", partial(parse_seconds, least_s=0.0), pace.warmup_s),
         concurrency=_value(asked, "concurrency", parse_count, None),
+        arrivals=_value(asked, "arrivals", parse_arrivals, None),
+        max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_servebench.arrivals import CLOSED
+
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
 NOT_AVAILABLE = "n/a"
+LONGEST_LOAD = 24
 BEST = "*"
 VALID = "valid"
 
@@ -26,10 +29,14 @@ class Row:
     device: str
     max_batch_size: int
     items_per_request: int
-    in_flight: int | None
+    load: str
+    """The load's words: ``16 in flight``, or its arrivals."""
+    open_loop: bool
     response_time_p50_ms: float | None
     response_time_p95_ms: float | None
     response_time_p99_ms: float | None
+    service_time_p95_ms: float | None
+    send_lag_p99_ms: float | None
     images_per_s: float | None
     server_cpu_cores: float | None
     gpu_utilization_percent: float | None
@@ -54,8 +61,11 @@ class Row:
             **{name: case[name] for name in ("stack", "model", "format", "payload", "protocol", "device")},
             max_batch_size=case["max_batch_size"],
             items_per_request=case["items_per_request"],
-            in_flight=record["load"].get("concurrency"),
+            load=_words(record["load"]),
+            open_loop=record["load"].get("arrivals", CLOSED) != CLOSED,
             **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
+            service_time_p95_ms=record.get("service_time_ms", {}).get("p95"),
+            send_lag_p99_ms=record.get("send_lag_ms", {}).get("p99"),
             images_per_s=record["images_per_s"],
             server_cpu_cores=telemetry["server_cpu_cores"],
             gpu_utilization_percent=telemetry["gpu_utilization_percent"],
@@ -73,7 +83,7 @@ class Row:
     def group(self) -> tuple[object, ...]:
         """What rows must share to be compared: everything but stack and format."""
         asked = (self.benchmark, self.model, self.payload, self.protocol, self.device)
-        return (*asked, self.max_batch_size, self.items_per_request, self.in_flight)
+        return (*asked, self.max_batch_size, self.items_per_request, self.load)
 
     @property
     def images_per_s_per_gb(self) -> float | None:
@@ -94,7 +104,7 @@ class Row:
         """The case in a few words, for a line of its own."""
         return (
             f"{self.benchmark} {self.stack} {self.format}, batch {self.max_batch_size},"
-            f" {self.items_per_request} per request, {self.in_flight} in flight"
+            f" {self.items_per_request} per request, {self.load}"
         )
 
 
@@ -119,10 +129,12 @@ COLUMNS = (
     Column(header="protocol", value=lambda row: row.protocol, sacrifice=3, numeric=False),
     Column(header="max\nbatch", value=lambda row: row.max_batch_size, sacrifice=2),
     Column(header="per\nrequest", value=lambda row: row.items_per_request, sacrifice=2),
-    Column(header="in\nflight", value=lambda row: row.in_flight, sacrifice=5),
+    Column(header="load", value=lambda row: row.load, sacrifice=5, numeric=False),
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
+    Column(header="service\np95 ms", value=lambda row: row.service_time_p95_ms, sacrifice=7),
+    Column(header="send lag\np99 ms", value=lambda row: row.send_lag_p99_ms, sacrifice=12),
     Column(header="images/s", value=lambda row: row.images_per_s, sacrifice=0, winner=max),
     Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
     Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
@@ -133,12 +145,15 @@ COLUMNS = (
     Column(header="verdict", value=lambda row: row.verdict, sacrifice=1, numeric=False),
 )
 
+OPEN_LOOP_HEADERS = ("service\np95 ms", "send lag\np99 ms")
+"""Columns that say nothing new of a closed loop."""
+
 TITLED = {
     "model": ", {}",
     "payload": ", {}",
     "protocol": " over {}",
     "per\nrequest": ", {} per request",
-    "in\nflight": ", {} in flight",
+    "load": ", {}",
 }
 """Columns that go into the title where all rows agree, and how they read there."""
 
@@ -146,15 +161,19 @@ TITLED = {
 def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     """Return the title's words for what all rows share, and the columns for the rest.
 
-    The GPU column is shown where a GPU was asked for or read, the CPU column else.
+    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of an
+    open loop where there is one.
     """
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
+    unfit = {CPU_HEADER if gpu else GPU_HEADER}
+    if not any(row.open_loop for row in rows):
+        unfit.update(OPEN_LOOP_HEADERS)
     for column in COLUMNS:
         values = {column.value(row) for row in rows}
         if column.header in TITLED and len(values) == 1:
             words.append(TITLED[column.header].format(*values))
-        elif column.header != (CPU_HEADER if gpu else GPU_HEADER):
+        elif column.header not in unfit:
             columns.append(column)
     devices = ", ".join(sorted({row.device for row in rows}))
     return "".join([*words, f", on {devices}"]).removeprefix(",").strip(), columns
@@ -191,6 +210,14 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
             best = column.winner(list(racing.values()))
             found |= {at for at, value in racing.items() if value == best}
     return found
+
+
+def _words(load: Mapping[str, Any]) -> str:
+    """Return how the load is paced, shortened to what a table has room for."""
+    arrivals = str(load.get("arrivals", CLOSED))
+    if arrivals == CLOSED:
+        return f"{load.get('concurrency')} in flight"
+    return arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}..."
 
 
 def _number(value: str | float | None, places: int) -> str:

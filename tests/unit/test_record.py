@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench.arrivals import Poisson
 from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
     MISMATCH_CAP,
     SAMPLE_CAP,
+    comparable,
     make_record,
     plain,
     plan_facts,
@@ -23,8 +26,16 @@ from pytest_servebench.record import (
     thin,
     with_verdict,
 )
-from pytest_servebench.results import Outcome, Telemetry, Validity, Verification
-from tests.made_up import BREACH, MACHINE, SETTINGS, made_up_result, made_up_samples, wrong_result
+from pytest_servebench.results import Outcome, Summary, Telemetry, Validity, Verification
+from tests.made_up import (
+    BREACH,
+    MACHINE,
+    SETTINGS,
+    made_up_case,
+    made_up_result,
+    made_up_samples,
+    wrong_result,
+)
 
 
 def record_of(**changes: Any) -> dict[str, Any]:
@@ -57,6 +68,30 @@ def test_record_holds_what_was_measured() -> None:
     assert record["settings"] == {"stack": "all"}
     assert record["verification"]["before"]["compared"] == 8
     assert record["verification"]["during"] is None
+
+
+def test_an_open_loop_is_recorded_with_what_was_offered() -> None:
+    """Arrivals stand as their text, no number is kept in flight, and lag and rates are beside the times."""
+    case = made_up_case()
+    summary = Summary(
+        window_s=2.0,
+        correct=4,
+        dropped=1,
+        service_time_p50_ms=4.5,
+        send_lag_p99_ms=0.25,
+        offered_per_s=2.5,
+        achieved_per_s=2.0,
+    )
+    record = record_of(case=replace(case, load=replace(case.load, arrivals=Poisson(2.5))), summary=summary)
+    assert record["case"]["id"] == "triton-onnx-tensor-http-b8-i1-poisson-2.5"
+    assert (record["load"]["arrivals"], record["load"]["concurrency"]) == ("poisson:2.5", None)
+    assert record["service_time_ms"] == {"p50": 4.5, "p95": None, "p99": None}
+    assert record["send_lag_ms"] == {"p50": None, "p99": 0.25}
+    assert (record["offered_per_s"], record["achieved_per_s"]) == (2.5, 2.0)
+    assert comparable({**record, "benchmark": "test_x"}) == (
+        "test_x resnet50 tensor/http batch=8 items=1 arrivals=poisson:2.5"
+    )
+    assert record_of()["load"]["arrivals"] == "closed"
 
 
 def test_record_is_exactly_json_types() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
 from pytest_servebench.plan import CPU, Case, Deployment, Device, Load, ModelFormat
 from pytest_servebench.thresholds import Hardware, parse_thresholds, thresholds_for, why_ungated
@@ -89,6 +91,15 @@ def test_relative_counts_follow_the_batch_size() -> None:
     assert limits(text, case(batch=8, concurrency=1, items=8))
     assert not limits(text, case(batch=8, concurrency=8, items=8))
     assert not limits(text, case(batch=8, concurrency=16, items=1))
+
+
+def test_a_limit_of_a_number_in_flight_is_none_of_an_open_loops() -> None:
+    """An open loop has its own selector; a limit for one request in flight must not judge it."""
+    calm = replace(case(), load=Load(arrivals=Poisson(50)))
+    assert not limits(P + ROW + "concurrency = 1\np50_ms = 1\n", calm)
+    assert limits(P + ROW + 'arrivals = "poisson:50"\np50_ms = 1\n', calm)
+    assert not limits(P + ROW + 'arrivals = ["closed", "poisson:60"]\np50_ms = 1\n', calm)
+    assert limits(P + ROW + 'arrivals = "closed"\np50_ms = 1\n', case())
 
 
 def test_all_matching_rows_hold_and_the_strictest_is_kept() -> None:

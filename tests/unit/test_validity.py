@@ -65,12 +65,11 @@ def test_errors_are_told_with_their_counts_and_the_first() -> None:
         (1000, 1000, 1100, Outcome.HTTP_ERROR),
         (1000, 1000, 1200, Outcome.TRANSPORT_ERROR),
         (1000, 1100, -1, Outcome.TIMEOUT),
-        (1300, -1, -1, Outcome.DROPPED),
     ]
     validity, reason = judged(rows, first_error="HTTP 503: queue full")
     assert validity is Validity.ERRORS
     assert reason == (
-        "4 of 4 requests of the window failed, above 0.01 of them (2 errors, 1 time-outs, 1 dropped, "
+        "3 of 3 requests of the window failed, above 0.01 of them (2 errors, 1 time-outs, "
         "0 sent before its end and failed after it); first: HTTP 503: queue full"
     )
 

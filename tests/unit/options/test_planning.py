@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
@@ -61,6 +62,8 @@ def test_everything_given_reaches_the_plan() -> None:
         duration="9",
         warmup="0",
         concurrency="7",
+        arrivals="poisson:9",
+        max_in_flight="64",
         thresholds="/t.toml",
         require_thresholds="yes",
         quick="no",
@@ -82,6 +85,8 @@ def test_everything_given_reaches_the_plan() -> None:
         duration_s=9.0,
         warmup_s=0.0,
         concurrency=7,
+        arrivals=Poisson(9.0),
+        max_in_flight=64,
         thresholds_path=Path("/t.toml"),
         require_thresholds=True,
         settings=chosen.settings,

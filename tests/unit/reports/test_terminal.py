@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pytest_servebench.arrivals import Poisson, Stage, Staged
 from pytest_servebench.plan import ModelFormat, Plan
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.table import Row, decimals
 from pytest_servebench.reports.terminal import header_lines, in_groups, report_lines, result_table
-from pytest_servebench.results import CaseResult, Judgement, Telemetry, Validity, Verdict
+from pytest_servebench.results import CaseResult, Judgement, Summary, Telemetry, Validity, Verdict
 from tests.made_up import BREACH, MACHINE, SETTINGS, made_up_case, made_up_result, wrong_result
 
 FAST, SLOW = [4.0, 5.0, 6.0, 9.0] * 100, [8.0, 10.0, 12.0, 18.0] * 50
@@ -225,6 +227,26 @@ def test_numbers_are_right_aligned() -> None:
     records = two_stacks()
     lines = [line for line in shown(records).splitlines() if line.startswith(("triton", "fastapi"))]
     assert lines[0].index("5.50") + 4 == lines[1].index("11.00") + 5
+
+
+def test_an_open_loop_is_told_by_its_arrivals() -> None:
+    """The load's words are its arrivals, and service time and send lag stand beside the response times."""
+    case = made_up_case()
+    calm = made_up_result(
+        FAST,
+        case=replace(case, load=replace(case.load, arrivals=Poisson(50))),
+        summary=Summary(window_s=2.0, correct=400, service_time_p95_ms=8.5, send_lag_p99_ms=0.25),
+    )
+    text = shown([record_of(calm)])
+    assert "test_speed: resnet50, tensor over http, 1 per request, poisson:50, on cpu" in text
+    assert "send lag" in text
+    assert {"8.50", "0.25"} <= set(line_of(text, "triton"))
+    assert "send lag" not in shown(two_stacks())
+    mixed = shown([record_of(calm), *two_stacks()])
+    assert {"poisson:50", "16 in flight"} <= set(re.findall(r"poisson:50|16 in flight", mixed))
+    stages = Staged(stages=(Stage(10, 50), Stage(100, 50), Stage(20, 50)))
+    long = replace(case, load=replace(case.load, arrivals=stages))
+    assert ", stages:0:10s:50,100s:..., on cpu" in shown([record_of(made_up_result(FAST, case=long))])
 
 
 def test_table_can_be_had_by_itself() -> None:

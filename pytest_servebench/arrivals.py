@@ -1,0 +1,111 @@
+"""Arrivals as nouns: when requests begin, whatever the server does. No arrivals: a closed loop.
+
+They print as the text that asks for them (``--serve-arrivals=poisson:50``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+CLOSED = "closed"
+"""The word for no arrivals: a closed loop."""
+LABEL_LENGTH = 32
+_UNFIT = re.compile(r"[^A-Za-z0-9.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One arrival every ``1 / per_s`` seconds, without end."""
+
+    per_s: float
+
+    def __str__(self) -> str:
+        return f"constant:{self.per_s:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson:
+    """Independent arrivals of a mean rate, without end: what many users who do not know each other make."""
+
+    per_s: float
+
+    def __str__(self) -> str:
+        return f"poisson:{self.per_s:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A linear ramp to ``per_s`` within ``duration_s``; a jump when that is 0."""
+
+    duration_s: float
+    per_s: float
+
+    def __str__(self) -> str:
+        return f"{self.duration_s:g}s:{self.per_s:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """Ramps one after another, the first from ``start_per_s``; evenly spaced, or ``random`` as in Poisson."""
+
+    stages: tuple[Stage, ...]
+    start_per_s: float = 0.0
+    random: bool = False
+    name: str = ""
+    """A word that stands for exactly these stages, e.g. ``reference``."""
+
+    def __str__(self) -> str:
+        kind = "poisson-stages" if self.random else "stages"
+        return self.name or f"{kind}:{self.start_per_s:g}:{','.join(map(str, self.stages))}"
+
+    @property
+    def length_s(self) -> float:
+        """How long all stages take."""
+        return sum(stage.duration_s for stage in self.stages)
+
+    def lasting(self, length_s: float) -> Staged:
+        """Return the same rates within another time: every stage is shortened or lengthened alike."""
+        if length_s == self.length_s:
+            return self
+        factor = length_s / self.length_s
+        stages = tuple(Stage(stage.duration_s * factor, stage.per_s) for stage in self.stages)
+        return replace(self, stages=stages, name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """The arrivals of a recorded trace, as a file of offsets in seconds has them."""
+
+    path: Path
+    length_s: float
+    """From the start to the last arrival."""
+
+    def __str__(self) -> str:
+        return f"replay:{self.path.name}"
+
+
+Arrivals: TypeAlias = Constant | Poisson | Staged | Replay
+
+REFERENCE = Staged(
+    stages=(Stage(120, 100), Stage(300, 100), Stage(120, 500), Stage(300, 500), Stage(120, 0)),
+    name="reference",
+)
+"""The staged load test of the reference: ramp to 100/s, hold, ramp to 500/s, hold, ramp down; 16 minutes."""
+
+
+def label_of(arrivals: Arrivals) -> str:
+    """Return stable text for test ids and file names, e.g. ``poisson-50``; a long one ends in its digest."""
+    text = f"replay:{arrivals.path.stem}" if isinstance(arrivals, Replay) else str(arrivals)
+    label = _UNFIT.sub("-", text).strip("-")
+    if len(label) <= LABEL_LENGTH:
+        return label
+    return f"{label.partition('-')[0]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def text_of(arrivals: Arrivals | None) -> str:
+    """Return the text that asks for ``arrivals``; ``closed`` for none."""
+    return CLOSED if arrivals is None else str(arrivals)

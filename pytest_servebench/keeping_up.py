@@ -1,0 +1,95 @@
+"""Whether client and server kept up with the arrivals of an open loop; each doubt is a sentence (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.plan import Load
+from pytest_servebench.results import Samples, Summary
+
+_REMEDY = (
+    "the client, not the server, may be what limits these figures: lower the rate, "
+    "or run the load where the server leaves it a core"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivalLimits:
+    """Up to where an open loop is believed."""
+
+    send_lag_ms: float = 1.0
+    """Up to here the p99 send lag is never held against the client."""
+    send_lag_share: float = 0.05
+    """Above `send_lag_ms`, the highest p99 send lag as a share of the p95 response time."""
+    achieved_share: float = 0.98
+    """Lowest share of the arrivals, those dropped aside, that the client must send within the window."""
+    backlog_share: float = 0.1
+    """Highest share of the window's requests by which those in flight may grow."""
+    backlog_sigmas: float = 3.0
+    """And how many standard deviations of chance the growth must exceed."""
+
+
+def late_client(summary: Summary, limits: ArrivalLimits) -> str:
+    """Return why the client did not do its part, or nothing.
+
+    Its CPU says nothing: it polls on purpose before each arrival. Its lateness says it all.
+    """
+    lag_ms, p95_ms = summary.send_lag_p99_ms, summary.response_time_p95_ms or 0.0
+    if lag_ms is not None and lag_ms > max(limits.send_lag_ms, limits.send_lag_share * p95_ms):
+        return (
+            f"the client sent late: p99 send lag {lag_ms:.3g} ms, above {limits.send_lag_ms:g} ms "
+            f"and {limits.send_lag_share:.0%} of the p95 response time; {_REMEDY}"
+        )
+    offered = (summary.offered_per_s or 0.0) * summary.window_s - summary.dropped
+    achieved = (summary.achieved_per_s or 0.0) * summary.window_s
+    # One arrival at either edge may lie in the window with one of its two instants only.
+    if achieved + 1 < limits.achieved_share * offered:
+        return (
+            f"the client sent {achieved:.0f} of {offered:.0f} arrivals within the window, "
+            f"below {limits.achieved_share:.0%}; {_REMEDY}"
+        )
+    return ""
+
+
+def dropped_arrivals(summary: Summary, load: Load) -> str:
+    """Return how many arrivals found no room, or nothing."""
+    if not summary.dropped:
+        return ""
+    offered = (summary.offered_per_s or 0.0) * summary.window_s
+    return (
+        f"{summary.dropped} of {offered:.0f} arrivals were dropped, because {load.max_in_flight} requests "
+        "were in flight and unanswered: the server does not keep up with the arrivals, and the response "
+        "times of the others flatter it; lower the rate (for a passing stall, raise --serve-max-in-flight)"
+    )
+
+
+def growing_backlog(samples: Samples, load: Load, limits: ArrivalLimits) -> str:
+    """Return how the requests in flight grew from the window's begin to its end, or nothing.
+
+    Where the rate is steady and the server keeps up, both numbers are draws of one law of about
+    Poisson's shape, whose difference has a variance of about their sum. A rate that is meant to
+    change may well leave more in flight.
+    """
+    if not isinstance(load.arrivals, (Constant, Poisson)):
+        return ""
+    begin, end = (_in_flight(samples, at_ns) for at_ns in samples.window_ns)
+    sent = np.count_nonzero(
+        (samples.window_ns[0] < samples.sent_ns) & (samples.sent_ns <= samples.window_ns[1])
+    )
+    growth = end - begin
+    if growth <= max(limits.backlog_share * sent, limits.backlog_sigmas * sqrt(begin + end)):
+        return ""
+    return (
+        f"requests in flight grew from {begin} to {end} within the window, in which {sent} were sent: the "
+        "server does not keep up with the arrivals, so that response times depend on how long one "
+        "measures; lower the rate"
+    )
+
+
+def _in_flight(samples: Samples, at_ns: int) -> int:
+    sent = (samples.sent_ns >= 0) & (samples.sent_ns <= at_ns)
+    return int(np.count_nonzero(sent & ~((samples.received_ns >= 0) & (samples.received_ns <= at_ns))))
