@@ -30,7 +30,7 @@ def test_a_session_from_header_to_table(suite: EchoSuite) -> None:
             "servebench device: cpu (*)",
             "servebench launcher: process (*)",
             "servebench stacks: echo, controlled",
-            "servebench machine: *cores_logical *",
+            "servebench machine: * cores, *",
             "test_it.py::test_plain PASSED *",
             "test_it.py::test_speed[[]echo-onnx-tensor-http-b1-i1-c2] PASSED *",
             "test_it.py::test_speed[[]echo-pytorch-tensor-http-b1-i1-c2] PASSED *",
