@@ -95,9 +95,9 @@ def test_names_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A working folder that cannot be written is an error that says where and why."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LaunchError) as caught:
-        open_log(spec(), tmp_path / "file" / "work", ("serve",))
+        open_log(spec(), tmp_path / "file" / "inner", ("serve",))
     assert caught.value.what == "tiny cannot be launched: its log cannot be written"
-    assert caught.value.where == str(tmp_path / "file/work/server.log")
+    assert caught.value.where == str(tmp_path / "file/inner/server.log")
     assert "Not a directory" in caught.value.seen
     assert caught.value.next_step.startswith("free space on that disk, or choose")
 
