@@ -100,6 +100,11 @@ class Desk:
             if self._terminal is not None:
                 self._terminal.close()
 
+    @property
+    def requires_thresholds(self) -> bool:
+        """Whether nothing may pass that no limit speaks of."""
+        return self._plan.require_thresholds
+
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan
@@ -217,6 +222,13 @@ class Desk:
             config=self._config, result=result, thresholds=thresholds
         )
         # The default's word on a case without limits knows no better reason; another gate's does.
+        if not isinstance(verdict, Verdict):
+            raise PlanError(
+                "a pytest_servebench_gate hook gave no Verdict",
+                where=case.id,
+                seen=repr(verdict),
+                next_step="return a pytest_servebench.Verdict, or None to leave it to the next gate",
+            )
         return replace(verdict, reason=why_none) if verdict == judge(result, ()) else verdict
 
     def _cursor(self) -> int:
@@ -272,7 +284,7 @@ def _offered(config: pytest.Config) -> dict[str, Stack]:
     offered: dict[str, Stack] = {}
     # The last plugin to register is called first: the built-in stacks, registered first, come first.
     for stacks in reversed(config.hook.pytest_servebench_stacks(config=config)):
-        for stack in stacks:
+        for stack in _checked(stacks):
             if stack.name in offered:
                 raise PlanError(
                     f"two stacks are called {stack.name!r}",
@@ -281,6 +293,22 @@ def _offered(config: pytest.Config) -> dict[str, Stack]:
                 )
             offered[stack.name] = stack
     return offered
+
+
+def _checked(stacks: object) -> Sequence[Stack]:
+    """Return what a hook gave, if it is stacks."""
+    given: Sequence[Any] = stacks if isinstance(stacks, (list, tuple)) else [stacks]
+    members = [name for name in vars(Stack) if not name.startswith("_")]
+    for one in given:
+        lacks = [name for name in members if not hasattr(one, name)]
+        word = getattr(one, "name", None)
+        if lacks or not isinstance(word, str) or not word or set(word) & set(",= "):
+            raise PlanError(
+                "a pytest_servebench_stacks hook gave something that is no stack",
+                seen=f"{one!r}, which lacks {', '.join(lacks) or 'a name without comma, = and space'}",
+                next_step="return a list of objects with every member of pytest_servebench.interfaces.Stack",
+            )
+    return given
 
 
 def _origin(stack: Stack) -> str:

@@ -33,6 +33,14 @@ HOW_TO_ARRIVE = (
     "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
     "(docs/load-shapes.md has the others)."
 )
+NO_CASE = "no-case"
+WHY_NO_CASE = (
+    "servebench: {names} was not run: what its marker narrows and what was asked for have no case in common."
+)
+NO_CASE_REQUIRED = (
+    "{test} has no case: what its marker narrows and what was asked for have none in common, "
+    "and --serve-require-thresholds lets nothing pass unmeasured"
+)
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
@@ -89,15 +97,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test marked ``servebench`` its cases."""
-    marker = metafunc.definition.get_closest_marker("servebench")
-    if marker is None or "case" not in metafunc.fixturenames:
+    markers = list(metafunc.definition.iter_markers("servebench"))
+    if not markers or "case" not in metafunc.fixturenames:
         return
     desk = metafunc.config.stash.get(DESK, None)
     try:
         definition = metafunc.definition
-        asked = marker_arguments(
-            marker.kwargs, marker.args, where=definition.nodeid, base=definition.path.parent
-        )
+        keywords: dict[str, Any] = {}
+        for marker in reversed(markers):  # the closest comes first, and has the last word
+            keywords |= marker.kwargs
+        positional = [word for marker in markers for word in marker.args]
+        asked = marker_arguments(keywords, positional, where=definition.nodeid, base=definition.path.parent)
         cases = () if desk is None else desk.cases(asked)
     except ServebenchError as error:
         raise pytest.Collector.CollectError(str(error)) from error
@@ -105,6 +115,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
     elif not cases and asked.get("arrivals") == OPEN:
         metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
+    elif not cases and desk.requires_thresholds:
+        raise pytest.Collector.CollectError(NO_CASE_REQUIRED.format(test=metafunc.definition.nodeid))
+    elif not cases:
+        metafunc.parametrize("case", [None], ids=[NO_CASE])
     else:
         metafunc.parametrize("case", cases, ids=[case.id for case in cases])
 
@@ -133,7 +147,7 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     items[:] = [item for item in items if item not in idle]
     config.hook.pytest_deselected(items=idle)
-    config.stash[IDLE] = [getattr(item, "originalname", item.name) for item in idle]
+    config.stash[IDLE] = [item.name for item in idle]
     if hasattr(config, "workeroutput"):
         config.workeroutput[IDLE_FIELD] = config.stash[IDLE]
 
@@ -223,8 +237,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-        if idle:
-            terminalreporter.write_line(HOW_TO_ARRIVE.format(names=", ".join(dict.fromkeys(idle))))
+        for why, text in ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_CASE, WHY_NO_CASE)):
+            names = dict.fromkeys(name.partition("[")[0] for name in idle if why in name)
+            if names:
+                terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)
     elif idle:
         from pytest_servebench.desk import stack_names
 

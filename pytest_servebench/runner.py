@@ -53,7 +53,7 @@ class Rooms:
     ]
     """Readings beside the load; inside the context, called with the window once it is over."""
     measuring: Callable[[], AbstractContextManager[object]]
-    """Held while a window is measured, so that no two measurements share a machine."""
+    """Held from a case's launch to its last reply: another's launch would be in a window too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,9 +91,10 @@ def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseRe
     Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure;
     what goes wrong later is a result that is not valid.
     """
-    question, _ = question_of(case, rooms)
-    ready = pool.ready(case.deployment)
-    result = _run(question, ready, rooms, watch)
+    with rooms.measuring():
+        question, _ = question_of(case, rooms)
+        ready = pool.ready(case.deployment)
+        result = _run(question, ready, rooms, watch)
     if result.validity is Validity.ERRORS:
         pool.distrust()
     return result
@@ -108,9 +109,10 @@ def ask_case(
 
     Raises `AnswerError` when a reply cannot be read or differs from the reference.
     """
-    question, images = question_of(case, rooms)
-    ready = pool.ready(case.deployment)
-    asked = ask_each(question, ready.endpoint, rooms)
+    with rooms.measuring():
+        question, images = question_of(case, rooms)
+        ready = pool.ready(case.deployment)
+        asked = ask_each(question, ready.endpoint, rooms)
     if asked.trouble:
         pool.distrust()
     mismatches = asked.verification.mismatches
@@ -245,10 +247,10 @@ def _joined(question: Question, checks: Sequence[Check]) -> Verification:
 
 
 def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:
-    """Load the server while nobody else measures; raises `LoadError`."""
+    """Load the server and read beside it; raises `LoadError`."""
     endpoint, deployment = ready.endpoint, question.case.deployment
     looking = _ServerWatch(watch, ready.server)
-    with rooms.measuring(), rooms.telemetry(endpoint, deployment) as readings:
+    with rooms.telemetry(endpoint, deployment) as readings:
         samples = rooms.driver.run(endpoint, question.requests, question.case.load, looking)
         return samples, readings(samples.window_ns)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
@@ -153,6 +154,7 @@ class Servebench:
         The test fails after its last line when the run is not valid or breaches a limit.
         Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure.
         """
+        self._check(case)
         with self._watching(case) as watch:
             result = run_case(case, self._session.rooms, self._session.pool, watch)
         self._judge_and_record(result)
@@ -163,8 +165,19 @@ class Servebench:
 
         Raises `AnswerError` when a reply cannot be read or does not equal the reference.
         """
+        self._check(case)
         answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
+
+    def _check(self, case: object) -> None:
+        """Raise `PlanError` for what cannot be served: a case made by hand is not checked at the door."""
+        stacks = self._session.plan.stacks
+        if not isinstance(case, Case) or case.stack not in stacks or case.items_per_request < 1:
+            raise PlanError(
+                "this cannot be measured",
+                seen=repr(case),
+                next_step=f"give a Case of a chosen stack ({', '.join(stacks)}) with 1 item or more",
+            )
 
 
 def _named(image: Image, answer: Answer, reference: npt.NDArray[np.float32]) -> NamedAnswer:

@@ -20,6 +20,10 @@ _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
 
 
+FEWEST_REPLIES = 5
+"""A window with fewer has seen chance, not a server: one reply would be every percentile at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidityLimits:
     """Up to where a measurement is believed."""
@@ -94,7 +98,7 @@ def validity_of(
     for validity, reason in (
         (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
-        (Validity.UNDECIDED, _nothing_ended(summary)),
+        (Validity.UNDECIDED, _too_little_ended(summary)),
         (Validity.CLIENT_LIMITED, client),
         (Validity.ERRORS, dropped_arrivals(summary, load)),
         (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
@@ -207,11 +211,12 @@ def _failures(summary: Summary, late: int, first_error: str, limits: ValidityLim
     )
 
 
-def _nothing_ended(summary: Summary) -> str:
-    if _ended(summary) or summary.dropped:
+def _too_little_ended(summary: Summary) -> str:
+    if _ended(summary) >= FEWEST_REPLIES or summary.dropped:
         return ""
     return (
-        f"no request ended within the window of {summary.window_s:g} s; make it longer with --serve-duration"
+        f"{_ended(summary) or 'no'} request{'s' * (_ended(summary) > 1)} ended within the window of "
+        f"{summary.window_s:g} s, at least {FEWEST_REPLIES} must; make it longer with --serve-duration"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_servebench.arrivals import text_of
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.gate import METRICS
+from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.plan import Case, Device, ModelFormat, Payload, Threshold, WireProtocol
 from pytest_servebench.toml_source import KeyPath, TomlSource
 from pytest_servebench.words import did_you_mean, listed
@@ -21,7 +22,7 @@ Row = Mapping[str, Any]
 
 _PROFILE_KEYS = ("device", "gpu_name", "min_cores", "max_cores")
 _SELECTORS: Mapping[str, Collection[str] | None] = {
-    "model": None,
+    "model": tuple(CATALOGUE),
     "stack": None,
     "format": [str(word) for word in ModelFormat],
     "payload": [str(word) for word in Payload],

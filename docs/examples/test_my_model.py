@@ -9,8 +9,5 @@ from pytest_servebench import Case, Servebench
 
 @pytest.mark.servebench(concurrency=4)
 def test_four_users_at_once(servebench: Servebench, case: Case) -> None:
-    """Four requests in flight are answered, correctly, within a second and a half."""
-    summary = servebench.measure(case).summary
-    assert summary is not None
-    assert summary.response_time_p95_ms is not None
-    assert summary.response_time_p95_ms < 1500
+    """Four requests in flight are answered, correctly, within the limits of thresholds.toml."""
+    servebench.measure(case)

@@ -52,6 +52,10 @@ def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offs
     return _chunked(parse_offsets(text, str(arrivals.path)), chunk)
 
 
+LONGEST_S = 7 * 86_400.0
+"""A trace's last offset at most: a week."""
+
+
 def parse_offsets(text: str, name: str) -> Offsets:
     """Return the offsets in ``text``: seconds, one a line, or a JSON list of numbers.
 
@@ -64,12 +68,12 @@ def parse_offsets(text: str, name: str) -> Offsets:
     before_s = 0.0
     for place, given in rows:
         seconds = _seconds(given)
-        if not before_s <= seconds < float("inf"):
+        if not before_s <= seconds <= LONGEST_S:
             raise PlanError(
                 f"{name} has an offset that is no number of seconds from {before_s:g} on",
                 where=f"{name}, {place}",
                 seen=repr(given),
-                next_step="offsets are seconds from the start, in order",
+                next_step=f"offsets are seconds from the start, in order, at most {LONGEST_S:g}",
             )
         before_s = seconds
     offsets: Offsets = np.rint(np.array([_seconds(given) for _, given in rows]) * _NS_PER_S).astype(np.int64)
@@ -173,7 +177,7 @@ def _rows_of_lines(text: str) -> list[tuple[str, object]]:
 def _rows_of_list(text: str, name: str) -> list[tuple[str, object]]:
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{name} is not a JSON list", seen=str(error)) from error
     return [(f"number {number} of the list", one) for number, one in enumerate(given, start=1)]
 

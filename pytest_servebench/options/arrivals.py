@@ -53,11 +53,11 @@ def parse_arrivals(given: Given) -> Arrivals | None:
 
 def _rate(given: Given, text: str, place: str) -> float:
     number = _NUMBER.fullmatch(text.strip())
-    if number is None or float(text) > HIGHEST_PER_S:
+    if number is None or float(text) > HIGHEST_PER_S or 0 < float(text) < LOWEST_PER_S:
         raise given.wrong(
             f"has no rate in {place}: {text!r}",
             seen=repr(given.text),
-            next_step=f"a rate is requests per second, from 0 to {HIGHEST_PER_S:g}",
+            next_step=f"a rate is requests per second, 0 or from {LOWEST_PER_S:g} to {HIGHEST_PER_S:g}",
         )
     return float(text)
 
@@ -102,3 +102,7 @@ def _replay(given: Given, file: str) -> Replay:
             next_step=error.next_step,
         ) from error
     return Replay(path=path, length_s=float(offsets_ns[-1]) / 1e9)
+
+
+LOWEST_PER_S = 0.001
+"""One in a quarter of an hour: what is rarer never arrives in a benchmark."""

@@ -44,7 +44,7 @@ def cases_for(
     A marker narrows the plan's formats. Its payloads, protocols and batch sizes stand in
     for the plan's unless the user gave that option, which then narrows them; its model
     is what the benchmark means, so it always holds. With one request in flight a server
-    has nothing to batch, so ``concurrency=1`` deploys the largest batch size only.
+    has nothing to batch, so it is deployed with the largest batch size only.
     ``"2b"`` is twice the deployment's batch size; larger requests than that size are not
     made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
     first of ``items_per_request``. A stack has no case with a payload or protocol of the
@@ -58,7 +58,7 @@ def cases_for(
     if arrivals == OPEN and pace is None:
         return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
-    if concurrency == 1 and batch_sizes is None and pace is None:
+    if (plan.concurrency or concurrency) == 1 and batch_sizes is None and pace is None:
         sizes = (max(sizes),)
     items = tuple(items_per_request)[: 1 if plan.quick else None]
     asked_payloads = _chosen(plan, "payload", (plan.payload,), payloads)

@@ -174,7 +174,8 @@ def _environment(deployment: Deployment, artifact: Artifact) -> dict[str, str]:
         "MAX_BATCH_SIZE": deployment.max_batch_size,
         "MAX_QUEUE_DELAY_MS": deployment.max_queue_delay_ms,
         # A load of twice the batch size must find room.
-        "QUEUE_SIZE": max(100, 4 * deployment.max_batch_size),
+        # More than any load here keeps in flight: what a full queue answers is tested, not measured.
+        "QUEUE_SIZE": max(1024, 4 * deployment.max_batch_size),
     }
     return {
         "PYTHONUNBUFFERED": "1",

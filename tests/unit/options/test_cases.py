@@ -56,6 +56,12 @@ def test_a_request_never_holds_more_than_the_server_takes_at_once() -> None:
     assert len(found) == 12
 
 
+def test_a_concurrency_of_the_users_own_keeps_every_batch_size() -> None:
+    """One in flight has nothing to batch; what the user keeps in flight may, whatever a marker says."""
+    assert len({case.deployment.max_batch_size for case in cases(replace(PLAN, concurrency=5))}) > 1
+    assert len({case.deployment.max_batch_size for case in cases(PLAN)}) == 1
+
+
 def test_the_users_concurrency_wins() -> None:
     """``--serve-concurrency`` overrides every benchmark's own."""
     found = cases(replace(PLAN, concurrency=5), concurrency="2b")

@@ -130,7 +130,7 @@ def test_launch_is_one_uvicorn_with_the_deployments_settings() -> None:
         "SERVEBENCH_THREADS": "3",
         "SERVEBENCH_MAX_BATCH_SIZE": "32",
         "SERVEBENCH_MAX_QUEUE_DELAY_MS": "1.5",
-        "SERVEBENCH_QUEUE_SIZE": "128",
+        "SERVEBENCH_QUEUE_SIZE": "1024",
     }
     assert spec.environment["OMP_NUM_THREADS"] == "3"
     assert spec.environment["OMP_WAIT_POLICY"] == "PASSIVE"
