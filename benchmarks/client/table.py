@@ -84,7 +84,7 @@ def _row(name: str, base: str, readings: Sequence[Reading]) -> Row:
 def table_of(rows: Sequence[Row]) -> Table:
     """Return the table; ratios are medians over the rounds, with the least and the most."""
     base = rows[0].base
-    table = Table(title=f"Clients on one null server, by {base}'s figure of the same round")
+    table = Table(title=f"Clients on one null server; ratios to {base} in the same round")
     for name in ("payload, bytes", "client"):
         table.add_column(name)
     heads = (f"req per CPU s / {base}", f"req/s / {base}", "CPU us/req", "req/s", "client", "server")

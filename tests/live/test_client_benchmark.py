@@ -72,7 +72,7 @@ def test_absent_clients_are_named(
     assert main([*QUICK, *others]) == 0
     said = capsys.readouterr().out
     assert "wrk is absent: apt install wrk" in said
-    assert "by ours's figure" in said
+    assert "ratios to ours" in said
 
 
 def test_without_a_compiler_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
