@@ -16,6 +16,7 @@ from benchmarks.client.measuring import Plan, Reading, rounds
 from benchmarks.client.null_server import compile_server, serving
 from benchmarks.client.peers import Peer, all_peers
 from benchmarks.client.table import absent_of, aims_of, as_json, rows_of, shared_of, table_of
+from benchmarks.client.truth import CASES, find, truth_table
 from pytest_servebench.errors import ServebenchError
 
 PAYLOADS_BYTES = (500, 60_000, 602_112)
@@ -25,6 +26,10 @@ LONG_BYTES = 19_267_584
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write ``--json``; return the exit code."""
     asked = _parser().parse_args(words)
+    return _show_truth(asked) if asked.truth else _compare(asked)
+
+
+def _compare(asked: argparse.Namespace) -> int:
     peers = [peer for peer in all_peers() if peer.name not in asked.without]
     present = [peer for peer in peers if peer.missing is None]
     console = Console(width=None if sys.stdout.isatty() else 130)
@@ -42,6 +47,16 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _show_truth(asked: argparse.Namespace) -> int:
+    try:
+        findings = [find(case, _plan(asked)) for case in CASES]
+    except ServebenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    Console(width=None if sys.stdout.isatty() else 130).print(truth_table(findings))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each client has its turn")
@@ -50,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--in-flight", type=int, default=8, help="requests in flight")
     parser.add_argument("--payload", type=int, action="append", help="bytes of a body; may be repeated")
     parser.add_argument("--long", action="store_true", help=f"also bodies of {LONG_BYTES:,} bytes")
+    parser.add_argument("--truth", action="store_true", help="instead: what ours reports, and what was true")
     parser.add_argument("--without", action="append", default=[], help="a client to leave out")
     parser.add_argument("--json", help="file for the rows and every window")
     return parser

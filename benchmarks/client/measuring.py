@@ -18,6 +18,7 @@ from benchmarks.client.peers import Peer, Task
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.errors import LoadError
 
+ROOT = str(Path(__file__).resolve().parents[2])
 START_UP_S = 20.0
 LOOK_S = 0.002
 TAIL_S = 0.3
@@ -113,9 +114,7 @@ def measure(peer: Peer, task: Task, plan: Plan, server: NullServer, number: int)
     """Start a client, let it settle, look twice, end it; raises `LoadError` when it does not send."""
     before = server.counts().requests
     start = peer.start(task)
-    root = Path(__file__).resolve().parents[2]
-    paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": paths, **start.environment}
+    environment = {**os.environ, "PYTHONPATH": ROOT, **start.environment}
     with pinned_to(plan.client_core):
         process = subprocess.Popen(
             start.argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

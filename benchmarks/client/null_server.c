@@ -1,6 +1,6 @@
 /* A null server: reads whole HTTP/1.1 requests, answers each with the same small JSON, counts them.
  *
- *   null_server COUNTS_FILE PORT
+ *   null_server COUNTS_FILE PORT [SCRIPT]
  *
  * One thread, one epoll, 127.0.0.1. Port 0 takes a free one; the port is printed on one line. The
  * first 16 bytes of COUNTS_FILE are two native 64-bit counters, requests answered and body bytes
@@ -8,6 +8,11 @@
  *
  * Bodies are drained by recv(MSG_TRUNC), which on TCP on Linux (tcp(7)) throws bytes away without
  * copying them, so that the server is not what is measured.
+ *
+ * SCRIPT gives every request a service time of its own, any number of them side by side:
+ * `fixed` 5 ms; `mix` 5, 20 and 50 ms for 90, 8 and 2 of each 100, shuffled; `stall` 5 ms, and for
+ * 500 ms of every 5 s no service time passes. The truth of each request then follows the counters
+ * in the file: the CLOCK_MONOTONIC nanoseconds when its body was complete and when its reply was sent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,9 +27,12 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { HEAD_BYTES = 8192, EVENTS = 256, DRAIN_BYTES = 1 << 22, DESCRIPTORS = 65536 };
+enum { HEAD_BYTES = 8192, EVENTS = 256, DRAIN_BYTES = 1 << 22, DESCRIPTORS = 65536, LOGGED = 1 << 20 };
+enum { MS = 1000000, EVERY_MS = 5000, STALL_MS = 500, WAITING = 4096 };
 
 typedef struct {
     long long body_left; /* of the request whose head has been read */
@@ -35,7 +43,16 @@ typedef struct {
 typedef struct {
     volatile uint64_t requests;
     volatile uint64_t body_bytes;
+    struct {
+        int64_t body_ns, sent_ns;
+    } truth[]; /* only of a scripted server, LOGGED of them */
 } Counts;
+
+typedef struct {
+    int64_t due_ns, body_ns;
+    int descriptor;
+    Connection *connection; /* to know that the descriptor is still the same connection's */
+} Service;
 
 static const char REPLY[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                             "Content-Length: 41\r\n\r\n"
@@ -44,6 +61,9 @@ static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 static Connection *connections[DESCRIPTORS];
 static Counts *counts;
+static Service waiting[WAITING]; /* by due time, the next one last */
+static int waits, timer = -1;
+static const char *script;
 
 static void die(const char *what) {
     perror(what);
@@ -56,10 +76,10 @@ static void end(int signal_number) {
     _exit(0);
 }
 
-static Counts *map_counts(const char *path) {
+static Counts *map_counts(const char *path, size_t bytes) {
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0 || ftruncate(file, sizeof(Counts)) < 0) die(path);
-    void *mapped = mmap(NULL, sizeof(Counts), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (file < 0 || ftruncate(file, (off_t)bytes) < 0) die(path);
+    void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (mapped == MAP_FAILED) die(path);
     close(file);
     return mapped;
@@ -112,6 +132,74 @@ static int answer(int descriptor) {
     return 1;
 }
 
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* The service time of the next request: a new shuffle for each 100 of the mix. */
+static int64_t service_ns(void) {
+    static unsigned char order[100];
+    static int used = 100;
+    if (strcmp(script, "mix")) return 5 * MS;
+    if (used == 100) {
+        for (int i = used = 0; i < 100; i++) order[i] = i < 90 ? 5 : i < 98 ? 20 : 50;
+        for (int i = 99; i > 0; i--) {
+            int j = rand() % (i + 1);
+            unsigned char swapped = order[i];
+            order[i] = order[j], order[j] = swapped;
+        }
+    }
+    return (int64_t)order[used++] * MS;
+}
+
+/* When `service` has passed from `from`, stalls left out: the last 500 ms of each 5 s since the first request. */
+static int64_t due_after(int64_t from, int64_t service) {
+    static int64_t origin;
+    const int64_t every = (int64_t)EVERY_MS * MS, stall = (int64_t)STALL_MS * MS;
+    if (!origin) origin = from;
+    if (strcmp(script, "stall")) return from + service;
+    int64_t left = every - (from - origin) % every; /* until this period's stall ends */
+    if (left <= stall) return from + left + service;
+    return from + service + (left - stall < service ? stall : 0);
+}
+
+static void arm(void) {
+    struct itimerspec next = {0};
+    if (waits) {
+        next.it_value.tv_sec = waiting[waits - 1].due_ns / 1000000000LL;
+        next.it_value.tv_nsec = waiting[waits - 1].due_ns % 1000000000LL;
+    }
+    timerfd_settime(timer, TFD_TIMER_ABSTIME, &next, NULL);
+}
+
+/* The request is complete: answer it, now or when its service time has passed. */
+static int serve(int descriptor) {
+    if (!script) return answer(descriptor);
+    if (waits == WAITING) return 0;
+    int64_t body_ns = now_ns(), due_ns = due_after(body_ns, service_ns());
+    int i = waits++;
+    for (; i > 0 && waiting[i - 1].due_ns <= due_ns; i--) waiting[i] = waiting[i - 1];
+    waiting[i] = (Service){due_ns, body_ns, descriptor, connections[descriptor]};
+    if (i == waits - 1) arm();
+    return 1;
+}
+
+static void answer_due(void) {
+    uint64_t expirations;
+    if (read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN) die("timerfd");
+    while (waits && waiting[waits - 1].due_ns <= now_ns()) {
+        Service done = waiting[--waits];
+        uint64_t row = counts->requests;
+        if (connections[done.descriptor] != done.connection || row >= LOGGED) continue;
+        counts->truth[row].body_ns = done.body_ns;
+        counts->truth[row].sent_ns = now_ns();
+        answer(done.descriptor);
+    }
+    arm();
+}
+
 /* Where the value of a header field begins inside [head, end), or NULL. */
 static const char *field(const char *head, const char *end, const char *name) {
     const char *found = strcasestr(head, name);
@@ -133,7 +221,7 @@ static int take_heads(int descriptor, Connection *c) {
         c->body_left = body - here;
         c->head_bytes = rest - (int)here;
         memmove(c->head, c->head + used + here, (size_t)c->head_bytes + 1);
-        if (!c->body_left && !answer(descriptor)) return 0;
+        if (!c->body_left && !serve(descriptor)) return 0;
     }
     return c->head_bytes < HEAD_BYTES - 1;
 }
@@ -148,7 +236,7 @@ static int read_once(int descriptor, Connection *c) {
         counts->body_bytes += (uint64_t)got;
         c->body_left -= got;
         if (c->body_left) return 1;
-        return answer(descriptor) ? 0 : -1; /* no pipelining is expected: poll for the next head */
+        return serve(descriptor) ? 0 : -1; /* no pipelining is expected: poll for the next head */
     }
     got = recv(descriptor, c->head + c->head_bytes, (size_t)(HEAD_BYTES - 1 - c->head_bytes), 0);
     if (got <= 0) return got < 0 && errno == EAGAIN ? 0 : -1;
@@ -159,22 +247,30 @@ static int read_once(int descriptor, Connection *c) {
 }
 
 int main(int count, char **words) {
-    if (count != 3) {
-        fprintf(stderr, "usage: %s COUNTS_FILE PORT\n", words[0]);
+    if (count < 3 || count > 4) {
+        fprintf(stderr, "usage: %s COUNTS_FILE PORT [fixed|mix|stall]\n", words[0]);
         return 2;
     }
     signal(SIGTERM, end);
-    counts = map_counts(words[1]);
+    script = count > 3 ? words[3] : NULL;
+    counts = map_counts(words[1], sizeof(Counts) + (script ? LOGGED * sizeof counts->truth[0] : 0));
     int listener = listen_on(atoi(words[2])), poller = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event events[EVENTS];
     if (poller < 0) die("epoll_create1");
     watch(poller, listener);
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (timer < 0) die("timerfd_create");
+    watch(poller, timer);
     for (;;) {
         int ready = epoll_wait(poller, events, EVENTS, -1);
         for (int i = 0; i < ready; i++) {
             int descriptor = events[i].data.fd, more;
             if (descriptor == listener) {
                 accept_all(poller, listener);
+                continue;
+            }
+            if (descriptor == timer) {
+                answer_due();
                 continue;
             }
             while ((more = read_once(descriptor, connections[descriptor])) == 1) {}

@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_servebench.errors import LaunchError, MissingPieceError
 
 SOURCE = Path(__file__).with_name("null_server.c")
 COMPILERS = ("cc", "gcc", "clang")
 END_S = 5.0
+COUNTS_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,16 @@ class Counts:
 
     requests: int
     body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What a scripted server logged of each request: CLOCK_MONOTONIC nanoseconds, in order of replies."""
+
+    body_ns: npt.NDArray[np.int64]
+    """When the body was complete."""
+    sent_ns: npt.NDArray[np.int64]
+    """When the reply was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,12 @@ class NullServer:
     def counts(self) -> Counts:
         """Return the server's own counters as of now."""
         return Counts(*struct.unpack_from("=QQ", self.counters))
+
+    def truth(self) -> Truth:
+        """Return the log of a scripted server so far."""
+        rows = np.frombuffer(self.counters, np.int64, 2 * self.counts().requests, offset=COUNTS_BYTES)
+        body_ns, sent_ns = rows.reshape(-1, 2).T.copy()
+        return Truth(body_ns, sent_ns)
 
 
 def compile_server(folder: Path) -> Path:
@@ -65,12 +85,16 @@ def compile_server(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(binary: Path, folder: Path, core: int | None) -> Iterator[NullServer]:
-    """Run the server, on ``core`` alone unless None, until the block ends; raises `LaunchError`."""
+def serving(binary: Path, folder: Path, core: int | None, script: str | None = None) -> Iterator[NullServer]:
+    """Run the server, on ``core`` alone unless None, until the block ends; raises `LaunchError`.
+
+    ``script`` is ``fixed``, ``mix`` or ``stall``; None: replies at once.
+    """
     counts_path = folder / "counts"
     counts_path.unlink(missing_ok=True)
     with pinned_to(core):
-        process = subprocess.Popen([str(binary), str(counts_path), "0"], stdout=subprocess.PIPE, text=True)
+        argv = [str(binary), str(counts_path), "0", *([script] if script else [])]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

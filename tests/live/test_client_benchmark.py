@@ -7,12 +7,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.client.__main__ import main
-from benchmarks.client.null_server import compile_server, serving
+from benchmarks.client.measuring import Plan
+from benchmarks.client.null_server import Truth, compile_server, serving
 from benchmarks.client.peers import all_peers
-from pytest_servebench.errors import MissingPieceError
+from benchmarks.client.truth import Case, find, judged
+from pytest_servebench.errors import LoadError, MissingPieceError
 
 pytestmark = pytest.mark.live
 QUICK = ("--rounds=1", "--window=0.1", "--settle=0.05", "--in-flight=4", "--payload=60000")
@@ -81,3 +84,44 @@ def test_without_a_compiler_the_way_out_is_said(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(MissingPieceError, match="needs a C compiler") as caught:
         compile_server(tmp_path)
     assert "apt install gcc" in caught.value.next_step
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(script="mix", in_flight=16, for_s=0.6, aim_share=0.0),
+        Case(script="mix", per_s=400, for_s=0.6, aim_share=0.0),
+    ],
+    ids=lambda case: case.load,
+)
+def test_a_scripted_server_keeps_to_its_script(case: Case) -> None:
+    """No reply is earlier than its service time, and the client reports no less than the server's log."""
+    plan = Plan(in_flight=16, settle_s=0.0, window_s=0.0, client_core=None, server_core=None)
+    finding = find(case, plan)
+    assert finding.requests > 200
+    assert finding.true_ms[0] >= 5.0
+    assert finding.true_ms[1] >= 19.9  # the 20 ms ones are 8 of 100, less at the window's rim
+    assert all(np.greater_equal(finding.reported_ms, finding.true_ms))
+
+
+def test_what_is_reported_too_late_misses_the_aim() -> None:
+    """A p95 reported 1 ms more than the truth is an error of 1 ms, and the table says missed."""
+    case = Case(script="fixed", per_s=1000, for_s=1, aim_share=0.02)
+    intended_ns = np.arange(1000) * 1_000_000
+    log = Truth(intended_ns + 10_000, intended_ns + 5_000_000)
+    instants = {"intended_ns": intended_ns, "sent_ns": intended_ns + 3_000}
+    late = judged(case, {**instants, "received_ns": intended_ns + 6_000_000}, log)
+    assert late.error_ms == pytest.approx(1.0)
+    assert not late.meets_aim
+    assert late.send_lag_us == pytest.approx((3.0, 3.0))
+    assert judged(case, {**instants, "received_ns": intended_ns + 5_050_000}, log).meets_aim
+
+
+def test_a_log_of_other_requests_is_refused() -> None:
+    """Client and server that disagree on how many requests there were are not compared."""
+    case = Case(script="fixed", in_flight=1, for_s=1, aim_share=0.02)
+    none = np.zeros(0, np.int64)
+    one = np.zeros(1, np.int64)
+    with pytest.raises(LoadError, match="do not agree"):
+        judged(case, {"intended_ns": one, "sent_ns": one, "received_ns": one}, Truth(none, none))
