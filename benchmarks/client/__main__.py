@@ -40,7 +40,7 @@ def _compare(asked: argparse.Namespace) -> int:
         return 1
     rows = rows_of(readings, present[0].name)
     console.print(table_of(rows))
-    for line in (*aims_of(rows), *shared_of(rows), *absent_of(peers)):
+    for line in (*aims_of(readings), *shared_of(rows), *absent_of(peers)):
         console.print(line, highlight=False)
     if asked.json:
         Path(asked.json).write_text(json.dumps(as_json(rows, readings), indent=1) + "\n", encoding="utf-8")
@@ -59,7 +59,7 @@ def _show_truth(asked: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each client has its turn")
+    parser.add_argument("--rounds", type=int, default=4, help="how often each client has its turn")
     parser.add_argument("--window", type=float, default=0.7, help="seconds measured of each turn")
     parser.add_argument("--settle", type=float, default=0.25, help="seconds between first request and window")
     parser.add_argument("--in-flight", type=int, default=8, help="requests in flight")
