@@ -8,10 +8,14 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench test lint clean
+.PHONY: bench bench-client test lint clean
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
+
+# Our sender beside wrk, k6, Locust, aiohttp and httpx: docs/client.md.
+bench-client: $(INSTALLED)
+	$(BIN)/python -m benchmarks.client $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest tests $(ARGS)

@@ -1,0 +1,127 @@
+"""The comparison of clients: the null server counts rightly, and every client is measured the same way."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.client.__main__ import main
+from benchmarks.client.measuring import Plan
+from benchmarks.client.null_server import Truth, compile_server, serving
+from benchmarks.client.peers import all_peers
+from benchmarks.client.truth import Case, find, judged
+from pytest_servebench.errors import LoadError, MissingPieceError
+
+pytestmark = pytest.mark.live
+QUICK = ("--rounds=1", "--window=0.1", "--settle=0.05", "--in-flight=4", "--payload=60000")
+SIZES = (0, 1, 500, 8100, 8191, 8192, 60_000, 602_112, 5_000_000)
+"""Bodies on both sides of the server's buffer, and one larger than what it drains at once."""
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt install gcc")
+
+
+@needs_compiler
+def test_the_server_counts_every_request_and_byte(tmp_path: Path) -> None:
+    """Bodies of any size on one connection are read to the end, answered and counted once."""
+    with serving(compile_server(tmp_path), tmp_path, None) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        for size in SIZES:
+            connection.request("POST", "/any", body=b"x" * size)
+            reply = connection.getresponse()
+            assert reply.status == 200
+            assert len(json.loads(reply.read())["predictions"]) == 8
+        connection.close()
+        assert (server.counts().requests, server.counts().body_bytes) == (len(SIZES), sum(SIZES))
+
+
+@needs_compiler
+def test_clients_and_server_agree_on_what_was_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a client says it sent is what the server counted, and the table shows a row for each client."""
+    path = tmp_path / "readings.json"
+    left_out = [f"--without={name}" for name in ("wrk", "k6", "locust")]
+    assert main([*QUICK, *left_out, f"--json={path}"]) == 0
+    readings = json.loads(path.read_text(encoding="utf-8"))["readings"]
+    assert {reading["peer"] for reading in readings} >= {"ours", "httpx"}
+    for reading in readings:
+        assert 0 < reading["requests"] <= reading["served"]
+        assert reading["client_cpu_s"] > 0
+        # The last of those in flight may be answered after the client has stopped counting.
+        assert reading["sent"] <= reading["served"] <= reading["sent"] + 4
+    table = capsys.readouterr().out
+    assert "60,000" in table
+    assert all(reading["peer"] in table for reading in readings)
+
+
+@needs_compiler
+def test_absent_clients_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is not installed is named with the command that installs it, and the others run."""
+    only = tmp_path / "bin"
+    only.mkdir()
+    for name in ("cc", "ld", "as"):
+        found = shutil.which(name)
+        if found:
+            (only / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(only))
+    others = [f"--without={peer.name}" for peer in all_peers() if peer.name not in {"wrk", "ours"}]
+    assert main([*QUICK, *others]) == 0
+    said = capsys.readouterr().out
+    assert "wrk is absent: apt install wrk" in said
+    assert "ratios to ours" in said
+
+
+def test_without_a_compiler_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a C compiler hears what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingPieceError, match="needs a C compiler") as caught:
+        compile_server(tmp_path)
+    assert "apt install gcc" in caught.value.next_step
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(script="mix", in_flight=16, for_s=0.6, aim_share=0.0),
+        Case(script="mix", per_s=400, for_s=0.6, aim_share=0.0),
+    ],
+    ids=lambda case: case.load,
+)
+def test_a_scripted_server_keeps_to_its_script(case: Case) -> None:
+    """No reply is earlier than its service time, and the client reports no less than the server's log."""
+    plan = Plan(in_flight=16, settle_s=0.0, window_s=0.0, client_core=None, server_core=None)
+    finding = find(case, plan)
+    assert finding.requests > 200
+    assert finding.true_ms[0] >= 5.0
+    assert finding.true_ms[1] >= 19.9  # the 20 ms ones are 8 of 100, less at the window's rim
+    assert all(np.greater_equal(finding.reported_ms, finding.true_ms))
+
+
+def test_what_is_reported_too_late_misses_the_aim() -> None:
+    """A p95 reported 1 ms more than the truth is an error of 1 ms, and the table says missed."""
+    case = Case(script="fixed", per_s=1000, for_s=1, aim_share=0.02)
+    intended_ns = np.arange(1000) * 1_000_000
+    log = Truth(intended_ns + 10_000, intended_ns + 5_000_000)
+    instants = {"intended_ns": intended_ns, "sent_ns": intended_ns + 3_000}
+    late = judged(case, {**instants, "received_ns": intended_ns + 6_000_000}, log)
+    assert late.error_ms == pytest.approx(1.0)
+    assert not late.meets_aim
+    assert late.send_lag_us == pytest.approx((3.0, 3.0))
+    assert judged(case, {**instants, "received_ns": intended_ns + 5_050_000}, log).meets_aim
+
+
+def test_a_log_of_other_requests_is_refused() -> None:
+    """Client and server that disagree on how many requests there were are not compared."""
+    case = Case(script="fixed", in_flight=1, for_s=1, aim_share=0.02)
+    none = np.zeros(0, np.int64)
+    one = np.zeros(1, np.int64)
+    with pytest.raises(LoadError, match="do not agree"):
+        judged(case, {"intended_ns": one, "sent_ns": one, "received_ns": one}, Truth(none, none))
