@@ -132,7 +132,8 @@ def _deployments(
         planned = plan.formats_by_stack.get(stack, plan.formats)
         served = [f for f in planned if f in stacks_offer[stack].formats]
         for model_format in served if formats is None else [f for f in served if f in formats]:
-            for size in sizes:
+            # A server that already runs has one batch setting, whatever is asked here.
+            for size in (max(sizes),) if stack in plan.attached else sizes:
                 yield Deployment(
                     stack=stack,
                     model=model,

@@ -62,6 +62,21 @@ def test_a_concurrency_of_the_users_own_keeps_every_batch_size() -> None:
     assert len({case.deployment.max_batch_size for case in cases(PLAN)}) == 1
 
 
+def test_an_attached_server_is_not_compared_with_itself() -> None:
+    """It has one batch setting: rows of several would show one server under names that are not its own."""
+    attached = replace(PLAN, stacks=("triton",), attached={"triton": "http://h:1"}, batch_sizes=(1, 8))
+    assert {case.deployment.max_batch_size for case in cases(attached, concurrency="2b")} == {8}
+    assert (
+        len(
+            {
+                case.deployment.max_batch_size
+                for case in cases(replace(attached, attached={}), concurrency="2b")
+            }
+        )
+        == 2
+    )
+
+
 def test_the_users_concurrency_wins() -> None:
     """``--serve-concurrency`` overrides every benchmark's own."""
     found = cases(replace(PLAN, concurrency=5), concurrency="2b")
