@@ -26,6 +26,7 @@ from pytest_servebench.limits import Limits
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import default_cache_dir
 from pytest_servebench.models.weights import find_weights
+from pytest_servebench.offers import offered_stacks
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.placement import Surroundings
@@ -246,7 +247,7 @@ class Desk:
 
 def open_desk(config: pytest.Config) -> Desk:
     """Return the session's desk; raises `ServebenchError` for what cannot be served as asked."""
-    stacks = _offered(config)
+    stacks = offered_stacks(config)
     gpus = gpu_names()
     surroundings = look_around(gpus)
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
@@ -271,48 +272,6 @@ def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str
     if verdict.judgement is Judgement.UNGATED and plan.require_thresholds:
         return f"{name}: ungated, and limits are required: {verdict.reason}"
     return ""
-
-
-def stack_names(config: pytest.Config) -> tuple[str, ...]:
-    """Return the name of every stack that can be chosen."""
-    given = reversed(config.hook.pytest_servebench_stacks(config=config))
-    return tuple(dict.fromkeys(stack.name for stacks in given for stack in stacks))
-
-
-def _offered(config: pytest.Config) -> dict[str, Stack]:
-    """Return every stack by name; two of one name are an error that names both."""
-    offered: dict[str, Stack] = {}
-    # The last plugin to register is called first: the built-in stacks, registered first, come first.
-    for stacks in reversed(config.hook.pytest_servebench_stacks(config=config)):
-        for stack in _checked(stacks):
-            if stack.name in offered:
-                raise PlanError(
-                    f"two stacks are called {stack.name!r}",
-                    seen=f"{_origin(offered[stack.name])} and {_origin(stack)}",
-                    next_step="rename one of them",
-                )
-            offered[stack.name] = stack
-    return offered
-
-
-def _checked(stacks: object) -> Sequence[Stack]:
-    """Return what a hook gave, if it is stacks."""
-    given: Sequence[Any] = stacks if isinstance(stacks, (list, tuple)) else [stacks]
-    members = [name for name in vars(Stack) if not name.startswith("_")]
-    for one in given:
-        lacks = [name for name in members if not hasattr(one, name)]
-        word = getattr(one, "name", None)
-        if lacks or not isinstance(word, str) or not word or set(word) & set(",= "):
-            raise PlanError(
-                "a pytest_servebench_stacks hook gave something that is no stack",
-                seen=f"{one!r}, which lacks {', '.join(lacks) or 'a name without comma, = and space'}",
-                next_step="return a list of objects with every member of pytest_servebench.interfaces.Stack",
-            )
-    return given
-
-
-def _origin(stack: Stack) -> str:
-    return f"{type(stack).__module__}.{type(stack).__qualname__}"
 
 
 def _is_watched(config: pytest.Config) -> bool:

@@ -242,7 +242,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             if names:
                 terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)
     elif idle:
-        from pytest_servebench.desk import stack_names
+        from pytest_servebench.offers import stack_names
 
         text = HOW_TO_CHOOSE.format(count=len(idle), names=",".join(stack_names(config)))
         terminalreporter.write_line(text, yellow=True)

@@ -12,6 +12,7 @@ from pytest_servebench.arrivals import Arrivals
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.shape import shaped
@@ -233,8 +234,8 @@ def _read_words(key: str, value: object, where: str) -> tuple[Word, ...]:
 
 
 def _read_model(key: str, value: object, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _wrong(key, value, where, "the name of a model")
+    if not isinstance(value, str) or value not in CATALOGUE:
+        raise _wrong(key, value, where, f"the name of a model: {listed(CATALOGUE)}")
     return value
 
 
