@@ -177,8 +177,10 @@ def _rows_of_lines(text: str) -> list[tuple[str, object]]:
 def _rows_of_list(text: str, name: str) -> list[tuple[str, object]]:
     try:
         given = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PlanError(f"{name} is not a JSON list", seen=str(error)) from error
+    except RecursionError as error:
+        raise PlanError(f"{name} is not a JSON list", seen="lists nested too deeply") from error
     return [(f"number {number} of the list", one) for number, one in enumerate(given, start=1)]
 
 

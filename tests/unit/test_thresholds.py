@@ -187,6 +187,10 @@ def test_limits_of_stacks_that_are_not_offered_are_listed() -> None:
             P + ROW + 'p95_ms = 1\nformat = ["onnx", "onyx"]\n',
             "'format' does not know 'onyx': did you mean onnx?|line 6|onnx, pytorch, tensorrt",
         ),
+        (
+            P + ROW + 'p95_ms = 1\nmodel = "resnet5"\n',
+            "'model' does not know 'resnet5': did you mean resnet50?|line 6|resnet50, efficientnet_lite0",
+        ),
         (P + ROW + "p95_ms = 1\nstack = []\n", "'stack' must be a word, or a list of words|line 6|seen: []"),
         (
             P + ROW + 'p95_ms = 1\nconcurrency = ["2x"]\n',

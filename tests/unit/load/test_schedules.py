@@ -163,6 +163,8 @@ def test_a_trace_that_is_gone_by_the_time_of_the_load_is_told(tmp_path: Path) ->
         ("0\n\n2\n1\n", "trace, line 4", "'1'"),
         ("-1\n", "trace, line 1", "'-1'"),
         ("0\ninf\n", "trace, line 2", "'inf'"),
+        ("0\n1e300\n", "trace, line 2", "'1e300'"),
+        ("[" * 100_000, "", "lists nested too deeply"),
         ("[0, 1, true]", "trace, number 3 of the list", "True"),
         ('[0, {"a": 1}]', "trace, number 2 of the list", "{'a': 1}"),
         ("[0, ", "", "Expecting value: line 1 column 5 (char 4)"),

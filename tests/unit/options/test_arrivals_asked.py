@@ -80,6 +80,7 @@ def test_each_form_is_understood_and_printed_so_that_it_is_understood_again(
         ("constant:fast", "has no rate in constant: 'fast'"),
         ("constant:-1", "has no rate in constant: '-1'"),
         ("constant:2000000", "has no rate in constant: '2000000'"),
+        ("constant:0.000000000001", "has no rate in constant: '0.000000000001'"),
         ("poisson:0", "has a rate of 0 in poisson: nothing would arrive"),
         ("reference:2", "takes nothing after reference"),
         ("stages:", "has no TIME:RATE in stage 1: ''"),

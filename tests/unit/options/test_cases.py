@@ -183,6 +183,7 @@ def test_ids_are_unique_and_deployments_stay_together(
         ({"formats": ["onyx"]}, "has a wrong formats: ['onyx']"),
         ({"payloads": 3}, "has a wrong payloads: 3"),
         ({"model": 3}, "has a wrong model: 3"),
+        ({"model": "resnet51"}, "has a wrong model: 'resnet51'"),
         ({"images": "cats"}, "has a wrong images: 'cats'"),
     ],
 )
