@@ -6,34 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from pytest_servebench.arrivals import Constant, Stage, Staged
 from pytest_servebench.keeping_up import ArrivalLimits
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples, Validity
+from pytest_servebench.results import Outcome, Validity
 from pytest_servebench.statistics import ValidityLimits, summarise, validity_of
-
-MS = 1_000_000
-WINDOW = (1_000 * MS, 2_000 * MS)
-Row = tuple[int, int, int, Outcome]
-"""Intended, sent and received in milliseconds (-1: did not happen), and the outcome."""
-
-
-def samples_of(rows: Sequence[Row], **rest: Any) -> Samples:
-    """Return samples with these rows in a window from 1,000 to 2,000 ms."""
-    instants = np.array([row[:3] for row in rows], dtype=np.int64).reshape(-1, 3)
-    instants[instants >= 0] *= MS
-    return Samples(
-        intended_ns=instants[:, 0],
-        sent_ns=instants[:, 1],
-        received_ns=instants[:, 2],
-        outcome=np.array([row[3] for row in rows], dtype=np.uint8),
-        request_index=np.zeros(len(rows), dtype=np.int32),
-        window_ns=WINDOW,
-        **rest,
-    )
-
+from tests.rows import Row, samples_of
 
 PACED = Load(arrivals=Constant(100), timeout_s=0.5, max_in_flight=7)
 
