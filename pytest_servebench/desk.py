@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from pytest_servebench.offers import offered_stacks
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.placement import Surroundings
-from pytest_servebench.plan import Case, Plan, Threshold
+from pytest_servebench.plan import Case, Plan
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
@@ -169,10 +169,6 @@ class Desk:
         records = self._recorder.records
         if records:
             self._config.hook.pytest_servebench_report(config=self._config, records=records)
-
-    def judge(self, result: CaseResult, thresholds: Sequence[Threshold]) -> Verdict:
-        """Return the default verdict."""
-        return judge(result, thresholds)
 
     def complaint(self, item: pytest.Item) -> str:
         """Return why a measured test fails; empty when it does not."""

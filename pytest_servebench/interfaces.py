@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -166,7 +166,3 @@ class Driver(Protocol):
 
         ``watch.progress`` is called from this thread between sends.
         """
-
-
-Probe = Callable[[], Mapping[str, float]]
-"""A telemetry probe: one reading, by figure name; a figure it cannot read is absent."""

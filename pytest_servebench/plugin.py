@@ -205,11 +205,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_servebench_gate(
-    config: pytest.Config, result: CaseResult, thresholds: Sequence[Threshold]
-) -> Verdict:
+def pytest_servebench_gate(result: CaseResult, thresholds: Sequence[Threshold]) -> Verdict:
     """Compare with the limits."""
-    return config.stash[DESK].judge(result, thresholds)
+    from pytest_servebench.gate import judge
+
+    return judge(result, thresholds)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
