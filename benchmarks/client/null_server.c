@@ -125,11 +125,13 @@ static void drop(int descriptor) {
     close(descriptor);
 }
 
-/* A client that does not read a reply of 100 bytes is given up. */
+/* A client that does not read a reply of 100 bytes is given up. Counted before it is sent: who has
+ * the reply must find it counted, on another core too. */
 static int answer(int descriptor) {
-    if (send(descriptor, REPLY, sizeof REPLY - 1, MSG_NOSIGNAL) != sizeof REPLY - 1) return 0;
     counts->requests++;
-    return 1;
+    if (send(descriptor, REPLY, sizeof REPLY - 1, MSG_NOSIGNAL) == sizeof REPLY - 1) return 1;
+    counts->requests--;
+    return 0;
 }
 
 static int64_t now_ns(void) {
