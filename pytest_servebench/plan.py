@@ -43,6 +43,13 @@ class WireProtocol(Word):
     GRPC = "grpc"
 
 
+class Engine(Word):
+    """What makes the load."""
+
+    SERVEBENCH = "servebench"
+    K6 = "k6"
+
+
 class LauncherKind(Word):
     """Who brings a stack up."""
 
@@ -117,6 +124,14 @@ class Load:
     verify_share: float = 0.01
     """Share of replies kept, by seed, and verified after the window."""
     seed: int = 0
+    engine: Engine = Engine.SERVEBENCH
+    workers: tuple[str, ...] = ()
+    """Processes that send, each its share of this load, as execnet gateway specifications; none: this one."""
+    steady: bool = False
+    """The warm-up ends once its slices agree, and ``warmup_s`` is its limit."""
+    precision: float | None = None
+    """Relative half-width of the 95% confidence intervals of throughput and p95 at which the window may
+    end before ``duration_s``; a run that does not get there is `undecided`. None: ``duration_s`` it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
