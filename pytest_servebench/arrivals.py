@@ -88,7 +88,29 @@ class Replay:
         return f"replay:{self.path.name}"
 
 
-Arrivals: TypeAlias = Constant | Poisson | Staged | Replay
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Arrivals at given nanoseconds from the start, in order: a trace where its file is not."""
+
+    offsets_ns: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"listed:{len(self.offsets_ns)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Every ``every``-th arrival of ``whole``, beginning with number ``first``: what one worker sends."""
+
+    whole: Constant | Poisson | Staged | Replay | Listed
+    first: int
+    every: int
+
+    def __str__(self) -> str:
+        return f"{self.whole} [{self.first}::{self.every}]"
+
+
+Arrivals: TypeAlias = Constant | Poisson | Staged | Replay | Listed | Share
 
 REFERENCE = Staged(
     stages=(Stage(120, 100), Stage(300, 100), Stage(120, 500), Stage(300, 500), Stage(120, 0)),

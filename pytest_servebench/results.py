@@ -90,6 +90,20 @@ class Answer:
     """All raw scores, [1000], where the stack returns them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientShare:
+    """What one of several workers did of a load."""
+
+    worker: str
+    """Its number and where it ran, e.g. ``2:ssh=bench@10.0.0.7``."""
+    client_cpu_s: float
+    """CPU time it spent inside the window."""
+    sent: int
+    """Requests it sent inside the window."""
+    clock_uncertainty_ns: int = 0
+    """By how much its instants may be off against the others'; durations are its own clock's. 0: one clock."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Samples:
     """Every request of one load, in order of sending (dropped: of intent); arrays of equal length.
@@ -109,7 +123,9 @@ class Samples:
     replies: Mapping[int, Reply] = field(default_factory=dict)
     """Kept replies by sample position, for verification after the window."""
     client_cpu_s: float = 0.0
-    """CPU time the client spent inside the window."""
+    """CPU time the client spent inside the window, all workers together."""
+    clients: tuple[ClientShare, ...] = ()
+    """What each worker did; empty where this process sent."""
     first_error: str = ""
     """The first failure in words, with its status or errno."""
 
@@ -163,7 +179,9 @@ class Summary:
     """Correct responses per second."""
     images_per_s: float | None = None
     client_cpu_share: float | None = None
-    """Share of one core that the client used inside the window."""
+    """Share of one core that the client used inside the window; the sum over its workers."""
+    client_cpu_shares: Mapping[str, float] = field(default_factory=dict)
+    """The same by worker; empty where this process sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrivals import Arrivals, Constant, Poisson, Staged
+from pytest_servebench.arrivals import Arrivals, Constant, Listed, Poisson, Share, Staged
 from pytest_servebench.errors import LoadError, PlanError
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
@@ -40,6 +40,10 @@ def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offs
         return _paced(_random(seed, chunk), arrivals.per_s)
     if isinstance(arrivals, Staged):
         return _staged(_random(seed, chunk) if arrivals.random else _even(chunk), arrivals)
+    if isinstance(arrivals, Share):
+        return _every(schedule(arrivals.whole, seed, chunk), arrivals.first, arrivals.every)
+    if isinstance(arrivals, Listed):
+        return _chunked(np.array(arrivals.offsets_ns, dtype=np.int64), chunk)
     try:
         text = arrivals.path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -163,6 +167,13 @@ class _Ramps:
         inside = np.divide(2 * left, divisor, out=np.zeros_like(left), where=divisor > 0)
         instants: Counts = self._begin_s[at] + np.minimum(inside, self._long[at])
         return instants
+
+
+def _every(chunks: Iterator[Offsets], first: int, every: int) -> Iterator[Offsets]:
+    """Yield every ``every``-th offset, counted over all chunks, beginning with number ``first``."""
+    for chunk in chunks:
+        yield chunk[first::every]
+        first = (first - len(chunk)) % every if first < len(chunk) else first - len(chunk)
 
 
 def _chunked(offsets: Offsets, chunk: int) -> Iterator[Offsets]:

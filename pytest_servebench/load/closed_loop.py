@@ -61,14 +61,16 @@ class ClosedLoop:
         self._asked_ns = 0
         self._progress_ns = 0
 
-    def run(self) -> Window:
+    def run(self, start_ns: int | None = None) -> Window:
         """Send until the window is over, await what is in flight, and return the window as it was.
 
-        Ends early when the watch says that the server is gone. Whatever the server
+        The load and its schedule begin at ``start_ns``, now if None. Ends early when the watch says that the server is gone. Whatever the server
         does, it ends at the latest one time-out after the window.
         """
         with _collector_paused():
-            window = Window(self._load, monotonic_ns(), self._sender.cpu_ns)
+            start_ns = monotonic_ns() if start_ns is None else start_ns
+            window = Window(self._load, start_ns, self._sender.cpu_ns)
+            self._sender.resume(start_ns)
             while self._goes_on(window, monotonic_ns()):
                 self._sender.turns(self._next_tick_ns(window, monotonic_ns()))
         return window

@@ -12,12 +12,38 @@ from pytest_servebench.load.exchange import exchange_http
 from pytest_servebench.load.grpc_sender import GrpcSender, exchange_grpc
 from pytest_servebench.load.http_sender import HttpSender
 from pytest_servebench.load.open_loop import OpenLoopSender
+from pytest_servebench.load.workers import Workers
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Reply, Samples
 
 
+class PreparedLoad:
+    """A load whose requests are encoded and whose address is found; used once."""
+
+    def __init__(self, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load) -> None:
+        protocol = _protocol_of(requests)
+        _check(load, protocol)
+        self._load = load
+        self._book = Book.for_load(load, len(requests))
+        self.sender = _sender_for(load, protocol).for_load(endpoint, requests, load, self._book)
+
+    def run(self, watch: Watch, start_ns: int | None = None) -> Samples:
+        """Send from ``start_ns`` on (now if None) and return every sample."""
+        try:
+            window = ClosedLoop(self.sender, self._load, watch, self._book).run(start_ns)
+        finally:
+            self.sender.close()
+        return self._book.samples(window)
+
+
 class LoadDriver:
-    """Satisfies `interfaces.Driver`: picks the sender by the requests' protocol."""
+    """Satisfies `interfaces.Driver`: picks the sender by the requests' protocol.
+
+    A load with workers is handed over to `Workers`, which stay open from load to load until `close`.
+    """
+
+    def __init__(self) -> None:
+        self._workers = Workers()
 
     def exchange(self, endpoint: Endpoint, request: WireRequest, timeout_s: float) -> Reply:
         """Send one request on a connection of its own and return the reply; raises `LoadError`."""
@@ -33,15 +59,13 @@ class LoadDriver:
         they end outside the window. An open loop goes through the same stages: its
         warm-up is the first part of its schedule. Raises `LoadError` when no load is possible.
         """
-        protocol = _protocol_of(requests)
-        _check(load, protocol)
-        book = Book.for_load(load, len(requests))
-        sender = _sender_for(load, protocol).for_load(endpoint, requests, load, book)
-        try:
-            window = ClosedLoop(sender, load, watch, book).run()
-        finally:
-            sender.close()
-        return book.samples(window)
+        if load.workers:
+            return self._workers.run(endpoint, requests, load, watch)
+        return PreparedLoad(endpoint, requests, load).run(watch)
+
+    def close(self) -> None:
+        """End the workers, if any are open; may be called twice."""
+        self._workers.close()
 
 
 def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:
