@@ -103,7 +103,7 @@ class ClientShare:
     sent: int
     """Requests it sent inside the window."""
     clock_uncertainty_ns: int = 0
-    """By how much its instants may be off against the others'; durations are its own clock's. 0: one clock."""
+    """By how much its instants may be off against the others'; 0: one clock. Durations are never off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

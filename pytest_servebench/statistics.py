@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,7 @@ def summarise(
         throughput_per_s=rate,
         images_per_s=None if rate is None else rate * items_per_request,
         client_cpu_share=_client_cpu_share(samples, window_s),
+        client_cpu_shares={one.worker: one.client_cpu_s / window_s for one in samples.clients},
     )
 
 
@@ -131,7 +133,7 @@ def _inside(samples: Samples, timeout_s: float) -> Mask:
     return inside
 
 
-def _response_times(samples: Samples, correct: Mask) -> dict[str, float]:
+def _response_times(samples: Samples, correct: Mask) -> dict[str, Any]:
     """Return the response- and service-time fields of `Summary`; none of them without a correct reply."""
     if not correct.any():
         return {}
@@ -147,7 +149,7 @@ def _response_times(samples: Samples, correct: Mask) -> dict[str, float]:
     }
 
 
-def _offers(samples: Samples, window_s: float) -> dict[str, float]:
+def _offers(samples: Samples, window_s: float) -> dict[str, Any]:
     """Return the fields of `Summary` that only an open loop has; no lag without a request sent."""
     begin, end = samples.window_ns
     intended = (begin < samples.intended_ns) & (samples.intended_ns <= end)
@@ -221,12 +223,16 @@ def _too_little_ended(summary: Summary) -> str:
 
 
 def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
-    share = summary.client_cpu_share
-    if share is None or share <= limits.client_cpu_share:
+    """Return why the client may be the limit, or nothing; of several workers the busiest tells."""
+    alone = {"the client": summary.client_cpu_share or 0.0}
+    shares = {f"worker {name}": share for name, share in summary.client_cpu_shares.items()} or alone
+    name, share = max(shares.items(), key=lambda item: item[1])
+    if share <= limits.client_cpu_share:
         return ""
     return (
-        f"the client used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
-        "it may be what limits these figures, not the server"
+        f"{name} used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
+        "it may be what limits these figures, not the server; "
+        f"send from more workers, as in --serve-load-workers={len(shares) + 1}"
     )
 
 

@@ -39,9 +39,7 @@ SAME_CLOCK = ClockOffset(0, 0)
 def offset_from(exchanges: Sequence[Exchange]) -> ClockOffset:
     """Return the offset of the fastest exchange."""
     best = min(exchanges, key=lambda one: one.took_ns)
-    return ClockOffset(
-        best.theirs_ns - (best.asked_ns + best.answered_ns) // 2, (best.took_ns + 1) // 2
-    )
+    return ClockOffset(best.theirs_ns - (best.asked_ns + best.answered_ns) // 2, (best.took_ns + 1) // 2)
 
 
 def over_a_load(before: ClockOffset, after: ClockOffset) -> ClockOffset:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from pytest_servebench.clock import monotonic_ns
+from pytest_servebench.clock import MonotonicClock, monotonic_ns
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.helm import Helm, LocalHelm
@@ -68,11 +68,13 @@ class Course:
     def run(self, start_ns: int | None = None) -> Window:
         """Send until the window is over, await what is in flight, and return the window as it was.
 
-        The load and its schedule begin at ``start_ns``, now if None. Ends early when the watch says that the server is gone. Whatever the server
-        does, it ends at the latest one time-out after the window.
+        The load and its schedule begin at ``start_ns``, now if None. Ends early when the watch
+        says that the server is gone. Whatever the server does, it ends at the latest one time-out
+        after the window.
         """
         with _collector_paused():
             start_ns = monotonic_ns() if start_ns is None else start_ns
+            MonotonicClock().sleep_s(max(0, start_ns - monotonic_ns()) / 1e9)
             window = Window(self._load, start_ns, self._sender.cpu_ns)
             self._sender.resume(start_ns)
             while self._goes_on(window, monotonic_ns()):

@@ -1,4 +1,4 @@
-"""What each of several workers sends of one load; all shares together are the load (pure, but for a trace)."""
+"""What each of several workers sends of one load; all shares together are the load (pure)."""
 
 from __future__ import annotations
 
