@@ -13,7 +13,7 @@ from pytest_servebench.results import Samples, Summary
 
 _REMEDY = (
     "the client, not the server, may be what limits these figures: lower the rate, "
-    "or run the load where the server leaves it a core"
+    "run the load where the server leaves it a core, or send from more workers (--serve-load-workers)"
 )
 
 

@@ -303,6 +303,10 @@ class Plan:
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
     max_in_flight: int = 512
+    load_workers: tuple[str, ...] = ()
+    """Who sends, as execnet gateway specifications; none: this process."""
+    host: str = "127.0.0.1"
+    """Where servers that are launched listen, and where load is sent."""
     threads: int = 2
     thresholds_path: Path | None = None
     require_thresholds: bool = False

@@ -129,6 +129,7 @@ def make_record(
         "verdict": verdict,
         **_measured(result.summary, result.publishable),
         "samples": _samples(result),
+        "workers": _workers(result),
         "first_error": result.samples.first_error if result.samples else "",
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
@@ -158,6 +159,7 @@ def comparable(record: Mapping[str, Any]) -> str:
     case, load = record["case"], record["load"]
     arrivals = load.get("arrivals", CLOSED)
     pace = f"in_flight={load.get('concurrency')}" if arrivals == CLOSED else f"arrivals={arrivals}"
+    pace += f" workers={len(load['workers'])}" if load.get("workers") else ""
     return (
         f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
         f" batch={case['max_batch_size']} items={case['items_per_request']} {pace}"
@@ -211,6 +213,7 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
         "images_per_s": shown("images_per_s"),
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
+        "client_cpu_shares": {} if summary is None else summary.client_cpu_shares,
     }
 
 
@@ -218,6 +221,15 @@ def _samples(result: CaseResult) -> dict[str, Any]:
     count = len(response_times_s(result))
     selection = SELECTION if count <= SAMPLE_CAP else SELECTION_CAPPED
     return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": selection}
+
+
+def _workers(result: CaseResult) -> list[dict[str, Any]]:
+    """Return what each worker did; nothing where this process sent."""
+    clients = result.samples.clients if result.samples else ()
+    return [
+        {"name": one.worker, "sent": one.sent, "clock_uncertainty_ms": one.clock_uncertainty_ns / 1e6}
+        for one in clients
+    ]
 
 
 def _verification(verification: Verification | None) -> dict[str, Any] | None:

@@ -100,13 +100,16 @@ class BenchSession:
         return self.pool.log_tail(stack) if "pool" in self.__dict__ else ""
 
     def close(self) -> None:
-        """End the server that is up, if any."""
-        if "pool" in self.__dict__:
-            self.pool.close()
+        """End the server that is up and the workers that send, if any."""
+        try:
+            if "pool" in self.__dict__:
+                self.pool.close()
+        finally:
+            self._driver.close()
 
     def _launcher(self, stack: str) -> Launcher:
         url = self.plan.attached.get(stack)
-        return AttachLauncher(url) if url else ProcessLauncher(clock=self._clock)
+        return AttachLauncher(url) if url else ProcessLauncher(clock=self._clock, host=self.plan.host)
 
     def _artifact(self, deployment: Deployment) -> Artifact:
         return artifact(deployment.model, deployment.format, self.plan.cache_dir)

@@ -17,8 +17,8 @@ _TAKEN = re.compile(r"already in use|EADDRINUSE|errno 98\b", re.IGNORECASE)
 """As Python, uvicorn, Triton, Java and Node word it."""
 
 
-def free_ports(roles: Sequence[str]) -> Mapping[str, int]:
-    """Return one port per role that nobody listens on at 127.0.0.1; raises OSError.
+def free_ports(roles: Sequence[str], host: str = LOOPBACK) -> Mapping[str, int]:
+    """Return one port per role that nobody listens on at ``host``; raises OSError.
 
     All are held at once while they are picked, so they differ. They are free again
     when this returns: somebody else may still come first.
@@ -26,25 +26,25 @@ def free_ports(roles: Sequence[str]) -> Mapping[str, int]:
     with ExitStack() as held:
         sockets = {role: held.enter_context(socket.socket()) for role in roles}
         for one in sockets.values():
-            one.bind((LOOPBACK, 0))
+            one.bind((host, 0))
         return {role: one.getsockname()[1] for role, one in sockets.items()}
 
 
-def is_taken(port: int) -> bool:
-    """Return whether somebody listens on ``port`` of 127.0.0.1."""
+def is_taken(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether somebody listens on ``port`` of ``host``."""
     with socket.socket() as probe:
         # Connections that linger in TIME_WAIT do not keep a server from binding.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False
 
 
-def lost_the_race(log: str, ports: Iterable[int]) -> bool:
+def lost_the_race(log: str, ports: Iterable[int], host: str = LOOPBACK) -> bool:
     """Return whether a server that ended did so because one of its ports was taken."""
-    return bool(_TAKEN.search(log)) or any(is_taken(port) for port in ports)
+    return bool(_TAKEN.search(log)) or any(is_taken(port, host) for port in ports)
 
 
 def belongs_to(pid: int, port: int) -> bool:

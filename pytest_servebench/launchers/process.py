@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pytest_servebench.clock import MonotonicClock
@@ -63,6 +65,7 @@ class _Attempt:
     stack: str
     spec: LaunchSpec
     workdir: Path
+    host: str
     ports: Mapping[str, int]
     argv: tuple[str, ...]
     log: ServerLog
@@ -73,7 +76,7 @@ class _Attempt:
 
 
 class ProcessLauncher:
-    """Starts servers on free ports of 127.0.0.1, each under a guardian of its own.
+    """Starts servers on free ports of ``host``, each under a guardian of its own.
 
     ``pick_ports`` and ``probe`` are there for tests.
     """
@@ -82,11 +85,13 @@ class ProcessLauncher:
         self,
         *,
         clock: Clock | None = None,
-        pick_ports: PickPorts = free_ports,
+        host: str = LOOPBACK,
+        pick_ports: PickPorts | None = None,
         probe: HttpProbe = http_probe,
     ) -> None:
         self._clock = clock or MonotonicClock()
-        self._pick_ports = pick_ports
+        self._host = host
+        self._pick_ports = pick_ports or partial(free_ports, host=host)
         self._probe = probe
 
     def start(self, stack: str, spec: LaunchSpec, workdir: Path) -> ProcessServer:
@@ -102,11 +107,13 @@ class ProcessLauncher:
 
     def _start_once(self, stack: str, spec: LaunchSpec, workdir: Path) -> ProcessServer:
         ports = self._ports(spec)
-        placeholders = Placeholders.of(workdir, LOOPBACK, ports)
+        placeholders = Placeholders.of(workdir, self._host, ports)
         argv = tuple(placeholders.fill(word) for word in spec.argv)
         environment = {key: placeholders.fill(value) for key, value in spec.environment.items()}
         file, log = open_log(spec, workdir, argv)
-        attempt = _Attempt(stack=stack, spec=spec, workdir=workdir, ports=ports, argv=argv, log=log)
+        attempt = _Attempt(
+            stack=stack, spec=spec, workdir=workdir, host=self._host, ports=ports, argv=argv, log=log
+        )
         try:
             with file:
                 write_files(spec, workdir, placeholders)
@@ -122,9 +129,11 @@ class ProcessLauncher:
         try:
             return self._pick_ports(spec.port_roles)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _not_ours(spec, self._host, error) from error
             raise PortTakenError(
                 f"{spec.name} cannot be launched: no free port",
-                where=f"{LOOPBACK}, for {', '.join(spec.port_roles)}",
+                where=f"{self._host}, for {', '.join(spec.port_roles)}",
                 seen=str(error),
                 next_step="end what holds the ports: ss -tlnp",
             ) from error
@@ -146,7 +155,7 @@ class ProcessLauncher:
     def _wait(self, attempt: _Attempt, process: GuardedProcess, began_ns: int) -> Readiness:
         process.wait_started()
         return wait_until_ready(
-            probe=lambda: self._probe(LOOPBACK, attempt.ready_port, attempt.spec.ready.path),
+            probe=lambda: self._probe(self._host, attempt.ready_port, attempt.spec.ready.path),
             exit_code=process.exit_code,
             deadline_s=attempt.spec.ready.deadline_s,
             clock=self._clock,
@@ -157,7 +166,7 @@ class ProcessLauncher:
 def _endpoint(attempt: _Attempt, pid: int, readiness: Readiness) -> Endpoint:
     return Endpoint(
         stack=attempt.stack,
-        host=LOOPBACK,
+        host=attempt.host,
         ports=dict(attempt.ports),
         launcher="process",
         pid=pid,
@@ -170,7 +179,7 @@ def _raise_unless_ready(attempt: _Attempt, pid: int, readiness: Readiness) -> No
     if readiness.stage is Stage.TOO_LATE:
         raise _not_ready(attempt, readiness)
     if readiness.exit_code is not None:
-        if lost_the_race(attempt.log.tail(), attempt.ports.values()):
+        if lost_the_race(attempt.log.tail(), attempt.ports.values(), attempt.host):
             raise _port_taken(attempt, f"it ended with {describe_exit(readiness.exit_code)}")
         raise _exited(attempt, readiness.exit_code)
     if not belongs_to(pid, attempt.ready_port):
@@ -206,7 +215,7 @@ def _not_ready(attempt: _Attempt, readiness: Readiness) -> ServerNotReadyError:
     ready = attempt.spec.ready
     return ServerNotReadyError(
         f"{attempt.spec.name} was not ready after {ready.deadline_s:g} s and was ended",
-        where=f"GET http://{LOOPBACK}:{attempt.ready_port}{ready.path}; log {attempt.log.path}",
+        where=f"GET http://{attempt.host}:{attempt.ready_port}{ready.path}; log {attempt.log.path}",
         seen=_with_log(f"last answer: {readiness.last_answer}", attempt),
         next_step="read its log; a slow machine may need a later deadline",
     )
@@ -216,9 +225,18 @@ def _port_taken(attempt: _Attempt, seen: str) -> PortTakenError:
     ports = ", ".join(f"{role} {port}" for role, port in attempt.ports.items())
     return PortTakenError(
         f"{attempt.spec.name} lost its port to somebody else, also on new ports",
-        where=f"{LOOPBACK}, ports {ports}; log {attempt.log.path}",
+        where=f"{attempt.host}, ports {ports}; log {attempt.log.path}",
         seen=_with_log(seen, attempt),
         next_step="find who listens: ss -tlnp",
+    )
+
+
+def _not_ours(spec: LaunchSpec, host: str, error: OSError) -> LaunchError:
+    return LaunchError(
+        f"{spec.name} cannot be launched: {host} is no address of this machine",
+        where=host,
+        seen=str(error),
+        next_step="give one that it has with --serve-host: ip -brief address shows them",
     )
 
 

@@ -163,8 +163,10 @@ def _load(
     plan: Plan, concurrency: int | str, arrivals: Arrivals | None, max_batch_size: int, protocol: WireProtocol
 ) -> Load:
     if arrivals is None:
+        in_flight = plan.concurrency or count_of(concurrency, max_batch_size)
         return Load(
-            concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
+            concurrency=in_flight,
+            workers=plan.load_workers[:in_flight],
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
         )
@@ -180,6 +182,7 @@ def _load(
         Load(
             arrivals=arrivals,
             max_in_flight=plan.max_in_flight,
+            workers=plan.load_workers[: plan.max_in_flight],
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
         ),

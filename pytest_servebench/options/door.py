@@ -19,6 +19,7 @@ from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import MODELS, NORMAL, QUICK, plan_for
+from pytest_servebench.options.workers import FORMS as WORKER_FORMS
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
@@ -114,6 +115,19 @@ OPTIONS = (
         f"Open loop: an arrival that finds so many requests unanswered is dropped and counted. "
         f"Default: {Plan().max_in_flight}.",
         "N",
+    ),
+    Option(
+        "load-workers",
+        "Processes that send the load, each its share: a number of them on this machine, or execnet "
+        "specifications, also of other hosts, which reach the servers at --serve-host. A case with fewer "
+        "requests in flight than workers uses as many as it has in flight. Default: this process alone.",
+        _or(WORKER_FORMS),
+    ),
+    Option(
+        "host",
+        "Address on which launched servers listen and to which load is sent; whoever reaches it reaches "
+        f"the servers. Default: {Plan().host}.",
+        "ADDRESS",
     ),
     Option(
         "thresholds",

@@ -26,6 +26,7 @@ from pytest_servebench.options.given import (
 )
 from pytest_servebench.options.placement import Surroundings, choose_placement
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
+from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
 
 MODELS = tuple(CATALOGUE)
@@ -85,6 +86,8 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         concurrency=_value(asked, "concurrency", parse_count, None),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
+        load_workers=_value(asked, "load-workers", parse_workers, ()),
+        host=_value(asked, "host", parse_host, plan.host),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
 
@@ -118,6 +121,7 @@ def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings
         ),
         offered,
     )
+    check_reach(asked, plan.load_workers, plan.host, chosen.formats_by_stack, plan.attached)
     served = {model_format for formats in chosen.formats_by_stack.values() for model_format in formats}
     return replace(
         plan,

@@ -214,10 +214,11 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
 
 def _words(load: Mapping[str, Any]) -> str:
     """Return how the load is paced, shortened to what a table has room for."""
-    arrivals = str(load.get("arrivals", CLOSED))
+    arrivals, workers = str(load.get("arrivals", CLOSED)), len(load.get("workers") or ())
+    by = f" by {workers} worker{'s' * (workers > 1)}" if workers else ""
     if arrivals == CLOSED:
-        return f"{load.get('concurrency')} in flight"
-    return arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}..."
+        return f"{load.get('concurrency')} in flight{by}"
+    return (arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}...") + by
 
 
 def _number(value: str | float | None, places: int) -> str:

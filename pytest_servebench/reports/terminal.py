@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,26 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),
+        "load workers": _workers(plan),
+        "warning": _exposed(plan),
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def _workers(plan: Plan) -> str:
+    counts = Counter(plan.load_workers)
+    specs = ", ".join(f"{count}*{spec}" if count > 1 else spec for spec, count in counts.items())
+    many = len(plan.load_workers) > 1
+    return specs + "; a case with fewer requests in flight uses as many as it has in flight" * many
+
+
+def _exposed(plan: Plan) -> str:
+    """Return what somebody should know whose servers others can reach."""
+    launched = set(plan.stacks) - set(plan.attached)
+    if plan.host.startswith("127.") or not launched:
+        return ""
+    return f"the servers listen on {plan.host}, and whoever reaches it can use them, without a password"
 
 
 def report_lines(
