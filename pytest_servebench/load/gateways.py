@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
@@ -24,13 +22,8 @@ from pytest_servebench.load.orders import PACKAGE, Say, package_version
 
 OPEN_S = 45.0
 """How long a worker has from its start to its first word; a far host has to connect and import."""
-LEAVE_S = 2.0
+EXIT_S = 2.0
 TAIL_BYTES = 1500
-BATCH_MODE = "-o BatchMode=yes -o ConnectTimeout=10"
-"""So that ssh fails where it would ask a person, who is not there."""
-_BOOTSTRAP_MARK = "exec(eval(sys.stdin.readline()))"
-"""In the command line of everything that execnet starts."""
-
 _BOOTSTRAP = """
 import sys
 sys.path[:0] = [one for one in channel.receive() if one not in sys.path]
@@ -59,6 +52,8 @@ class WorkerGateway:
     """
 
     def __init__(self, name: str, spec: str, heard: SimpleQueue[Heard]) -> None:
+        from pytest_servebench.load.spawning import Spawned
+
         self.name = name
         self.spec = spec
         self.facts: dict[str, Any] = {}
@@ -66,13 +61,12 @@ class WorkerGateway:
         """Whether it has ended, or the way to it has."""
         self._heard = heard
         self._stderr: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
-        self._group: Any = None
+        self._spawned = Spawned(spec, self._stderr)
         self._channel: Any = None
-        self._process: subprocess.Popen[bytes] | None = None
         try:
             self._open()
         except BaseException:
-            self.end()
+            self.end(kill=True)
             raise
 
     @property
@@ -90,11 +84,7 @@ class WorkerGateway:
 
     def end(self, *, kill: bool = False) -> None:
         """End the process, with ``kill`` at once, and wait for it; may be called twice."""
-        if kill and self._process is not None:
-            self._process.kill()
-        if self._group is not None:
-            self._group.terminate(timeout=LEAVE_S)
-        self._group = None
+        self._spawned.end(kill=kill)
         self._stderr.close()
 
     def fate(self) -> str:
@@ -103,20 +93,20 @@ class WorkerGateway:
 
     def state(self) -> str:
         """Return in words how a worker without a word is doing, as far as that can be seen from here."""
-        if self._process is None or self._process.poll() is not None:
+        if self._spawned.process is None or self._spawned.process.poll() is not None:
             return self.fate()
         with contextlib.suppress(psutil.Error):
-            state = psutil.Process(self._process.pid).status()
-            return f"process {self._process.pid} is there and {state}{self._stderr_text()}"
+            state = psutil.Process(self._spawned.process.pid).status()
+            return f"process {self._spawned.process.pid} is there and {state}{self._stderr_text()}"
         return self.fate()
 
     def _exit_text(self) -> str:
-        if self._process is None:
+        if self._spawned.process is None:
             return "it did not start"
         try:
-            code = self._process.wait(LEAVE_S)
+            code = self._spawned.process.wait(EXIT_S)
         except subprocess.TimeoutExpired:
-            return f"process {self._process.pid} still runs"
+            return f"process {self._spawned.process.pid} still runs"
         if code >= 0:
             return f"it ended with exit code {code}"
         return f"it ended by signal {signal.Signals(-code).name}"
@@ -133,7 +123,11 @@ class WorkerGateway:
         )
 
     def _open(self) -> None:
-        self._channel = self._connected().remote_exec(_BOOTSTRAP)
+        gateway = self._connected()
+        try:
+            self._channel = gateway.remote_exec(_BOOTSTRAP)
+        except OSError as error:
+            raise self._unreachable(self.fate()) from error
         self._channel.setcallback(self._hear, endmarker=None)
         # A plain local worker finds packages where this process does.
         self._say(list(sys.path) if self.spec == "popen" else [])
@@ -151,28 +145,19 @@ class WorkerGateway:
         """Return the gateway, made on a thread, because nothing else bounds how long that takes."""
         made: SimpleQueue[Any] = SimpleQueue()
         thread = threading.Thread(target=self._make, args=(made,), daemon=True)
-        before = {child.pid for child in psutil.Process().children()}
         thread.start()
         try:
             gateway = made.get(timeout=OPEN_S)
         except Empty:
-            _end_half_made(before)
-            raise self._unreachable(f"nothing within {OPEN_S:g} s") from None
-        thread.join()
+            raise self._unreachable(f"nothing within {OPEN_S:g} s; {self.state()}") from None
+        thread.join()  # the kernel ends a worker with the thread that started it
         if isinstance(gateway, BaseException):
-            raise self._unreachable(f"{type(gateway).__name__}: {gateway}") from gateway
-        self._process = getattr(gateway._io, "popen", None)  # noqa: SLF001 (its exit code is nowhere else)
+            raise self._unreachable(f"{type(gateway).__name__}: {gateway}; {self.fate()}") from gateway
         return gateway
 
     def _make(self, made: SimpleQueue[Any]) -> None:
-        import execnet
-
-        self._group = execnet.Group()
-        # The load runs on the worker's main thread, as it does without workers.
-        self._group.set_execmodel("thread", "main_thread_only")
         try:
-            with _stderr_into(self._stderr):
-                made.put(self._group.makegateway(_unattended(self.spec)))
+            made.put(self._spawned.make())
         except BaseException as error:  # noqa: BLE001 (told by the thread that waits)
             made.put(error)
 
@@ -182,7 +167,7 @@ class WorkerGateway:
             try:
                 heard = self._heard.get(timeout=max(0.0, (until_ns - monotonic_ns()) / 1e9))
             except Empty:
-                raise self._unreachable(f"no word within {OPEN_S:g} s") from None
+                raise self._unreachable(f"no word within {OPEN_S:g} s; {self.state()}") from None
             if heard.worker is self:
                 break
         if heard.words is None:
@@ -198,7 +183,7 @@ class WorkerGateway:
         return LoadError(
             f"Worker {self.name} cannot be started.",
             where=self.spec,
-            seen=f"{seen}{self._stderr_text()}" if "last it wrote" not in seen else seen,
+            seen=seen,
             next_step=f"try by hand: {_by_hand(self.spec)}",
         )
 
@@ -223,34 +208,9 @@ def _requirement() -> str:
     return f"{PACKAGE}=={package_version()}" if package_version() else PACKAGE
 
 
-def _unattended(spec: str) -> str:
-    """Return the specification with which ssh never asks a person."""
-    return re.sub(r"(^|//)ssh=", rf"\1ssh={BATCH_MODE} ", spec)
-
-
 def _by_hand(spec: str) -> str:
     """Return a command that shows whether the specification's host and Python can be used."""
     keys = dict(part.partition("=")[::2] for part in spec.split("//"))
     python = keys.get("python", "python" if "ssh" in keys else shlex.quote(sys.executable))
     command = f"{python} -c 'import pytest_servebench'"
     return f"ssh {keys['ssh']} {shlex.quote(command)}" if "ssh" in keys else command
-
-
-def _end_half_made(before: set[int]) -> None:
-    """Kill what execnet started and still waits for."""
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.pid not in before and any(_BOOTSTRAP_MARK in word for word in child.cmdline()):
-                child.kill()
-
-
-@contextlib.contextmanager
-def _stderr_into(file: BinaryIO) -> Iterator[None]:
-    """Let processes started inside write their stderr to ``file``: execnet has no way to say so."""
-    before = os.dup(2)
-    os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Validity, Verification
+from pytest_servebench.results import ClientShare, Outcome, Validity, Verification
 from pytest_servebench.statistics import summarise, validity_of
 from tests.rows import Row, ok, samples_of
 
@@ -105,11 +105,26 @@ def test_a_window_of_a_few_replies_has_seen_chance() -> None:
 def test_a_client_that_used_its_core_up_is_the_limit() -> None:
     """Above 90% of a core the figures may be the client's."""
     assert judged(STEADY, client_cpu_s=0.9)[0] is Validity.VALID
-    assert judged(STEADY, client_cpu_s=0.95) == (
-        Validity.CLIENT_LIMITED,
+    validity, reason = judged(STEADY, client_cpu_s=0.95)
+    assert validity is Validity.CLIENT_LIMITED
+    assert reason == (
         "the client used 95% of a core, above 90%: it may be what limits these figures, not the server; "
-        "send from more workers, as in --serve-load-workers=2",
+        "send from more workers, as in --serve-load-workers=2"
     )
+
+
+def test_of_several_workers_the_busiest_is_the_limit() -> None:
+    """Two at half a core are none; one that is busy all the time is, whatever the other does."""
+    even, busy = ({"1:popen": 0.5, "2:popen": share} for share in (0.55, 0.95))
+    clients = [
+        tuple(ClientShare(worker=name, client_cpu_s=share, sent=9) for name, share in shares.items())
+        for shares in (even, busy)
+    ]
+    assert judged(STEADY, client_cpu_s=1.05, clients=clients[0])[0] is Validity.VALID
+    validity, reason = judged(STEADY, client_cpu_s=1.45, clients=clients[1])
+    assert validity is Validity.CLIENT_LIMITED
+    assert reason.startswith("worker 2:popen used 95% of a core")
+    assert reason.endswith("send from more workers, as in --serve-load-workers=3")
 
 
 def test_a_window_that_slows_down_by_half_and_more_is_unstable() -> None:
