@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -164,6 +164,34 @@ class Histogram:
         counts = held[buckets]
         sum_ns = round(float(np.dot(_middles(buckets), counts)))
         return cls(buckets, counts, int(counts.sum()), sum_ns, int(low[0]), int(high[-1]))
+
+
+class Recorder:
+    """A histogram in the making: takes times array by array, a fifth of a megabyte whatever it holds."""
+
+    def __init__(self) -> None:
+        self._held = np.zeros(_bucket_of(HIGHEST_NS) + 1, dtype=np.int64)
+        self._total = Histogram()
+
+    def record(self, times_ns: npt.NDArray[np.int64]) -> None:
+        """Count ``times_ns``; some 5 microseconds for a thousand."""
+        if not len(times_ns):
+            return
+        least, most, before = int(times_ns.min()), int(times_ns.max()), self._total
+        first = _bucket_of(least)
+        held = np.bincount(buckets_of(times_ns) - first)
+        self._held[first : first + len(held)] += held
+        self._total = Histogram(
+            count=before.count + len(times_ns),
+            sum_ns=before.sum_ns + int(times_ns.sum()),
+            min_ns=least if before.min_ns is None else min(least, before.min_ns),
+            max_ns=most if before.max_ns is None else max(most, before.max_ns),
+        )
+
+    def histogram(self) -> Histogram:
+        """Return what was recorded so far."""
+        buckets = np.flatnonzero(self._held)
+        return replace(self._total, buckets=buckets, counts=self._held[buckets])
 
 
 def buckets_of(times_ns: npt.NDArray[np.int64]) -> Integers:

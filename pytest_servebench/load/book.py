@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from pytest_servebench.load import fold, sample_log
 from pytest_servebench.load.fold import Fold
 from pytest_servebench.load.kept import KeptReplies
@@ -61,13 +59,10 @@ class Book:
     def fold_old(self, window: Window) -> None:
         """Fold the oldest rows beyond the bound, whole chunks at a time; some 0.2 ms each."""
         while self.log.held >= fold.BOUND_ROWS + 2 * sample_log.CHUNK_ROWS:
-            columns = self.log.oldest()
             first = len(self.log) - self.log.held
-            kept = self.kept.places(first, first + len(columns.code))
-            chosen = np.ones(len(columns.code), dtype=np.bool_)
-            chosen[kept] = False
-            self.fold.take(columns, chosen, window)
-            self.log.release_oldest(kept)
+            kept = self.kept.places(first, first + sample_log.CHUNK_ROWS)
+            self.fold.take(self.log.oldest(but=kept), window)
+            self.log.release_oldest(but=kept)
 
     def samples(self, window: Window, slices: tuple[Slice, ...] = ()) -> Samples:
         """Return everything as the frozen result."""

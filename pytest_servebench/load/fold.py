@@ -2,88 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Staged
+from pytest_servebench.load.sample_log import Columns
 from pytest_servebench.load.window import Stage, Window
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Folded, Tally
-from pytest_servebench.tallies import Mask, outcomes_of, tally_of
-
-if TYPE_CHECKING:
-    from pytest_servebench.load.sample_log import Columns
+from pytest_servebench.results import Folded, Outcome
+from pytest_servebench.tallies import TallySheet
 
 BOUND_ROWS = 1_000_000
 """Rows kept as they are: 32 MB. Of longer loads the oldest are folded, a chunk at a time."""
 
 
 class Fold:
-    """Takes rows that ended before ``now``; the window's end, always later, is no concern of theirs."""
+    """Takes rows that have ended; the window's end, which is later, is no concern of theirs."""
 
     def __init__(self, load: Load) -> None:
-        self._folded: Folded | None = None
-        self._ends_ns: npt.NDArray[np.int64] | None = None
+        self._outcomes = np.zeros(len(Outcome), dtype=np.int64)
+        self._inside = TallySheet()
+        self._offered = self._sent = self._in_flight_at_begin = 0
+        self._stage_ends_ns: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         """When the stages of the arrivals end, from the start of the load."""
         if isinstance(load.arrivals, Staged):
             lengths_s = [stage.duration_s for stage in load.arrivals.stages]
-            self._ends_ns = np.rint(np.cumsum(lengths_s) * 1e9).astype(np.int64)
+            self._stage_ends_ns = np.rint(np.cumsum(lengths_s) * 1e9).astype(np.int64)
+        self._stages = [TallySheet() for _ in self._stage_ends_ns]
 
-    def take(self, columns: Columns, chosen: Mask, window: Window) -> None:
-        """Fold the ``chosen`` rows. Those that end in the warm-up are in nobody's window, and only counted.
+    def take(self, rows: Columns, window: Window) -> None:
+        """Fold ``rows``. Those that end in the warm-up are in nobody's window, and only counted.
 
-        (A load cut short in its warm-up has its whole length as its window, and is `errors`: there
-        its folded rows stay outside.)
+        (A load cut short in its warm-up has its whole length as its window, and is `errors`: what
+        was folded of it stays outside.)
         """
-        outcome = columns.outcome
-        folded = Folded(outcomes=outcomes_of(outcome[chosen]))
+        outcome = rows.outcome
+        self._outcomes += np.bincount(outcome, minlength=len(Outcome))
         if window.stage is not Stage.WARM_UP:
-            folded = self._inside(columns, outcome, chosen, window, folded.outcomes)
-        self._folded = folded if self._folded is None else self._folded + folded
+            self._take_inside(rows, outcome, window)
 
     def folded(self) -> Folded | None:
         """Return what was folded; None when nothing was."""
-        return self._folded
-
-    def _inside(
-        self,
-        columns: Columns,
-        outcome: npt.NDArray[np.uint8],
-        chosen: Mask,
-        window: Window,
-        outcomes: tuple[int, ...],
-    ) -> Folded:
-        begin_ns = window.begin_ns
-        intended_ns, sent_ns, received_ns = columns.intended_ns, columns.sent_ns, columns.received_ns
-        ended_ns = np.where(received_ns >= 0, received_ns, np.maximum(sent_ns, intended_ns))
-        inside = chosen & (ended_ns > begin_ns)
-        offered = chosen & (intended_ns > begin_ns)
-        across = (
-            chosen
-            & (sent_ns >= 0)
-            & (sent_ns <= begin_ns)
-            & ~((received_ns >= 0) & (received_ns <= begin_ns))
-        )
+        if not self._outcomes.any():
+            return None
         return Folded(
-            outcomes=outcomes,
-            inside=tally_of(intended_ns, sent_ns, received_ns, outcome, inside, lagging=offered),
-            offered=int(np.count_nonzero(offered)),
-            sent=int(np.count_nonzero(chosen & (sent_ns > begin_ns))),
-            in_flight_at_begin=int(np.count_nonzero(across)),
-            stages=self._by_stage(columns, outcome, inside, window.start_ns),
+            outcomes=tuple(self._outcomes.tolist()),
+            inside=self._inside.tally(),
+            offered=self._offered,
+            sent=self._sent,
+            in_flight_at_begin=self._in_flight_at_begin,
+            stages=tuple(sheet.tally() for sheet in self._stages),
         )
 
-    def _by_stage(
-        self, columns: Columns, outcome: npt.NDArray[np.uint8], inside: Mask, start_ns: int
-    ) -> tuple[Tally, ...]:
-        if self._ends_ns is None:
-            return ()
-        at = np.searchsorted(self._ends_ns, columns.intended_ns - start_ns, side="right")
-        present = set(np.unique(at[inside]).tolist())
-        instants = (columns.intended_ns, columns.sent_ns, columns.received_ns)
-        return tuple(
-            tally_of(*instants, outcome, inside & (at == stage)) if stage in present else Tally()
-            for stage in range(len(self._ends_ns))
-        )
+    def _take_inside(self, rows: Columns, outcome: npt.NDArray[np.uint8], window: Window) -> None:
+        begin_ns = window.begin_ns
+        instants = (rows.intended_ns, rows.sent_ns, rows.received_ns)
+        # A row without a reply is a dropped arrival, which ended when it was intended.
+        ended_ns = np.where(rows.received_ns >= 0, rows.received_ns, rows.intended_ns)
+        inside, offered, sent = (at_ns > begin_ns for at_ns in (ended_ns, rows.intended_ns, rows.sent_ns))
+        self._offered += int(np.count_nonzero(offered))
+        self._sent += int(np.count_nonzero(sent))
+        self._in_flight_at_begin += int(np.count_nonzero(inside & ~sent & (rows.sent_ns >= 0)))
+        self._inside.ended(*_chosen(inside, *instants), *_chosen(inside, outcome))
+        self._inside.begun(*_chosen(offered, *instants[:2]))
+        if self._stages:
+            self._take_stages(rows, outcome, inside, window.start_ns)
+
+    def _take_stages(
+        self, rows: Columns, outcome: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool_], start_ns: int
+    ) -> None:
+        at = np.searchsorted(self._stage_ends_ns, rows.intended_ns - start_ns, side="right")
+        for number in set(np.unique(at[inside]).tolist()) - {len(self._stages)}:
+            chosen = inside & (at == number)
+            intended_ns, sent_ns, received_ns = _chosen(
+                chosen, rows.intended_ns, rows.sent_ns, rows.received_ns
+            )
+            self._stages[number].ended(intended_ns, sent_ns, received_ns, *_chosen(chosen, outcome))
+            self._stages[number].begun(intended_ns, sent_ns)
+
+
+def _chosen(
+    mask: npt.NDArray[np.bool_], *columns: npt.NDArray[np.generic]
+) -> tuple[npt.NDArray[np.generic], ...]:
+    """Return the chosen rows of some columns, without a copy where that is all of them."""
+    return columns if mask.all() else tuple(column[mask] for column in columns)

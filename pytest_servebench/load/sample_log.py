@@ -34,6 +34,12 @@ class Columns:
         """How each ended, by `Outcome`."""
         return (self.code & _OUTCOME_MASK).astype(np.uint8)
 
+    def chosen(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Columns:
+        """Return a copy of some rows."""
+        return Columns(
+            self.intended_ns[which], self.sent_ns[which], self.received_ns[which], self.code[which]
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
@@ -146,16 +152,21 @@ class SampleLog:
         ]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def oldest(self) -> Columns:
-        """Return the rows of the oldest full chunk."""
-        return self._full[0].columns(0, CHUNK_ROWS)
+    def oldest(self, but: Sequence[int]) -> Columns:
+        """Return the rows of the oldest full chunk but some, these by place in the chunk."""
+        columns = self._full[0].columns(0, CHUNK_ROWS)
+        if not but:
+            return columns
+        others = np.ones(CHUNK_ROWS, dtype=np.bool_)
+        others[but] = False
+        return columns.chosen(others)
 
     def release_oldest(self, but: Sequence[int]) -> None:
         """Use the oldest full chunk again, and hold only the rows ``but`` of it, by place in the chunk."""
         chunk = self._full.popleft()
-        if len(but):
+        if but:
             places = np.asarray(but, dtype=np.int64)
-            held = Columns(*(column[places] for column in chunk.arrays))
+            held = chunk.columns(0, CHUNK_ROWS).chosen(places)
             self._retained.append((places + self._folded_rows, held))
         self._folded_rows += CHUNK_ROWS
         self._spares.append(chunk)
