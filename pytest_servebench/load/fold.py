@@ -84,7 +84,7 @@ class Fold:
 
 
 def _chosen(
-    mask: npt.NDArray[np.bool_], *columns: npt.NDArray[np.generic]
-) -> tuple[npt.NDArray[np.generic], ...]:
+    mask: npt.NDArray[np.bool_], *columns: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], ...]:
     """Return the chosen rows of some columns, without a copy where that is all of them."""
     return columns if mask.all() else tuple(column[mask] for column in columns)
