@@ -46,7 +46,7 @@ class Intervals:
     def p95_width(self) -> float:
         """The longer arm of the interval, as a share of the p95."""
         low, high = self.p95_ci_ms
-        return max(self.p95_ms - low, high - self.p95_ms) / self.p95_ms
+        return max(self.p95_ms - low, high - self.p95_ms) / self.p95_ms if self.p95_ms else inf
 
     @property
     def width(self) -> float:

@@ -83,8 +83,6 @@ class Fold:
             self._stages[number].begun(intended_ns, sent_ns)
 
 
-def _chosen(
-    mask: npt.NDArray[np.bool_], *columns: npt.NDArray[Any]
-) -> tuple[npt.NDArray[Any], ...]:
+def _chosen(mask: npt.NDArray[np.bool_], *columns: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
     """Return the chosen rows of some columns, without a copy where that is all of them."""
     return columns if mask.all() else tuple(column[mask] for column in columns)
