@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Constant, Poisson
-from pytest_servebench.histogram import Histogram
+from pytest_servebench.drift import DriftLimits, drift_of
+from pytest_servebench.intervals import intervals_of
 from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
 from pytest_servebench.slices import grouped, window_slices
+from pytest_servebench.spread import Spread, spread_of
 
 Instants = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -36,6 +39,7 @@ class ValidityLimits:
     client_cpu_share: float = 0.9
     """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
     arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
+    drift: DriftLimits = field(default_factory=DriftLimits)
     thirds_ratio: float = 2.0
     """How many times the correct replies of the slowest third of the window the fastest may have."""
     thirds_correct: int = 30
@@ -59,7 +63,7 @@ def summarise(
     CPU time of 0 was not measured.
     """
     inside, folded = _inside(samples, timeout_s), samples.folded or Folded()
-    window_s = (samples.window_ns[1] - samples.window_ns[0]) / _NS_PER_S
+    window_s = _seconds(*samples.window_ns)
     counts = np.bincount(samples.outcome[inside], minlength=len(Outcome))
     counts += np.array(folded.inside.outcomes)
     correct = int(counts[Outcome.OK])
@@ -76,6 +80,9 @@ def summarise(
         achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or counts.any() else None,
         throughput_per_s=rate,
         images_per_s=None if rate is None else rate * items_per_request,
+        **_surely(samples),
+        warmup_s=None if samples.started_ns is None else _seconds(samples.started_ns, samples.window_ns[0]),
+        settled=samples.settled,
         client_cpu_share=_client_cpu_share(samples, window_s),
     )
 
@@ -90,12 +97,12 @@ def validity_of(
 ) -> tuple[Validity, str]:
     """Return whether the run may be believed, and why not in one sentence.
 
-    The gravest reason wins: wrong output, errors, nothing measured, a client that was
-    itself the limit, dropped arrivals, a growing backlog, an unstable window. A request that was
-    sent before the window's end and failed after it counts among the errors: a server that hangs
-    must not look like one that is merely slow. Arrivals that a punctual client had to drop are
-    errors too, each of them: somebody was not served, and at the worst moment; those that a late
-    client dropped are laid to the client.
+    The gravest reason wins: wrong output, errors, nothing measured, a client that was itself the
+    limit, dropped arrivals, a growing backlog, an unstable window (in thirds, or drifting), figures
+    less precise than was asked for. A request that was sent before the window's end and failed after
+    it counts among the errors: a server that hangs must not look like one that is merely slow.
+    Arrivals that a punctual client had to drop are errors too, each of them: somebody was not served,
+    and at the worst moment; those that a late client dropped are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
     client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
@@ -107,6 +114,8 @@ def validity_of(
         (Validity.ERRORS, dropped_arrivals(summary, load)),
         (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
         (Validity.UNSTABLE, _unequal_thirds(samples, _at_once(summary, load), limits)),
+        (Validity.UNSTABLE, _drift(samples, _at_once(summary, load), limits)),
+        (Validity.UNDECIDED, _imprecise(samples, load)),
     ):
         if reason:
             return validity, reason
@@ -139,8 +148,8 @@ def _response_times(samples: Samples, correct: Mask) -> dict[str, Any]:
     """Return the response- and service-time fields of `Summary`; none of them without a correct reply."""
     inside = (samples.folded or Folded()).inside
     received_ns = samples.received_ns[correct]
-    times = _spread(received_ns - samples.intended_ns[correct], inside.response_times)
-    service = _spread(received_ns - samples.sent_ns[correct], inside.service_times)
+    times = spread_of(received_ns - samples.intended_ns[correct], inside.response_times)
+    service = spread_of(received_ns - samples.sent_ns[correct], inside.service_times)
     if times is None or service is None:
         return {}
     return {
@@ -159,43 +168,11 @@ def _offers(samples: Samples, window_s: float) -> dict[str, Any]:
     sent = intended & (samples.sent_ns >= 0)
     folded = samples.folded or Folded()
     offers = {"offered_per_s": (float(np.count_nonzero(intended)) + folded.offered) / window_s}
-    lags = _spread(samples.sent_ns[sent] - samples.intended_ns[sent], folded.inside.send_lags)
+    lags = spread_of(samples.sent_ns[sent] - samples.intended_ns[sent], folded.inside.send_lags)
     return offers if lags is None else {**offers, **_percentiles("send_lag", lags, (50, 99))}
 
 
-@dataclass(frozen=True, slots=True)
-class _Spread:
-    """What is told of a distribution, whether exact or from a histogram."""
-
-    percentiles_ms: Callable[[Sequence[int]], npt.NDArray[np.float64]]
-    mean_ms: float
-    min_ms: float
-    max_ms: float
-
-
-def _spread(times_ns: Instants, folded: Histogram) -> _Spread | None:
-    """Return the spread of times and of what was folded of them; None without any.
-
-    Exact where nothing was folded, else percentiles are those of a histogram: within 0.1%.
-    """
-    if not folded.count:
-        times_ms = times_ns / _NS_PER_MS
-        if not len(times_ms):
-            return None
-        extremes = float(times_ms.min()), float(times_ms.max())
-        return _Spread(lambda ranks: np.percentile(times_ms, ranks), float(times_ms.mean()), *extremes)
-    whole = folded + Histogram.of(times_ns)
-    assert whole.min_ns is not None
-    assert whole.max_ns is not None
-    return _Spread(
-        lambda ranks: whole.percentiles(ranks) / _NS_PER_MS,
-        whole.sum_ns / whole.count / _NS_PER_MS,
-        whole.min_ns / _NS_PER_MS,
-        whole.max_ns / _NS_PER_MS,
-    )
-
-
-def _percentiles(name: str, spread: _Spread, ranks: Sequence[int]) -> dict[str, float]:
+def _percentiles(name: str, spread: Spread, ranks: Sequence[int]) -> dict[str, float]:
     found = spread.percentiles_ms(ranks)
     return {f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)}
 
@@ -204,6 +181,19 @@ def _achieved_per_s(samples: Samples, window_s: float) -> float:
     begin, end = samples.window_ns
     sent = np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))
     return (float(sent) + (samples.folded or Folded()).sent) / window_s
+
+
+def _surely(samples: Samples) -> dict[str, Any]:
+    """Return the confidence intervals of `Summary`, as far as there are any."""
+    found = intervals_of(window_slices(samples))
+    if found is None:
+        return {}
+    p95_ci_ms = found.p95_ci_ms if isfinite(found.p95_ci_ms[1]) else None
+    return {"throughput_ci_per_s": found.throughput_ci_per_s, "response_time_p95_ci_ms": p95_ci_ms}
+
+
+def _seconds(begin_ns: int, end_ns: int) -> float:
+    return (end_ns - begin_ns) / _NS_PER_S
 
 
 def _client_cpu_share(samples: Samples, window_s: float) -> float | None:
@@ -275,6 +265,35 @@ def _at_once(summary: Summary, load: Load) -> int | None:
         return None
     mean_s = (summary.response_time_mean_ms or 0.0) / 1e3
     return round((summary.throughput_per_s or 0.0) * mean_s)
+
+
+def _drift(samples: Samples, at_once: int | None, limits: ValidityLimits) -> str:
+    return "" if at_once is None else drift_of(window_slices(samples), limits.drift, at_once)
+
+
+def _imprecise(samples: Samples, load: Load) -> str:
+    """Return how far the intervals are from the precision that was asked for, or nothing."""
+    if load.precision is None:
+        return ""
+    found = intervals_of(window_slices(samples))
+    if found is not None and found.width <= load.precision:
+        return ""
+    reached = (
+        "too few replies tell how precise its figures are"
+        if found is None
+        else (
+            f"the 95% confidence intervals reached +-{found.throughput_width:.3g} of the throughput and "
+            + (
+                f"+-{found.p95_width:.3g} of the p95"
+                if isfinite(found.p95_width)
+                else "no upper end for the p95"
+            )
+        )
+    )
+    return (
+        f"within {_seconds(*samples.window_ns):.3g} s {reached}, not the {load.precision:.3g} asked for; "
+        "allow more time with --serve-duration, or a wider --serve-precision"
+    )
 
 
 def _unequal_thirds(samples: Samples, concurrency: int | None, limits: ValidityLimits) -> str:
