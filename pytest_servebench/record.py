@@ -12,6 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import CLOSED, text_of
+from pytest_servebench.distributions import (
+    evenly_ranked_s,
+    histogram_facts,
+    response_times,
+    timeline_facts,
+)
 from pytest_servebench.plan import Case, Load, Plan
 from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
 
@@ -23,6 +29,7 @@ SAMPLE_CAP = 20_000
 
 SELECTION = "every response time"
 SELECTION_CAPPED = "values at evenly spaced ranks, minimum and maximum included, in order of sending"
+SELECTION_FOLDED = "values at evenly spaced ranks of the histogram, minimum and maximum included, ascending"
 
 MISMATCH_CAP = 20
 """Mismatches kept in words; their number is always whole."""
@@ -72,11 +79,15 @@ def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
     """Return received - intended of the correct requests that ended in the window, in order of sending.
 
     The window is open at its begin and closed at its end, as `statistics` counts it.
-    Empty when the result is not publishable: a fast wrong answer is no result.
+    Empty when the result is not publishable: a fast wrong answer is no result. Of a load so long
+    that rows were folded, `SAMPLE_CAP` values at evenly spaced ranks, ascending.
     """
     samples = result.samples
     if samples is None or not result.publishable:
         return np.empty(0, dtype=np.float64)
+    if samples.folded is not None:
+        times = response_times(samples)
+        return evenly_ranked_s(times, min(times.count, SAMPLE_CAP))
     begin_ns, end_ns = samples.window_ns
     ended_inside = (samples.received_ns > begin_ns) & (samples.received_ns <= end_ns)
     counted = ended_inside & (samples.outcome == Outcome.OK)
@@ -130,6 +141,8 @@ def make_record(
         **_measured(result.summary, result.publishable),
         "samples": _samples(result),
         "workers": _workers(result),
+        "histogram": histogram_facts(result.samples, publishable=result.publishable),
+        "timeline": timeline_facts(result.samples, publishable=result.publishable),
         "first_error": result.samples.first_error if result.samples else "",
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
@@ -194,7 +207,7 @@ def _load(load: Load) -> dict[str, Any]:
 
 
 def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
-    def shown(name: str) -> float | None:
+    def shown(name: str) -> Any:  # noqa: ANN401 (a number, or an interval of two)
         return getattr(summary, name) if publishable else None
 
     def counted(name: str) -> float | None:
@@ -204,12 +217,16 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
     counts = ("correct", "wrong", "errors", "timeouts", "dropped")
     return {
         "window_s": None if summary is None else summary.window_s,
+        "warmup_s": counted("warmup_s"),
+        "settled": counted("settled"),
         "response_time_ms": {name: shown(f"response_time_{name}_ms") for name in times},
+        "response_time_p95_ci_ms": shown("response_time_p95_ci_ms"),
         "service_time_ms": {name: shown(f"service_time_{name}_ms") for name in times[:3]},
         "send_lag_ms": {name: counted(f"send_lag_{name}_ms") for name in ("p50", "p99")},
         "offered_per_s": counted("offered_per_s"),
         "achieved_per_s": counted("achieved_per_s"),
         "throughput_per_s": shown("throughput_per_s"),
+        "throughput_ci_per_s": shown("throughput_ci_per_s"),
         "images_per_s": shown("images_per_s"),
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
@@ -218,6 +235,9 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
 
 
 def _samples(result: CaseResult) -> dict[str, Any]:
+    if result.samples is not None and result.samples.folded is not None and result.publishable:
+        count = response_times(result.samples).count
+        return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": SELECTION_FOLDED}
     count = len(response_times_s(result))
     selection = SELECTION if count <= SAMPLE_CAP else SELECTION_CAPPED
     return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": selection}

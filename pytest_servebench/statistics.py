@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.drift import DriftLimits, drift_of
+from pytest_servebench.intervals import intervals_of
 from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
+from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
+from pytest_servebench.slices import grouped, window_slices
+from pytest_servebench.spread import Spread, spread_of
 
 Instants = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -34,6 +39,7 @@ class ValidityLimits:
     client_cpu_share: float = 0.9
     """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
     arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
+    drift: DriftLimits = field(default_factory=DriftLimits)
     thirds_ratio: float = 2.0
     """How many times the correct replies of the slowest third of the window the fastest may have."""
     thirds_correct: int = 30
@@ -56,11 +62,12 @@ def summarise(
     ended in the window; response times also when none of them was correct. A client
     CPU time of 0 was not measured.
     """
-    inside = _inside(samples, timeout_s)
-    window_s = (samples.window_ns[1] - samples.window_ns[0]) / _NS_PER_S
+    inside, folded = _inside(samples, timeout_s), samples.folded or Folded()
+    window_s = _seconds(*samples.window_ns)
     counts = np.bincount(samples.outcome[inside], minlength=len(Outcome))
+    counts += np.array(folded.inside.outcomes)
     correct = int(counts[Outcome.OK])
-    rate = correct / window_s if inside.any() else None
+    rate = correct / window_s if counts.any() else None
     return Summary(
         window_s=window_s,
         correct=correct,
@@ -70,9 +77,12 @@ def summarise(
         dropped=int(counts[Outcome.DROPPED]),
         **_response_times(samples, inside & (samples.outcome == Outcome.OK)),
         **(_offers(samples, window_s) if open_loop else {}),
-        achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or inside.any() else None,
+        achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or counts.any() else None,
         throughput_per_s=rate,
         images_per_s=None if rate is None else rate * items_per_request,
+        **_surely(samples),
+        warmup_s=None if samples.started_ns is None else _seconds(samples.started_ns, samples.window_ns[0]),
+        settled=samples.settled,
         client_cpu_share=_client_cpu_share(samples, window_s),
         client_cpu_shares={one.worker: one.client_cpu_s / window_s for one in samples.clients},
     )
@@ -88,12 +98,12 @@ def validity_of(
 ) -> tuple[Validity, str]:
     """Return whether the run may be believed, and why not in one sentence.
 
-    The gravest reason wins: wrong output, errors, nothing measured, a client that was
-    itself the limit, dropped arrivals, a growing backlog, an unstable window. A request that was
-    sent before the window's end and failed after it counts among the errors: a server that hangs
-    must not look like one that is merely slow. Arrivals that a punctual client had to drop are
-    errors too, each of them: somebody was not served, and at the worst moment; those that a late
-    client dropped are laid to the client.
+    The gravest reason wins: wrong output, errors, nothing measured, a client that was itself the
+    limit, dropped arrivals, a growing backlog, an unstable window (in thirds, or drifting), figures
+    less precise than was asked for. A request that was sent before the window's end and failed after
+    it counts among the errors: a server that hangs must not look like one that is merely slow.
+    Arrivals that a punctual client had to drop are errors too, each of them: somebody was not served,
+    and at the worst moment; those that a late client dropped are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
     client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
@@ -105,6 +115,8 @@ def validity_of(
         (Validity.ERRORS, dropped_arrivals(summary, load)),
         (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
         (Validity.UNSTABLE, _unequal_thirds(samples, _at_once(summary, load), limits)),
+        (Validity.UNSTABLE, _drift(samples, _at_once(summary, load), limits)),
+        (Validity.UNDECIDED, _imprecise(samples, load)),
     ):
         if reason:
             return validity, reason
@@ -135,17 +147,18 @@ def _inside(samples: Samples, timeout_s: float) -> Mask:
 
 def _response_times(samples: Samples, correct: Mask) -> dict[str, Any]:
     """Return the response- and service-time fields of `Summary`; none of them without a correct reply."""
-    if not correct.any():
-        return {}
+    inside = (samples.folded or Folded()).inside
     received_ns = samples.received_ns[correct]
-    times_ms = (received_ns - samples.intended_ns[correct]) / _NS_PER_MS
-    service_ms = (received_ns - samples.sent_ns[correct]) / _NS_PER_MS
+    times = spread_of(received_ns - samples.intended_ns[correct], inside.response_times)
+    service = spread_of(received_ns - samples.sent_ns[correct], inside.service_times)
+    if times is None or service is None:
+        return {}
     return {
-        **_percentiles("response_time", times_ms, (50, 95, 99)),
-        **_percentiles("service_time", service_ms, (50, 95, 99)),
-        "response_time_mean_ms": float(times_ms.mean()),
-        "response_time_min_ms": float(times_ms.min()),
-        "response_time_max_ms": float(times_ms.max()),
+        **_percentiles("response_time", times, (50, 95, 99)),
+        **_percentiles("service_time", service, (50, 95, 99)),
+        "response_time_mean_ms": times.mean_ms,
+        "response_time_min_ms": times.min_ms,
+        "response_time_max_ms": times.max_ms,
     }
 
 
@@ -154,21 +167,34 @@ def _offers(samples: Samples, window_s: float) -> dict[str, Any]:
     begin, end = samples.window_ns
     intended = (begin < samples.intended_ns) & (samples.intended_ns <= end)
     sent = intended & (samples.sent_ns >= 0)
-    offers = {"offered_per_s": float(np.count_nonzero(intended)) / window_s}
-    if sent.any():
-        lag_ms = (samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS
-        offers |= _percentiles("send_lag", lag_ms, (50, 99))
-    return offers
+    folded = samples.folded or Folded()
+    offers = {"offered_per_s": (float(np.count_nonzero(intended)) + folded.offered) / window_s}
+    lags = spread_of(samples.sent_ns[sent] - samples.intended_ns[sent], folded.inside.send_lags)
+    return offers if lags is None else {**offers, **_percentiles("send_lag", lags, (50, 99))}
 
 
-def _percentiles(name: str, values_ms: npt.NDArray[np.float64], ranks: Sequence[int]) -> dict[str, float]:
-    found = np.percentile(values_ms, ranks)
+def _percentiles(name: str, spread: Spread, ranks: Sequence[int]) -> dict[str, float]:
+    found = spread.percentiles_ms(ranks)
     return {f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)}
 
 
 def _achieved_per_s(samples: Samples, window_s: float) -> float:
     begin, end = samples.window_ns
-    return float(np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))) / window_s
+    sent = np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))
+    return (float(sent) + (samples.folded or Folded()).sent) / window_s
+
+
+def _surely(samples: Samples) -> dict[str, Any]:
+    """Return the confidence intervals of `Summary`, as far as there are any."""
+    found = intervals_of(window_slices(samples))
+    if found is None:
+        return {}
+    p95_ci_ms = found.p95_ci_ms if isfinite(found.p95_ci_ms[1]) else None
+    return {"throughput_ci_per_s": found.throughput_ci_per_s, "response_time_p95_ci_ms": p95_ci_ms}
+
+
+def _seconds(begin_ns: int, end_ns: int) -> float:
+    return (end_ns - begin_ns) / _NS_PER_S
 
 
 def _client_cpu_share(samples: Samples, window_s: float) -> float | None:
@@ -246,6 +272,35 @@ def _at_once(summary: Summary, load: Load) -> int | None:
     return round((summary.throughput_per_s or 0.0) * mean_s)
 
 
+def _drift(samples: Samples, at_once: int | None, limits: ValidityLimits) -> str:
+    return "" if at_once is None else drift_of(window_slices(samples), limits.drift, at_once)
+
+
+def _imprecise(samples: Samples, load: Load) -> str:
+    """Return how far the intervals are from the precision that was asked for, or nothing."""
+    if load.precision is None:
+        return ""
+    found = intervals_of(window_slices(samples))
+    if found is not None and found.width <= load.precision:
+        return ""
+    reached = (
+        "too few replies tell how precise its figures are"
+        if found is None
+        else (
+            f"the 95% confidence intervals reached +-{found.throughput_width:.3g} of the throughput and "
+            + (
+                f"+-{found.p95_width:.3g} of the p95"
+                if isfinite(found.p95_width)
+                else "no upper end for the p95"
+            )
+        )
+    )
+    return (
+        f"within {_seconds(*samples.window_ns):.3g} s {reached}, not the {load.precision:.3g} asked for; "
+        "allow more time with --serve-duration, or a wider --serve-precision"
+    )
+
+
 def _unequal_thirds(samples: Samples, concurrency: int | None, limits: ValidityLimits) -> str:
     """Return why the window is not one steady state, or nothing.
 
@@ -260,6 +315,8 @@ def _unequal_thirds(samples: Samples, concurrency: int | None, limits: ValidityL
     begin, end = samples.window_ns
     ended = samples.received_ns[samples.outcome == Outcome.OK]
     counts, _ = np.histogram(ended[(begin < ended) & (ended <= end)] - begin, bins=3, range=(0, end - begin))
+    if samples.folded is not None:
+        counts = np.array([third.correct for third in grouped(window_slices(samples), 3)])
     if counts.mean() < limits.thirds_correct:
         return ""
     if counts.max() - concurrency <= limits.thirds_ratio * (counts.min() + concurrency):

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.client.measuring import Plan, Reading, rounds
+from benchmarks.client.memory import footprints, growth_line, memory_table
 from benchmarks.client.null_server import compile_server, serving
 from benchmarks.client.peers import Peer, all_peers
 from benchmarks.client.table import absent_of, aims_of, as_json, rows_of, shared_of, table_of
@@ -26,6 +27,8 @@ LONG_BYTES = 19_267_584
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print the table, and write ``--json``; return the exit code."""
     asked = _parser().parse_args(words)
+    if asked.memory:
+        return _show_memory()
     return _show_truth(asked) if asked.truth else _compare(asked)
 
 
@@ -57,6 +60,14 @@ def _show_truth(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _show_memory() -> int:
+    found = footprints()
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(memory_table(found))
+    console.print(growth_line(found), highlight=False)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="how often each client has its turn")
@@ -66,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--payload", type=int, action="append", help="bytes of a body; may be repeated")
     parser.add_argument("--long", action="store_true", help=f"also bodies of {LONG_BYTES:,} bytes")
     parser.add_argument("--truth", action="store_true", help="instead: what ours reports, and what was true")
+    parser.add_argument("--memory", action="store_true", help="instead: memory by the number of requests")
     parser.add_argument("--without", action="append", default=[], help="a client to leave out")
     parser.add_argument("--json", help="file for the rows and every window")
     return parser

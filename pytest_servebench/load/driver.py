@@ -30,11 +30,12 @@ class PreparedLoad:
 
     def run(self, watch: Watch, helm: Helm | None = None, start_ns: int | None = None) -> Samples:
         """Send from ``start_ns`` on (now if None) and return every sample."""
+        course = Course(self.sender, self._load, watch, self._book, helm)
         try:
-            window = Course(self.sender, self._load, watch, self._book, helm).run(start_ns)
+            window = course.run(start_ns)
         finally:
             self.sender.close()
-        return self._book.samples(window)
+        return self._book.samples(window, course.slices)
 
 
 class LoadDriver:

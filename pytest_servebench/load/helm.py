@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Protocol
 
+from pytest_servebench.intervals import intervals_of
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Slice
+from pytest_servebench.settling import settled
+
+FEWEST_WARM_UP = 10
+"""Slices of a warm-up before anybody asks whether it may end: one second."""
+FEWEST_WINDOW = 20
+"""Slices of a window before anybody asks whether it may end: two seconds."""
+MORE = 1.1
 
 
 class Helm(Protocol):
@@ -25,15 +34,42 @@ class Helm(Protocol):
 
 
 class LocalHelm:
-    """Decides from what this client alone has seen, as the load's ``steady`` and ``precision`` ask."""
+    """Decides from what this client alone has seen, as the load's ``steady`` and ``precision`` ask.
+
+    Looks again when there are a tenth more slices than at the last look: a look costs up to
+    some milliseconds when they are many, and frequent looks would find a narrow interval by luck.
+    """
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        self._warm_up_looks, self._window_looks = _Looks(FEWEST_WARM_UP), _Looks(FEWEST_WINDOW)
 
-    def warmed_up(self, slices: Sequence[Slice], now_ns: int) -> int | None:  # noqa: ARG002
+    def warmed_up(self, slices: Sequence[Slice], now_ns: int) -> int | None:
         """Return ``now_ns`` once the warm-up's latest slices agree; never, where its length is fixed."""
-        return None
+        if not self._load.steady or not self._warm_up_looks.due(len(slices)):
+            return None
+        return now_ns if settled(slices) else None
 
-    def enough(self, slices: Sequence[Slice], now_ns: int) -> int | None:  # noqa: ARG002
+    def enough(self, slices: Sequence[Slice], now_ns: int) -> int | None:
         """Return ``now_ns`` once both confidence intervals are narrow enough; never without a precision."""
-        return None
+        if self._load.precision is None or not self._window_looks.due(len(slices)):
+            return None
+        found = intervals_of(slices)
+        return now_ns if found is not None and found.width <= self._load.precision else None
+
+
+class _Looks:
+    """When to look again, by the number of slices; these become fewer when a time line is made coarser."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+        self._last = 0
+
+    def due(self, count: int) -> bool:
+        if count < self._last:
+            self._next = count + 1
+        self._last = count
+        if count < self._next:
+            return False
+        self._next = max(count + 1, ceil(count * MORE))
+        return True
