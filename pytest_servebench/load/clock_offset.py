@@ -43,9 +43,9 @@ def offset_from(exchanges: Sequence[Exchange]) -> ClockOffset:
 
 
 def over_a_load(before: ClockOffset, after: ClockOffset) -> ClockOffset:
-    """Return one offset for the time between two: clocks drift apart while a load runs."""
+    """Return the offset before a load, by which it was begun, as it holds until the one after.
+
+    Clocks drift apart meanwhile: by no more than the two differ.
+    """
     drift_ns = abs(after.offset_ns - before.offset_ns)
-    return ClockOffset(
-        (before.offset_ns + after.offset_ns) // 2,
-        max(before.uncertainty_ns, after.uncertainty_ns) + (drift_ns + 1) // 2,
-    )
+    return ClockOffset(before.offset_ns, max(before.uncertainty_ns, drift_ns + after.uncertainty_ns))

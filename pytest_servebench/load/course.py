@@ -67,15 +67,19 @@ class Course:
         self._timeout_ns = round(load.timeout_s * 1e9)
         self._asked_ns = 0
         self._progress_ns = 0
+        self._shared = False
 
     def run(self, start_ns: int | None = None) -> Window:
         """Send until the window is over, await what is in flight, and return the window as it was.
 
-        The load and its schedule begin at ``start_ns``, now if None. Ends early when the watch
+        The load and its schedule begin at ``start_ns``, now if None. With a start that others
+        share, stages change at exactly the instants meant, however late that is noticed: so the
+        window is theirs too. Ends early when the watch
         says that the server is gone. Whatever the server does, it ends at the latest one time-out
         after the window.
         """
         with _collector_paused():
+            self._shared = start_ns is not None
             start_ns = monotonic_ns() if start_ns is None else start_ns
             MonotonicClock().sleep_s(max(0, start_ns - monotonic_ns()) / 1e9)
             window = Window(self._load, start_ns, self._sender.cpu_ns)
@@ -112,7 +116,7 @@ class Course:
         """At the edge of a slice: cut it, fold what is too much, and ask the helm."""
         if window.stage is Stage.DRAINING or now_ns < min(self._line.edge_ns, window.edge_ns):
             return
-        self._line.cut(now_ns, self._sender.in_flight)
+        self._line.cut(self._edge_ns(window, now_ns), self._sender.in_flight)
         self._book.fold_old(window)
         if window.stage is Stage.WARM_UP:
             at_ns = self._helm.warmed_up(self._line.warm_up, now_ns)
@@ -124,12 +128,17 @@ class Course:
     def _change_stage(self, window: Window, now_ns: int) -> None:
         if now_ns < window.edge_ns:
             return
+        at_ns = self._edge_ns(window, now_ns)
         if window.stage is Stage.WARM_UP:
-            window.begin(now_ns)
-            self._line.open_window(now_ns)
-            self._kept.open_window(now_ns, window.duration_ns)
+            window.begin(at_ns)
+            self._line.open_window(at_ns)
+            self._kept.open_window(at_ns, window.duration_ns)
         elif window.stage is Stage.MEASURING:
-            self._end(window, now_ns)
+            self._end(window, at_ns)
+
+    def _edge_ns(self, window: Window, now_ns: int) -> int:
+        """Return where something ends that is noticed now."""
+        return min(now_ns, window.edge_ns) if self._shared else now_ns
 
     def _end(self, window: Window, now_ns: int) -> None:
         self._line.cut(now_ns, self._sender.in_flight)

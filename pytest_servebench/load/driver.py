@@ -70,7 +70,7 @@ class LoadDriver:
         time; None: the `LocalHelm`. Raises `LoadError` when no load is possible.
         """
         if load.workers:
-            return self._workers.run(endpoint, requests, load, watch)
+            return self._workers.run(endpoint, requests, load, watch, helm)
         return PreparedLoad(endpoint, requests, load).run(watch, helm)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrivals import Staged
+from pytest_servebench.arrivals import Share, Staged
 from pytest_servebench.load.sample_log import Columns
 from pytest_servebench.load.window import Stage, Window
 from pytest_servebench.plan import Load
@@ -27,8 +27,9 @@ class Fold:
         self._offered = self._sent = self._in_flight_at_begin = 0
         self._stage_ends_ns: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         """When the stages of the arrivals end, from the start of the load."""
-        if isinstance(load.arrivals, Staged):
-            lengths_s = [stage.duration_s for stage in load.arrivals.stages]
+        arrivals = load.arrivals.whole if isinstance(load.arrivals, Share) else load.arrivals
+        if isinstance(arrivals, Staged):
+            lengths_s = [stage.duration_s for stage in arrivals.stages]
             self._stage_ends_ns = np.rint(np.cumsum(lengths_s) * 1e9).astype(np.int64)
         self._stages = [TallySheet() for _ in self._stage_ends_ns]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.results import ClientShare, Reply, Samples
+from pytest_servebench.results import ClientShare, Folded, Reply, Samples, Slice
+from pytest_servebench.slices import side_by_side
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -29,8 +30,11 @@ def shifted(samples: Samples, by_ns: int) -> Samples:
         return np.where(instants >= 0, instants + by_ns, instants)
 
     begin_ns, end_ns = samples.window_ns
+    started_ns = samples.started_ns
     return replace(
         samples,
+        started_ns=None if started_ns is None else started_ns + by_ns,
+        slices=tuple(shifted_slice(one, by_ns) for one in samples.slices),
         intended_ns=moved(samples.intended_ns),
         sent_ns=moved(samples.sent_ns),
         received_ns=moved(samples.received_ns),
@@ -38,11 +42,16 @@ def shifted(samples: Samples, by_ns: int) -> Samples:
     )
 
 
+def shifted_slice(one: Slice, by_ns: int) -> Slice:
+    """Return the slice with its edges moved by so much."""
+    return replace(one, begin_ns=one.begin_ns + by_ns, end_ns=one.end_ns + by_ns)
+
+
 def merged(parts: Sequence[Part]) -> Samples:
     """Return all requests of all workers once, in order of sending (dropped: of intent).
 
-    The window is the time that lies in all of theirs: they begin and end within a tick of each
-    other. Where there is none, because the load was cut short, it is all the time there was.
+    The window is the time that lies in all of theirs: the same instants, unless the load was cut
+    short; where there is none, all the time there was.
     """
     samples = [part.samples for part in parts]
     columns = {
@@ -52,10 +61,15 @@ def merged(parts: Sequence[Part]) -> Samples:
     order = np.argsort(
         np.where(columns["sent_ns"] >= 0, columns["sent_ns"], columns["intended_ns"]), kind="stable"
     )
+    starts_ns = [one.started_ns for one in samples if one.started_ns is not None]
     window_ns = common_window([one.window_ns for one in samples])
     return Samples(
         **{name: column[order] for name, column in columns.items()},
         window_ns=window_ns,
+        started_ns=min(starts_ns, default=None),
+        slices=side_by_side([one.slices for one in samples]),
+        folded=_folded(samples),
+        settled=_settled(samples),
         replies=_replies(samples, order),
         client_cpu_s=sum(one.client_cpu_s for one in samples),
         clients=tuple(_client(part, window_ns) for part in parts),
@@ -81,6 +95,16 @@ def _replies(samples: Sequence[Samples], order: npt.NDArray[np.int64]) -> dict[i
         for row, reply in one.replies.items()
     }
     return dict(sorted(kept.items()))
+
+
+def _folded(samples: Sequence[Samples]) -> Folded | None:
+    folded = [one.folded for one in samples if one.folded is not None]
+    return sum(folded[1:], folded[0]) if folded else None
+
+
+def _settled(samples: Sequence[Samples]) -> bool | None:
+    asked = [one.settled for one in samples if one.settled is not None]
+    return all(asked) if asked else None
 
 
 def _client(part: Part, window_ns: tuple[int, int]) -> ClientShare:

@@ -7,27 +7,16 @@ types only, so that no host that was asked for load can run anything here.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Reply, Samples
+from pytest_servebench.results import Endpoint
 
 PACKAGE = "pytest-servebench"
-_COLUMNS = {
-    "intended_ns": "<i8",
-    "sent_ns": "<i8",
-    "received_ns": "<i8",
-    "outcome": "<u1",
-    "request_index": "<i4",
-}
 
 
 class Say(str, Enum):
@@ -40,6 +29,8 @@ class Say(str, Enum):
     """The instant, in the worker's clock."""
     GONE = "gone"
     """Why the server is gone: count what is in flight as failed, and end."""
+    EDGE = "edge"
+    """Which stage begins, and the instant at which, in the worker's clock."""
     STOP = "stop"
     """Another worker is lost: end without a result."""
     HELLO = "hello"
@@ -51,6 +42,8 @@ class Say(str, Enum):
     READY = "ready"
     PROGRESS = "progress"
     """The fields of `Progress`."""
+    SLICES = "slices"
+    """Of which stage, whether they are all of it, and the slices."""
     TROUBLED = "troubled"
     """There were transport errors: is the server gone?"""
     SAMPLES = "samples"
@@ -69,6 +62,8 @@ class Order:
     first_request: int
     """Which of them it sends first."""
     load: Load
+    steered: tuple[str, ...] = ()
+    """Stages of which it tells the slices, because the controller may end them."""
 
     def packed(self) -> tuple[str, int, bytes]:
         """Return it as it travels."""
@@ -101,30 +96,3 @@ def clock_identity() -> str:
         return f"{boot} {Path('/proc/self/ns/time').readlink()}"
     except OSError:
         return ""
-
-
-def told_samples(samples: Samples) -> dict[str, object]:
-    """Return samples as they travel."""
-    return {
-        **{name: getattr(samples, name).astype(code).tobytes() for name, code in _COLUMNS.items()},
-        "window_ns": samples.window_ns,
-        "replies": [(at, one.status, dict(one.headers), one.body) for at, one in samples.replies.items()],
-        "client_cpu_s": samples.client_cpu_s,
-        "first_error": samples.first_error,
-    }
-
-
-def heard_samples(told: Mapping[str, Any]) -> Samples:
-    """Return the samples that were told."""
-    columns: dict[str, Any] = {
-        name: np.frombuffer(told[name], dtype=code).astype(np.dtype(code).newbyteorder("="))
-        for name, code in _COLUMNS.items()
-    }
-    begin_ns, end_ns = told["window_ns"]
-    return Samples(
-        **columns,
-        window_ns=(begin_ns, end_ns),
-        replies={at: Reply(status, headers, body) for at, status, headers, body in told["replies"]},
-        client_cpu_s=told["client_cpu_s"],
-        first_error=told["first_error"],
-    )

@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -26,11 +27,12 @@ from pytest_servebench.load.orders import (
     Say,
     clock_identity,
     package_version,
-    told_samples,
     unpacked,
 )
 from pytest_servebench.load.shares import rotated
-from pytest_servebench.results import Progress, Samples
+from pytest_servebench.load.telling import told, told_samples
+from pytest_servebench.load.window import Stage
+from pytest_servebench.results import Progress, Samples, Slice
 
 _PR_SET_PDEATHSIG = 1
 
@@ -69,6 +71,7 @@ class Desk:
         self._starts: SimpleQueue[tuple[int, int | None]] = SimpleQueue()
         self._stopped = 0
         """The latest load that is to end without a result."""
+        self._edges: dict[tuple[int, str], int] = {}
         self._gone: tuple[int, str] = (0, "")
         """The latest load whose server is gone, and why."""
 
@@ -92,6 +95,9 @@ class Desk:
             self._starts.put((number, None))
         elif word == Say.GONE:
             self._gone = (number, rest[0])
+        elif word == Say.EDGE:
+            stage, at_ns = rest
+            self._edges[number, stage] = at_ns
 
     def carry_out(self, order: Order) -> None:
         """Send one share and tell what came of it; errors are told too, and the worker lives on."""
@@ -101,7 +107,8 @@ class Desk:
             try:
                 self.say(Say.READY, order.number)
                 watch = RemoteWatch(self, order.number, prepared)
-                samples = prepared.run(watch, start_ns=self._start_of(order.number))
+                helm = RemoteHelm(self, order.number, order.steered)
+                samples = prepared.run(watch, helm, self._start_of(order.number))
             finally:
                 prepared.sender.close()
             self.say(Say.SAMPLES, order.number, told_samples(_as_given(samples, order)))
@@ -119,6 +126,10 @@ class Desk:
     def gone(self, number: int) -> str | None:
         """Return why the server of a load is gone, as far as the controller has said so."""
         return self._gone[1] if self._gone[0] == number else None
+
+    def edge_ns(self, number: int, stage: Stage) -> int | None:
+        """Return when a stage of a load ends, as far as the controller has said so."""
+        return self._edges.get((number, stage.value))
 
     def _start_of(self, number: int) -> int:
         """Wait for the instant at which a load begins; raises `StoppedError`."""
@@ -152,6 +163,35 @@ class RemoteWatch:
         if gone is None:
             self._desk.say(Say.TROUBLED, self._number)
         return gone
+
+
+class RemoteHelm:
+    """Tells the controller of each slice, and goes over when it says: it decides for all workers."""
+
+    def __init__(self, desk: Desk, number: int, steered: Sequence[str]) -> None:
+        self._desk = desk
+        self._number = number
+        self._steered = steered
+        self._told: tuple[Stage, int] = (Stage.WARM_UP, 0)
+        """Of which stage how many slices were told."""
+
+    def warmed_up(self, slices: Sequence[Slice], now_ns: int) -> int | None:  # noqa: ARG002 (not its decision)
+        """Return when the controller wants the warm-up to end."""
+        return self._ask(Stage.WARM_UP, slices)
+
+    def enough(self, slices: Sequence[Slice], now_ns: int) -> int | None:  # noqa: ARG002 (as above)
+        """Return when the controller wants the measurement to end."""
+        return self._ask(Stage.MEASURING, slices)
+
+    def _ask(self, stage: Stage, slices: Sequence[Slice]) -> int | None:
+        if stage.value not in self._steered:
+            return None
+        # A time line that was made coarser is told anew.
+        known = self._told == (stage, len(slices) - 1)
+        new = slices[-1:] if known else slices
+        self._told = (stage, len(slices))
+        self._desk.say(Say.SLICES, self._number, stage.value, not known, [told(one) for one in new])
+        return self._desk.edge_ns(self._number, stage)
 
 
 def _as_given(samples: Samples, order: Order) -> Samples:

@@ -16,9 +16,9 @@ import pytest
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.errors import LoadError
-from pytest_servebench.load import gateways, workers
+from pytest_servebench.load import gateways, team
 from pytest_servebench.load.driver import LoadDriver
-from pytest_servebench.load.workers import sum_of
+from pytest_servebench.load.team import sum_of
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome, Progress, Samples
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
@@ -158,7 +158,7 @@ def test_a_worker_that_is_killed_is_named(driver: LoadDriver) -> None:
 
 def test_a_worker_that_hangs_is_named_and_killed(driver: LoadDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped process says nothing and ends nothing: silence is enough to give it up."""
-    monkeypatch.setattr(workers, "SILENCE_S", 2.0)
+    monkeypatch.setattr(team, "SILENCE_S", 2.0)
     with ScriptedServer(STEADY) as server:
         load(driver, server)
         stopped = pids_of(driver)[1]
