@@ -1,6 +1,6 @@
 """A server of stdlib parts that says which images it was asked for, and misbehaves as it is told.
 
-``echo_server.py PORT SETTINGS TAG``: SETTINGS is JSON with the fields of `echo_stack.Faults`, and
+``echo_server.py HOST:PORT SETTINGS TAG``: SETTINGS is JSON with the fields of `echo_stack.Faults`, and
 ``models``, the names loaded at start. TAG is there to be found by in the list of processes.
 """
 
@@ -129,7 +129,8 @@ def main() -> None:
         say("I cannot find my model")
         sys.exit(3)
     say(f"serving {', '.join(SETTINGS['models']) or 'no model yet'}")
-    Server(("127.0.0.1", int(sys.argv[1])), Connection).serve_forever()
+    host, _, port = sys.argv[1].partition(":")
+    Server((host, int(port)), Connection).serve_forever()
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Echo:
         tag = os.environ.get(TAG_VARIABLE, "untagged")
         return LaunchSpec(
             name=self.name,
-            argv=(sys.executable, "-I", "-S", str(SERVER), "${http_port}", settings, tag),
+            argv=(sys.executable, "-I", "-S", str(SERVER), "${host}:${http_port}", settings, tag),
             ready=ReadyCheck(path="/ready", deadline_s=self.deadline_s),
             stop_grace_s=2.0,
         )

@@ -64,6 +64,7 @@ class Member:
 
     @property
     def name(self) -> str:
+        """Return its number and where it runs."""
         return self.gateway.name
 
 

@@ -1,4 +1,4 @@
-"""A fake HTTP server on 127.0.0.1 that behaves, and misbehaves, as it is told, and logs the truth."""
+"""A fake HTTP server that behaves, and misbehaves, as it is told, and logs the truth."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ class ScriptedServer:
         script: ScriptedReply | Sequence[ScriptedReply] | Script | None = None,
         *,
         reads_bodies: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
         self._script = _as_script(script if script is not None else ScriptedReply())
         self._reads_bodies = reads_bodies
@@ -122,8 +123,11 @@ class ScriptedServer:
         """For each whole reply, the span from the request's first bytes to the reply's last byte sent."""
         self.connections = 0
         """How many connections were accepted."""
+        self.peers: set[str] = set()
+        """Addresses that they came from."""
+        self._host = host
         self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind((host, 0))
         self._listener.listen(512)
         self.port: int = self._listener.getsockname()[1]
 
@@ -138,7 +142,7 @@ class ScriptedServer:
 
     def endpoint(self, stack: str = "scripted", role: str = "http") -> Endpoint:
         """Return where it listens."""
-        return Endpoint(stack=stack, host="127.0.0.1", ports={role: self.port}, launcher="scripted")
+        return Endpoint(stack=stack, host=self._host, ports={role: self.port}, launcher="scripted")
 
     @property
     def gone(self) -> bool:
@@ -168,7 +172,7 @@ class ScriptedServer:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, peer = self._listener.accept()
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -178,6 +182,7 @@ class ScriptedServer:
                     return
                 self._open.add(connection)
                 self.connections += 1
+                self.peers.add(peer[0])
                 self._start(partial(self._serve, connection, self.connections))
 
     def _serve(self, connection: socket.socket, number: int) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pytest_servebench.load import gateways, team
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.load.team import sum_of
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Progress, Samples
+from pytest_servebench.results import Outcome, Progress, Samples, Slice
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
 from tests.contract.test_open_loop import assert_on_schedule
 from tests.loads import SHORT, STEADY, Onlooker, echo, mortal, outcomes, posts
@@ -268,3 +268,65 @@ def test_one_that_never_comes_up_is_given_up(
     ):
         load(driver, server, replace(TWO, workers=(spec,)))
     assert ended(int(mark.read_text()))
+
+
+SSH = """#!{python}
+import os, sys
+with open({seen!r}, "a") as file:
+    print(*sys.argv[1:-1], file=file)
+os.execvp("sh", ["sh", "-c", sys.argv[-1]])
+"""
+
+
+def test_a_far_worker_is_started_by_ssh(
+    driver: LoadDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the ssh of PATH, which must never wait for a person, and with the Python that was named."""
+    ssh, seen = tmp_path / "ssh", tmp_path / "seen"
+    ssh.write_text(SSH.format(python=sys.executable, seen=str(seen)))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    spec = f"ssh=bench@far//python={sys.executable}"
+    with ScriptedServer(STEADY) as server:
+        samples = load(driver, server, replace(TWO, workers=("popen", spec)))
+    assert outcomes(samples) == {Outcome.OK: len(samples)}
+    assert samples.clients[1].worker == f"2:{spec}"
+    assert samples.clients[1].sent > 0
+    assert seen.read_text() == "-C -o BatchMode=yes -o ConnectTimeout=10 bench@far\n"
+
+
+STEERED = replace(TWO, warmup_s=20.0, duration_s=20.0)
+
+
+class Scripted:
+    """A helm that ends either stage after so many slices."""
+
+    def __init__(self, warm_up: int, window: int) -> None:
+        self.seen: list[int] = []
+        self._after = (warm_up, window)
+
+    def warmed_up(self, slices: Sequence[Slice], now_ns: int) -> int | None:
+        return self._go(slices, now_ns, self._after[0])
+
+    def enough(self, slices: Sequence[Slice], now_ns: int) -> int | None:
+        return self._go(slices, now_ns, self._after[1])
+
+    def _go(self, slices: Sequence[Slice], now_ns: int, after: int) -> int | None:
+        self.seen.append(sum(one.correct for one in slices))
+        return now_ns if len(slices) >= after else None
+
+
+def test_stages_end_for_all_workers_at_one_instant(driver: LoadDriver) -> None:
+    """One helm sees the slices of all, and what it decides makes one window, to the nanosecond."""
+    helm = Scripted(3, 5)
+    with ScriptedServer(STEADY) as server:
+        samples = driver.run(server.endpoint(), posts(5), STEERED, Onlooker(), helm)
+    begin, end = samples.window_ns
+    assert samples.started_ns is not None
+    assert 0.3e9 <= begin - samples.started_ns < 10e9
+    assert 0.5e9 <= end - begin < 10e9
+    edges = {one.begin_ns for one in samples.slices} | {samples.slices[-1].end_ns}
+    assert {samples.started_ns, begin, end} <= edges
+    assert max(helm.seen) > 50
+    assert sum(one.sent for one in samples.clients) > 0

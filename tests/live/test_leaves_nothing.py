@@ -16,6 +16,7 @@ import pytest
 from pytest_servebench.clock import MonotonicClock
 from tests.echo_stack import TAG_VARIABLE
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
+from tests.processes import ended
 
 pytestmark = pytest.mark.live
 
@@ -174,6 +175,26 @@ def test_sigkill_leaves_no_server(session: Session, workers: tuple[str, ...]) ->
     assert session.servers()
     process.kill()
     session.finish(process)
+    assert session.nothing_left()
+
+
+def load_workers(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that send for a session."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [one.pid for one in children if any("exec(eval(sys.stdin" in word for word in one.cmdline())]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "int"])
+def test_load_workers_do_not_outlive_their_pytest(session: Session, how: signal.Signals) -> None:
+    """However it ends: also those that are stopped just then, when nobody is left to wake them."""
+    process = session.start_long("--serve-load-workers=2")
+    assert _within(30, lambda: len(load_workers(process)) == 2)
+    workers = load_workers(process)
+    if how is signal.SIGKILL:
+        os.kill(workers[0], signal.SIGSTOP)
+    process.send_signal(how)
+    session.finish(process)
+    assert ended(*workers, within_s=WITHIN_S)
     assert session.nothing_left()
 
 

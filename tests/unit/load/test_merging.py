@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
+import execnet
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.clock_offset import ClockOffset, Exchange, offset_from, over_a_load
 from pytest_servebench.load.merging import Part, common_window, merged, shifted
 from pytest_servebench.load.telling import heard_samples, told_samples
-from pytest_servebench.results import Outcome, Reply, Samples
+from pytest_servebench.results import Folded, Outcome, Reply, Samples, Slice, Tally
 from pytest_servebench.statistics import summarise
 
 WINDOW = (1_000_000, 9_000_000)
@@ -67,6 +72,90 @@ def test_every_request_is_there_once(parts: list[Part]) -> None:
     assert np.all(np.diff(begun) >= 0)
 
 
+TIMES = st.lists(st.integers(0, 10**9), max_size=8).map(
+    lambda times: Histogram.of(np.array(times, dtype=np.int64))
+)
+TALLIES = st.builds(
+    Tally,
+    outcomes=st.tuples(*(st.integers(0, 9) for _ in Outcome)),
+    response_times=TIMES,
+    service_times=TIMES,
+    send_lags=TIMES,
+)
+FOLDED = st.builds(
+    Folded,
+    outcomes=st.tuples(*(st.integers(0, 9) for _ in Outcome)),
+    inside=TALLIES,
+    offered=st.integers(0, 99),
+    sent=st.integers(0, 99),
+    in_flight_at_begin=st.integers(0, 9),
+    stages=st.lists(TALLIES, max_size=2).map(tuple),
+)
+
+
+@st.composite
+def some_slices(draw: st.DrawFn) -> tuple[Slice, ...]:
+    """Return a time line of eight slices, from the start over the window's begin to its end."""
+    edges = np.linspace(0, WINDOW[1], 10, dtype=np.int64).tolist()
+    return tuple(
+        Slice(
+            begin_ns=begin,
+            end_ns=end,
+            offered=9,
+            sent=draw(st.integers(0, 9)),
+            correct=draw(st.integers(0, 9)),
+            response_times=draw(TIMES),
+        )
+        for begin, end in pairwise(edges)
+    )
+
+
+LONG_PARTS = st.lists(
+    st.tuples(some_samples(), some_slices(), st.one_of(st.none(), FOLDED)), min_size=1, max_size=3
+).map(
+    lambda all_parts: [
+        Part(
+            worker=f"{n}:popen",
+            samples=replace(one, slices=slices, folded=folded, started_ns=0, settled=True),
+        )
+        for n, (one, slices, folded) in enumerate(all_parts)
+    ]
+)
+
+
+@given(LONG_PARTS)
+@settings(deadline=None, max_examples=30)
+def test_time_lines_and_folded_requests_add_up(parts: list[Part]) -> None:
+    """No count and no time is lost: histograms are added bucket by bucket, slices side by side."""
+    whole = merged(parts)
+    lines = [part.samples.slices for part in parts]
+    assert [(one.begin_ns, one.end_ns) for one in whole.slices] == [
+        (one.begin_ns, one.end_ns) for one in lines[0]
+    ]
+    for at, one in enumerate(whole.slices):
+        assert one.sent == sum(line[at].sent for line in lines)
+        assert one.response_times == Histogram.merged(line[at].response_times for line in lines)
+    folded = [part.samples.folded for part in parts if part.samples.folded is not None]
+    assert (whole.folded is None) == (not folded)
+    if whole.folded is not None:
+        assert whole.folded.requests == sum(one.requests for one in folded)
+        assert whole.folded.inside.response_times == Histogram.merged(
+            one.inside.response_times for one in folded
+        )
+    assert (whole.started_ns, whole.settled) == (0, True)
+
+
+@given(LONG_PARTS)
+@settings(deadline=None, max_examples=20)
+def test_long_samples_travel_unchanged(parts: list[Part]) -> None:
+    """Slices, tallies and histograms too, in types that execnet knows."""
+    for part in parts:
+        back = heard_samples(execnet.loads(execnet.dumps(told_samples(part.samples))))
+        assert back.slices == part.samples.slices
+        assert back.folded == part.samples.folded
+        assert (back.started_ns, back.settled) == (0, True)
+
+
 @given(PARTS)
 @settings(deadline=None)
 def test_a_reply_stays_with_its_request(parts: list[Part]) -> None:
@@ -120,8 +209,6 @@ def test_another_clock_moves_instants_and_no_duration(samples: Samples, by_ns: i
 @given(some_samples())
 def test_samples_travel_unchanged(samples: Samples) -> None:
     """What a worker tells is what the controller hears, in types that execnet knows."""
-    import execnet
-
     heard = heard_samples(execnet.loads(execnet.dumps(told_samples(samples))))
     assert np.array_equal(rows(heard), rows(samples))
     assert (heard.window_ns, heard.replies) == (samples.window_ns, dict(samples.replies))
