@@ -112,6 +112,7 @@ class Desk:
         if self._recorder.short:
             settings = {**plan.settings, "duration": f"{SHORT_S:g}s"}  # so that stages are shortened too
             plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S, settings=settings)
+            plan = replace(plan, steady=False, precision=None)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
     def arrange(self, items: list[pytest.Item]) -> None:

@@ -23,7 +23,8 @@ class DriftLimits:
     chance: float = 0.001
     """Greatest probability that a window without a trend shows one so clear."""
     parts: int = 12
-    """Into how many parts the window is joined: long ones, because neighbours are alike."""
+    """Into how many parts the window is joined, at most: long ones, because neighbours are alike."""
+    fewest_parts: int = 8
     replies: int = 90
     """Correct replies below which nothing is said."""
 
@@ -35,9 +36,9 @@ def drift_of(slices: Sequence[Slice], limits: DriftLimits, burst: int) -> str:
     slope for its size. A rate may change by ``burst`` replies in a part more: so many may end in
     one instant, on either side of an edge.
     """
-    if len(slices) < limits.parts or sum(one.correct for one in slices) < limits.replies:
+    if len(slices) < limits.fewest_parts or sum(one.correct for one in slices) < limits.replies:
         return ""
-    parts = grouped(slices, limits.parts)
+    parts = grouped(slices, min(limits.parts, len(slices)))
     seconds = np.array([one.end_ns - one.begin_ns for one in parts]) / 1e9
     rates = np.array([one.correct for one in parts]) / seconds
     told = _trend("throughput", "requests/s", rates, limits, burst / float(seconds.mean()))
@@ -56,7 +57,7 @@ def drift_of(slices: Sequence[Slice], limits: DriftLimits, burst: int) -> str:
 def _trend(name: str, unit: str, values: Numbers, limits: DriftLimits, slack: float) -> str:
     from scipy.stats import kendalltau, theilslopes
 
-    if len(values) < limits.parts or np.ptp(values) == 0:
+    if len(values) < limits.fewest_parts or np.ptp(values) == 0:
         return ""
     at = np.arange(len(values))
     slope = float(theilslopes(values, at).slope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, sqrt
+from math import ceil, inf, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,8 @@ def intervals_of(slices: Sequence[Slice]) -> Intervals | None:
 def order_interval(times: Histogram, rank: float, confidence: float = CONFIDENCE) -> Interval:
     """Return the distribution-free interval of a percentile, in nanoseconds, for independent times.
 
-    From binomial order statistics (Hahn and Meeker, Statistical Intervals, section 5.2); 0
-    or infinite at an end that so few times do not bound.
+    From binomial order statistics by their normal approximation (Conover, Practical Nonparametric
+    Statistics, section 3.2); 0 or infinite at an end that so few times do not bound.
     """
     from scipy.special import ndtri
 
@@ -95,7 +95,7 @@ def order_interval(times: Histogram, rank: float, confidence: float = CONFIDENCE
         rank / 100,
         float(ndtri(0.5 + confidence / 2)) * sqrt(rank * (100 - rank) * times.count) / 100,
     )
-    low, high = floor(share * times.count - error) - 1, ceil(share * times.count + error)
+    low, high = (ceil(share * times.count + arm) - 1 for arm in (-error, error))
     return (
         times.order_statistic(low) if low >= 0 else 0.0,
         times.order_statistic(high) if high < times.count else inf,

@@ -298,6 +298,10 @@ class Plan:
     device_reason: str = ""
     duration_s: float = 5.0
     warmup_s: float = 1.0
+    steady: bool = False
+    """The warm-up ends once the server has settled, and ``warmup_s`` is its limit."""
+    precision: float | None = None
+    """As `Load.precision`."""
     concurrency: int | None = None
     """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
     arrivals: Arrivals | None = None

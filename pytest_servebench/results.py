@@ -110,8 +110,9 @@ class ClientShare:
 class Slice:
     """One short part of a load's time; ``+`` joins two in a row, or those of two clients at one time.
 
-    A request is sent in the slice in which it was, and belongs to the one that it ended in; over a
-    whole load ``offered = sent + dropped``, and ``sent = correct + failed``.
+    A request is sent in the slice in which it was, and ends in the one in which it did: always
+    ``offered = sent + dropped``, and over a whole load ``sent = correct + failed``, but for what is
+    in flight at its end.
     """
 
     begin_ns: int
@@ -122,7 +123,7 @@ class Slice:
     correct: int = 0
     """OK replies, before verification."""
     failed: int = 0
-    """Requests that were sent and ended in an error, a time-out, or a wrong answer."""
+    """Requests that were sent and ended in an error or a time-out."""
     dropped: int = 0
     response_times: Histogram = field(default_factory=Histogram)
     """Of the correct replies that ended in it."""

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome, Samples, Slice
 from pytest_servebench.slices import window_slices
 
@@ -40,7 +39,8 @@ def autocorrelated(random: Random, count: int, correlation: float, spread: float
     """Return log-normal factors of median 1 whose logarithm is a stationary AR(1) process."""
     noise = random.normal(0.0, spread * np.sqrt(1 - correlation**2), count)
     noise[0] = random.normal(0.0, spread)
-    return np.exp(lfilter([1.0], [1.0, -correlation], noise))
+    factors: Numbers = np.exp(lfilter([1.0], [1.0, -correlation], noise))
+    return factors
 
 
 def one_by_one(services_s: Numbers) -> tuple[Numbers, Numbers]:
@@ -61,6 +61,3 @@ def poisson_queue(random: Random, per_s: float, services_s: Numbers) -> tuple[Nu
     work = np.cumsum(services_s)
     ends = work + np.maximum.accumulate(arrivals - (work - services_s))
     return ends, ends - arrivals
-
-
-STEADY = Load(steady=True)

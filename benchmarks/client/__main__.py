@@ -18,6 +18,7 @@ from benchmarks.client.null_server import compile_server, serving
 from benchmarks.client.peers import Peer, all_peers
 from benchmarks.client.table import absent_of, aims_of, as_json, rows_of, shared_of, table_of
 from benchmarks.client.truth import CASES, find, truth_table
+from benchmarks.client.workers import aim_line, turns, workers_table
 from pytest_servebench.errors import ServebenchError
 
 PAYLOADS_BYTES = (500, 60_000, 602_112)
@@ -29,6 +30,8 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     if asked.memory:
         return _show_memory()
+    if asked.workers:
+        return _show_workers(asked)
     return _show_truth(asked) if asked.truth else _compare(asked)
 
 
@@ -68,6 +71,18 @@ def _show_memory() -> int:
     return 0
 
 
+def _show_workers(asked: argparse.Namespace) -> int:
+    try:
+        found = list(turns(asked.rounds, asked.window, asked.in_flight))
+    except ServebenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(workers_table(found))
+    console.print(aim_line(found), highlight=False)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.client", description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="how often each client has its turn")
@@ -78,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--long", action="store_true", help=f"also bodies of {LONG_BYTES:,} bytes")
     parser.add_argument("--truth", action="store_true", help="instead: what ours reports, and what was true")
     parser.add_argument("--memory", action="store_true", help="instead: memory by the number of requests")
+    parser.add_argument("--workers", action="store_true", help="instead: what a second worker adds")
     parser.add_argument("--without", action="append", default=[], help="a client to leave out")
     parser.add_argument("--json", help="file for the rows and every window")
     return parser

@@ -13,6 +13,9 @@
  * `fixed` 5 ms; `mix` 5, 20 and 50 ms for 90, 8 and 2 of each 100, shuffled; `stall` 5 ms, and for
  * 500 ms of every 5 s no service time passes. The truth of each request then follows the counters
  * in the file: the CLOCK_MONOTONIC nanoseconds when its body was complete and when its reply was sent.
+ *
+ * `chunks` answers at once, with a reply of 2,000 chunks that takes a client far longer to read than
+ * it takes this server to send: what several clients share is their own work.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,6 +35,7 @@
 #include <unistd.h>
 
 enum { HEAD_BYTES = 8192, EVENTS = 256, DRAIN_BYTES = 1 << 22, DESCRIPTORS = 65536, LOGGED = 1 << 20 };
+enum { CHUNKS = 2000 };
 enum { MS = 1000000, EVERY_MS = 5000, STALL_MS = 500, WAITING = 4096 };
 
 typedef struct {
@@ -57,13 +61,16 @@ typedef struct {
 static const char REPLY[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                             "Content-Length: 41\r\n\r\n"
                             "{\"predictions\": [1, 2, 3, 4, 5, 6, 7, 8]}";
+static const char CHUNKED[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                              "Transfer-Encoding: chunked\r\n\r\n";
 static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 static Connection *connections[DESCRIPTORS];
 static Counts *counts;
 static Service waiting[WAITING]; /* by due time, the next one last */
 static int waits, timer = -1;
-static const char *script;
+static const char *script, *reply = REPLY;
+static size_t reply_bytes = sizeof REPLY - 1;
 
 static void die(const char *what) {
     perror(what);
@@ -125,11 +132,21 @@ static void drop(int descriptor) {
     close(descriptor);
 }
 
-/* A client that does not read a reply of 100 bytes is given up. Counted before it is sent: who has
+/* 12 KB: it fits a socket's buffer. */
+static void reply_in_chunks(void) {
+    char *made = malloc(sizeof CHUNKED + 6 * CHUNKS + 5), *end = made;
+    if (!made) die("malloc");
+    end = stpcpy(end, CHUNKED);
+    for (int i = 0; i < CHUNKS; i++) end = stpcpy(end, "1\r\n8\r\n");
+    end = stpcpy(end, "0\r\n\r\n");
+    reply = made, reply_bytes = (size_t)(end - made);
+}
+
+/* A client that does not read its replies is given up. Counted before it is sent: who has
  * the reply must find it counted, on another core too. */
 static int answer(int descriptor) {
     counts->requests++;
-    if (send(descriptor, REPLY, sizeof REPLY - 1, MSG_NOSIGNAL) == sizeof REPLY - 1) return 1;
+    if (send(descriptor, reply, reply_bytes, MSG_NOSIGNAL) == (ssize_t)reply_bytes) return 1;
     counts->requests--;
     return 0;
 }
@@ -250,11 +267,12 @@ static int read_once(int descriptor, Connection *c) {
 
 int main(int count, char **words) {
     if (count < 3 || count > 4) {
-        fprintf(stderr, "usage: %s COUNTS_FILE PORT [fixed|mix|stall]\n", words[0]);
+        fprintf(stderr, "usage: %s COUNTS_FILE PORT [fixed|mix|stall|chunks]\n", words[0]);
         return 2;
     }
     signal(SIGTERM, end);
     script = count > 3 ? words[3] : NULL;
+    if (script && !strcmp(script, "chunks")) reply_in_chunks(), script = NULL;
     counts = map_counts(words[1], sizeof(Counts) + (script ? LOGGED * sizeof counts->truth[0] : 0));
     int listener = listen_on(atoi(words[2])), poller = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event events[EVENTS];

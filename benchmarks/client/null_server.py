@@ -88,7 +88,7 @@ def compile_server(folder: Path) -> Path:
 def serving(binary: Path, folder: Path, core: int | None, script: str | None = None) -> Iterator[NullServer]:
     """Run the server, on ``core`` alone unless None, until the block ends; raises `LaunchError`.
 
-    ``script`` is ``fixed``, ``mix`` or ``stall``; None: replies at once.
+    ``script`` is ``fixed``, ``mix``, ``stall`` or ``chunks``; None: replies at once.
     """
     counts_path = folder / "counts"
     counts_path.unlink(missing_ok=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_servebench.arrivals import Arrivals
+from pytest_servebench.arrivals import Arrivals, Constant, Poisson
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
+from pytest_servebench.options.planning import pace_of
 from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
 from pytest_servebench.words import did_you_mean, listed
@@ -169,6 +171,8 @@ def _load(
             workers=plan.load_workers[:in_flight],
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
+            steady=plan.steady,
+            precision=plan.precision,
         )
     if protocol is WireProtocol.GRPC:
         raise PlanError(
@@ -178,16 +182,19 @@ def _load(
         )
     # What was asked to take a certain time does: by the option, or in one of the short forms.
     timed = plan.quick or "duration" in plan.settings
-    return shaped(
-        Load(
-            arrivals=arrivals,
-            max_in_flight=plan.max_in_flight,
-            workers=plan.load_workers[: plan.max_in_flight],
-            warmup_s=plan.warmup_s,
-            duration_s=plan.duration_s,
-        ),
-        timed=timed,
+    load = Load(
+        arrivals=arrivals,
+        max_in_flight=plan.max_in_flight,
+        workers=plan.load_workers[: plan.max_in_flight],
+        warmup_s=plan.warmup_s,
+        duration_s=plan.duration_s,
     )
+    if isinstance(arrivals, (Constant, Poisson)):
+        return replace(load, steady=plan.steady, precision=plan.precision)
+    # A schedule that changes its rate is never steady, and is measured to its end.
+    if plan.steady:
+        load = replace(load, warmup_s=pace_of(quick=plan.quick).warmup_s)
+    return shaped(load, timed=timed)
 
 
 def _speaks(stack: Stack, payload: Payload, protocol: WireProtocol) -> bool:

@@ -18,7 +18,7 @@ from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
-from pytest_servebench.options.planning import MODELS, NORMAL, QUICK, plan_for
+from pytest_servebench.options.planning import AUTO_WARMUPS, MODELS, NORMAL, QUICK, plan_for
 from pytest_servebench.options.workers import FORMS as WORKER_FORMS
 from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
@@ -99,8 +99,16 @@ OPTIONS = (
     ),
     Option(
         "warmup",
-        f"Load before each measured time, not counted. Default: {NORMAL.warmup_s:g}s.",
-        "TIME",
+        f"Load before each measured time, not counted; auto: until throughput and response times are "
+        f"steady, at most {AUTO_WARMUPS * NORMAL.warmup_s:g}s. Default: {NORMAL.warmup_s:g}s.",
+        "TIME|auto",
+    ),
+    Option(
+        "precision",
+        "End the measured time once the 95% confidence intervals of throughput and p95 are within this "
+        "share of them, as in 5%; a case that does not get there within --serve-duration is undecided. "
+        "Default: none, which measures for all of it.",
+        "PERCENT",
     ),
     Option("concurrency", "Requests kept in flight. Default: each benchmark chooses.", "N"),
     Option(
@@ -154,7 +162,7 @@ def add_options(parser: pytest.Parser) -> None:
                 action=argparse.BooleanOptionalAction,
                 dest=option.destination,
                 default=None,
-                help=option.help,
+                help=option.help.replace("%", "%%"),
             )
         else:
             group.addoption(
@@ -163,7 +171,7 @@ def add_options(parser: pytest.Parser) -> None:
                 dest=option.destination,
                 default=None,
                 metavar=option.metavar,
-                help=option.help,
+                help=option.help.replace("%", "%%"),
             )
         parser.addini(option.ini, f"{option.flag} for every run", type="string", default=None)
 

@@ -18,6 +18,8 @@ Member = TypeVar("Member", bound=Word)
 
 _DURATION = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PERCENT = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*%")
+_FINEST, _COARSEST = 0.001, 0.5
 _LONGEST_S = 24 * 3600.0
 _TRUTHS = {
     "true": True,
@@ -143,6 +145,31 @@ def parse_seconds(given: Given, *, least_s: float) -> float:
             next_step="give seconds, or a number with a unit: 10, 10s, 500ms, 2m",
         )
     return seconds
+
+
+def parse_warmup(given: Given, *, auto_s: float) -> tuple[float, bool]:
+    """Return how long to warm up, and whether that is a limit: ``auto`` is up to ``auto_s``."""
+    if given.text.strip() == "auto":
+        return auto_s, True
+    try:
+        return parse_seconds(given, least_s=0.0), False
+    except PlanError as error:
+        raise given.wrong(
+            f"is neither auto nor a time from 0 s to 24 h: {given.text!r}",
+            next_step=f"give auto, or {error.next_step.removeprefix('give ')}",
+        ) from error
+
+
+def parse_percent(given: Given) -> float:
+    """Return the share in ``5%``, from 0.1% to 50%."""
+    match = _PERCENT.fullmatch(given.text.strip())
+    share = math.nan if match is None else float(match["number"]) / 100
+    if not _FINEST <= share <= _COARSEST:
+        raise given.wrong(
+            f"is not a percentage from {_FINEST:.1%} to {_COARSEST:.0%}: {given.text!r}",
+            next_step="give a number with its sign, as in 5%",
+        )
+    return share
 
 
 def parse_truth(given: Given) -> bool:

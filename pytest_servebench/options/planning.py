@@ -19,9 +19,11 @@ from pytest_servebench.options.given import (
     parse_formats,
     parse_member,
     parse_path,
+    parse_percent,
     parse_seconds,
     parse_stacks,
     parse_truth,
+    parse_warmup,
     parse_word,
 )
 from pytest_servebench.options.placement import Surroundings, choose_placement
@@ -46,7 +48,14 @@ class Pace:
 # A 2-core CPU does about 45 images/s of ResNet50, so 4 s are some 180 replies, enough for
 # a p95; three stacks x two formats of these stay within 6 minutes, the quick ones within 2.
 NORMAL = Pace(batch_sizes=(1, 8), duration_s=4.0, warmup_s=1.0)
+AUTO_WARMUPS = 10
+"""How many times the fixed warm-up one may take that ends by itself: a CPU at 10 replies/s needs six."""
 QUICK = Pace(batch_sizes=(8,), duration_s=2.0, warmup_s=0.5)
+
+
+def pace_of(*, quick: bool) -> Pace:
+    """Return how much is measured where nobody says."""
+    return QUICK if quick else NORMAL
 
 
 def plan_for(
@@ -76,13 +85,18 @@ def plan_for(
 
 def _measuring(asked: Asked, plan: Plan) -> Plan:
     quick = _value(asked, "quick", parse_truth, default=False)
-    pace = QUICK if quick else NORMAL
+    pace = pace_of(quick=quick)
+    warmup_s, steady = _value(
+        asked, "warmup", partial(parse_warmup, auto_s=AUTO_WARMUPS * pace.warmup_s), (pace.warmup_s, False)
+    )
     return replace(
         plan,
         quick=quick,
         batch_sizes=_value(asked, "batch-size", parse_counts, pace.batch_sizes),
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
-        warmup_s=_value(asked, "warmup", partial(parse_seconds, least_s=0.0), pace.warmup_s),
+        warmup_s=warmup_s,
+        steady=steady,
+        precision=_value(asked, "precision", parse_percent, None),
         concurrency=_value(asked, "concurrency", parse_count, None),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.client.__main__ import main
 from benchmarks.client.measuring import Plan
+from benchmarks.client.memory import AIM_BYTES, footprints, growth_line
 from benchmarks.client.null_server import Truth, compile_server, serving
 from benchmarks.client.peers import all_peers
 from benchmarks.client.truth import Case, find, judged
@@ -125,3 +126,11 @@ def test_a_log_of_other_requests_is_refused() -> None:
     one = np.zeros(1, np.int64)
     with pytest.raises(LoadError, match="do not agree"):
         judged(case, {"intended_ns": one, "sent_ns": one, "received_ns": one}, Truth(none, none))
+
+
+def test_a_long_load_takes_little_more_memory_than_a_short_one() -> None:
+    """Beyond the bound of rows nothing grows with the run, and every request is still counted."""
+    short, long = footprints((1_100_000, 3_000_000))
+    assert (short.folded < 200_000, long.folded > 1_900_000) == (True, True)
+    assert long.peak_bytes - short.peak_bytes < AIM_BYTES
+    assert growth_line([short, long]).endswith("aim below 50 MB: met")

@@ -187,7 +187,7 @@ def load_workers(process: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "int"])
 def test_load_workers_do_not_outlive_their_pytest(session: Session, how: signal.Signals) -> None:
     """However it ends: also those that are stopped just then, when nobody is left to wake them."""
-    process = session.start_long("--serve-load-workers=2")
+    process = session.start_long("--serve-load-workers=2", "--serve-concurrency=2")
     assert _within(30, lambda: len(load_workers(process)) == 2)
     workers = load_workers(process)
     if how is signal.SIGKILL:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]
 
 from pytest_servebench.options.door import given_in
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import plan_for
+from pytest_servebench.record import make_record
 from pytest_servebench.stacks import built_in_stacks
 from pytest_servebench.thresholds import parse_thresholds
 from pytest_servebench.toml_source import TomlSource
 from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
+from tests.made_up import MACHINE, SETTINGS, made_up_result, wrong_result
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
 MARKS = ("run", "plan", "thresholds", "pyproject", "workflow")
@@ -97,3 +103,23 @@ def _headings(page: Path) -> set[str]:
     """Return the anchors of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_saved_runs_are_merged_as_the_page_shows(tmp_path: Path) -> None:
+    """The example adds the histograms of two saved files, and its p95 is that of all their requests."""
+    times_ms = np.random.default_rng(0).lognormal(2, 0.5, 400)
+    for number, part in enumerate((times_ms[:100], times_ms[100:])):
+        record = make_record(made_up_result(part.tolist()), plan=SETTINGS, machine=MACHINE)
+        wrong = make_record(wrong_result(), plan=SETTINGS, machine=MACHINE)
+        text = json.dumps({"servebench": {"records": [record, wrong]}})
+        (tmp_path / f"{number}.json").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "examples" / "merged_p95.py"), "0.json", "1.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    requests, p95 = done.stdout.splitlines()
+    assert requests == "requests: 400"
+    assert float(p95.split()[1]) == pytest.approx(np.percentile(times_ms, 95), rel=0.01)

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
     MISMATCH_CAP,
     SAMPLE_CAP,
+    SELECTION_FOLDED,
     comparable,
     make_record,
     plain,
@@ -26,7 +29,16 @@ from pytest_servebench.record import (
     thin,
     with_verdict,
 )
-from pytest_servebench.results import Outcome, Summary, Telemetry, Validity, Verification
+from pytest_servebench.results import (
+    CaseResult,
+    Folded,
+    Outcome,
+    Summary,
+    Telemetry,
+    Validity,
+    Verification,
+)
+from pytest_servebench.tallies import tally_of
 from tests.made_up import (
     BREACH,
     MACHINE,
@@ -267,3 +279,58 @@ def test_plan_facts_are_plain_and_whole() -> None:
         "cuda:1",
         {"triton": "no wheel"},
     )
+
+
+def make_of(result: CaseResult) -> dict[str, Any]:
+    """Return the record of this result."""
+    return make_record(result, plan=SETTINGS, machine=MACHINE)
+
+
+def test_the_record_holds_its_distributions() -> None:
+    """Any tool reads every response time back, to a thousandth, from the record of a small run too."""
+    times_ms = np.random.default_rng(0).lognormal(2, 0.5, 300).tolist()
+    record = make_of(made_up_result(times_ms))
+    told = record["histogram"]
+    assert (told["format"], told["unit"]) == ("HdrHistogram V2 compressed, base64", "ns")
+    read = HdrHistogram.decode(told["response_time_ns"])
+    assert read.get_total_count() == 300
+    assert read.get_value_at_percentile(95) / 1e6 == pytest.approx(np.percentile(times_ms, 95), rel=0.02)
+    assert told["service_time_ns"] == told["response_time_ns"]
+    assert Histogram.decoded(told["response_time_ns"]).percentile(50) == pytest.approx(
+        np.median(times_ms) * 1e6, rel=1e-3
+    )
+
+
+def test_the_record_has_a_time_line() -> None:
+    """Columns of one length, at most 120 of them, that add up to the run."""
+    timeline = make_of(made_up_result([4.0] * 600))["timeline"]
+    lengths = {len(column) for column in timeline.values()}
+    assert len(lengths) == 1
+    assert lengths.pop() <= 120
+    assert sum(timeline["correct"]) == 600
+    assert timeline["begin_s"][0] == 0.0
+    assert sum(timeline["length_s"]) == pytest.approx(2.0)
+    assert set(timeline["response_time_p95_ms"]) == {4.0}
+
+
+def test_a_wrong_answer_has_no_distribution_either() -> None:
+    """What may not be published is not in the histogram's clothes either; the counts stay."""
+    record = make_of(wrong_result())
+    assert record["histogram"]["response_time_ns"] is None
+    assert record["timeline"]["response_time_p95_ms"] is None
+    assert sum(record["timeline"]["correct"]) == 4
+
+
+def test_a_folded_run_keeps_its_ranks() -> None:
+    """Of a load whose rows are gone the saved times come from the histogram; their number is that of all."""
+    times_ns = np.random.default_rng(0).lognormal(15, 0.5, 50_000).astype(np.int64)
+    folded = Folded(inside=tally_of(times_ns * 0, times_ns * 0, times_ns, (times_ns * 0).astype(np.uint8)))
+    result = made_up_result(samples=replace(made_up_samples([5.0, 6.0]), folded=folded))
+    times_s = response_times_s(result)
+    assert len(times_s) == SAMPLE_CAP
+    assert np.percentile(times_s, 95) == pytest.approx(np.percentile(times_ns, 95) / 1e9, rel=2e-3)
+    assert make_of(result)["samples"] == {
+        "count": 50_002,
+        "kept": SAMPLE_CAP,
+        "selection": SELECTION_FOLDED,
+    }

@@ -163,3 +163,42 @@ def test_steady_batched_service_is_never_called_unstable(seed: int, batch: int, 
     ends = 1000 + np.cumsum(gaps)
     rows = [row for end in ends for row in ok(*[int(end)] * batch)]
     assert judged(rows, concurrency=2 * batch)[0] is Validity.VALID
+
+
+def test_a_window_that_drifts_is_unstable() -> None:
+    """Replies that take twice as long at the end are one steady state of nobody."""
+    rows = [row for end in range(1004, 2000, 4) for row in ok(end, took_ms=5 + (end - 1000) // 100)]
+    validity, reason = judged(rows, concurrency=2)
+    assert validity is Validity.UNSTABLE
+    assert reason == (
+        "the p50 response time rose steadily from about 5 to 14 ms within the window: "
+        "it is not one steady state"
+    )
+
+
+def precisely(rows: Sequence[Row], precision: float) -> tuple[Validity, str]:
+    """Return whether a run that was to be so precise may be believed."""
+    samples = samples_of(rows)
+    summary = summarise(samples, items_per_request=1, timeout_s=0.5)
+    return validity_of(summary, samples, load=Load(timeout_s=0.5, precision=precision))
+
+
+def test_a_window_that_was_to_be_precise_and_is_not_decides_nothing() -> None:
+    """At its time limit the widths it reached are told, and the two ways on."""
+    took = np.random.default_rng(0).integers(1, 40, 199).tolist()
+    rows = [row for end, ms in zip(range(1005, 2000, 5), took, strict=True) for row in ok(end, took_ms=ms)]
+    validity, reason = precisely(rows, 0.01)
+    assert validity is Validity.UNDECIDED
+    assert reason.startswith("within 1 s the 95% confidence intervals reached +-0.0")
+    assert "of the throughput and " in reason
+    assert reason.endswith(
+        "not the 0.01 asked for; allow more time with --serve-duration, or a wider --serve-precision"
+    )
+    assert precisely(STEADY, 0.05) == (Validity.VALID, "")
+
+
+def test_too_few_replies_are_not_precise() -> None:
+    """Fifty replies have no interval, which is not a narrow one."""
+    validity, reason = precisely(ok(*range(1020, 2000, 20)), 0.5)
+    assert validity is Validity.UNDECIDED
+    assert "too few replies tell how precise its figures are" in reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,26 @@ def test_kept_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for row in range(50):
         kept.offer(row, 0, 1, b"x" * 30)
     assert len(kept.by_row()) <= FEWEST
+
+
+def test_an_hours_replies_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit every second is let go, so that those kept stay spread over the whole window."""
+    monkeypatch.setattr(kept_module, "LIMIT_REPLIES", 20)
+    kept = KeptReplies(1.0, 0, 1)
+    kept.open_window(0, 1000)
+    for row in range(1000):
+        kept.offer(row, 0, row, b"x")
+    rows = list(kept.by_row())
+    assert 10 <= len(rows) <= 20
+    assert max(second - first for first, second in pairwise([0, *rows, 1000])) <= 64
+
+
+def test_rows_that_are_kept_are_told_by_their_place_once() -> None:
+    """What is folded next must leave these out; what was let go need not be."""
+    kept = KeptReplies(1.0, 0, 1)
+    kept.open_window(0, 100)
+    for row in (3, 5, 11, 12):
+        kept.offer(row, 0, row, b"x")
+    assert kept.places(0, 8) == [3, 5]
+    assert kept.places(8, 16) == [3, 4]
+    assert kept.places(0, 16) == []

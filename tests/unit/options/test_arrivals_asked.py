@@ -196,3 +196,13 @@ def test_a_wrong_marker_says_where(value: object, message: str) -> None:
     with pytest.raises(PlanError) as caught:
         marker_arguments({"arrivals": value}, where="t.py::t")
     assert (caught.value.what, caught.value.where) == (message, "t.py::t")
+
+
+def test_only_what_may_be_steady_is_steered() -> None:
+    """Stages change their rate on purpose: their warm-up has its length, and all of them is measured."""
+    steered = {"steady": True, "precision": 0.05, "warmup_s": 10.0}
+    for asked in ("", "constant:50", "poisson:50"):
+        load = cases(asked, plan=steered)[0].load
+        assert (load.steady, load.precision, load.warmup_s) == (True, 0.05, 10.0)
+    load = cases("stages:5s:100", plan=steered)[0].load
+    assert (load.steady, load.precision, load.warmup_s, load.duration_s) == (False, None, 1.0, 4.0)

@@ -15,9 +15,11 @@ from pytest_servebench.options.given import (
     parse_device,
     parse_formats,
     parse_path,
+    parse_percent,
     parse_seconds,
     parse_stacks,
     parse_truth,
+    parse_warmup,
 )
 from pytest_servebench.plan import CPU, Device
 from tests.asking import given
@@ -60,6 +62,31 @@ def test_of_several_counts_the_wrong_one_is_quoted() -> None:
         parse_counts(given("1,x"))
     assert caught.value.what == "--serve-x is not a whole number from 1: 'x'"
     assert caught.value.next_step == "give a number, as in 8, or several, as in 1,8,32"
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), (" .5 %", 0.005), ("50%", 0.5), ("0.1%", 0.001)])
+def test_a_percentage_carries_its_sign(text: str, share: float) -> None:
+    """5 and 0.05 could each mean the other."""
+    assert parse_percent(given(text)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["5", "0.05", "", "%", "0%", "-1%", "51%", "0.01%", "5%%", "five%"])
+def test_what_is_no_percentage_says_so(text: str) -> None:
+    """The range and the form are told."""
+    with pytest.raises(PlanError) as caught:
+        parse_percent(given(text))
+    assert caught.value.what == f"--serve-x is not a percentage from 0.1% to 50%: {text!r}"
+    assert caught.value.next_step == "give a number with its sign, as in 5%"
+
+
+def test_a_warm_up_is_a_time_or_ends_by_itself() -> None:
+    """A slip names both."""
+    assert parse_warmup(given("500ms"), auto_s=9.0) == (0.5, False)
+    assert parse_warmup(given(" auto "), auto_s=9.0) == (9.0, True)
+    with pytest.raises(PlanError) as caught:
+        parse_warmup(given("atuo"), auto_s=9.0)
+    assert caught.value.what == "--serve-x is neither auto nor a time from 0 s to 24 h: 'atuo'"
+    assert caught.value.next_step == "give auto, or seconds, or a number with a unit: 10, 10s, 500ms, 2m"
 
 
 @pytest.mark.parametrize("text", ["", "1,,2", "onnx,"])

@@ -41,6 +41,13 @@ def test_quick_is_short_and_explicit_options_win() -> None:
     assert plan(quick="false") == replace(plan(), settings={"quick": "false"})
 
 
+def test_an_automatic_warm_up_has_a_limit() -> None:
+    """It ends by itself, after ten times the fixed one at the latest."""
+    assert (plan().warmup_s, plan().steady, plan().precision) == (1.0, False, None)
+    assert (plan(warmup="auto").warmup_s, plan(warmup="auto").steady) == (10.0, True)
+    assert (plan(warmup="auto", quick="true").warmup_s, plan(warmup="3s").steady) == (5.0, False)
+
+
 def test_threads_default_to_the_cores() -> None:
     """Every stack gets the same threads; all of the machine unless the user says."""
     assert plan(ONE_GPU).threads == 16
@@ -61,6 +68,7 @@ def test_everything_given_reaches_the_plan() -> None:
         threads="1",
         duration="9",
         warmup="0",
+        precision="2.5%",
         concurrency="7",
         arrivals="poisson:9",
         max_in_flight="64",
@@ -86,6 +94,7 @@ def test_everything_given_reaches_the_plan() -> None:
         threads=1,
         duration_s=9.0,
         warmup_s=0.0,
+        precision=0.025,
         concurrency=7,
         arrivals=Poisson(9.0),
         max_in_flight=64,
