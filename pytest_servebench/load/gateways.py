@@ -192,7 +192,7 @@ class WorkerGateway:
             f"Worker {self.name} has no {PACKAGE} of its own.",
             where=f"{self.spec}, {python}",
             seen=error,
-            next_step=f"install it there: {python} -m pip install {_requirement()}",
+            next_step=f"install it there: {shlex.quote(python)} -m pip install {_requirement()}",
         )
 
     def _other_version(self) -> LoadError:

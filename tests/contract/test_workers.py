@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from tests.contract.test_open_loop import assert_on_schedule
 from tests.loads import SHORT, STEADY, Onlooker, echo, mortal, outcomes, posts
 from tests.processes import ended
 
+PYTHON = shlex.quote(sys.executable)
 TWO = replace(SHORT, workers=("popen", "popen"), duration_s=0.4)
 LONG = replace(TWO, duration_s=20.0)
 
@@ -224,7 +226,7 @@ def test_time_outs_are_the_requests_and_not_the_workers(driver: LoadDriver) -> N
     [
         ("popen//python=/nowhere/python", "cannot be started", "/nowhere/python"),
         ("popen//python=sh -c 'echo too bad >&2; exit 3'", "cannot be started", "too bad"),
-        (f"popen//python={sys.executable} -I -S", "has no pytest-servebench of its own", "No module named"),
+        (f"popen//python={PYTHON} -I -S", "has no pytest-servebench of its own", "No module named"),
     ],
 )
 def test_a_worker_that_cannot_be_is_named(driver: LoadDriver, spec: str, what: str, seen: str) -> None:
@@ -239,10 +241,10 @@ def test_a_worker_that_cannot_be_is_named(driver: LoadDriver, spec: str, what: s
 
 def test_the_missing_package_is_told_with_the_command(driver: LoadDriver) -> None:
     """What has to be typed there, with that host's Python and this version."""
-    spec = f"popen//python={sys.executable} -I -S"
+    spec = f"popen//python={PYTHON} -I -S"
     with ScriptedServer(STEADY) as server, pytest.raises(LoadError) as caught:
         load(driver, server, replace(TWO, workers=(spec,)))
-    assert f"{sys.executable} -m pip install pytest-servebench" in caught.value.next_step
+    assert f"{PYTHON} -m pip install pytest-servebench" in caught.value.next_step
 
 
 def test_another_version_is_refused(driver: LoadDriver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +289,7 @@ def test_a_far_worker_is_started_by_ssh(
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    spec = f"ssh=bench@far//python={sys.executable}"
+    spec = f"ssh=bench@far//python={PYTHON}"
     with ScriptedServer(STEADY) as server:
         samples = load(driver, server, replace(TWO, workers=("popen", spec)))
     assert outcomes(samples) == {Outcome.OK: len(samples)}

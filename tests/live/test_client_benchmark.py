@@ -16,6 +16,7 @@ from benchmarks.client.memory import AIM_BYTES, footprints, growth_line
 from benchmarks.client.null_server import Truth, compile_server, serving
 from benchmarks.client.peers import all_peers
 from benchmarks.client.truth import Case, find, judged
+from benchmarks.client.workers import SETTINGS, Turn, aim_line, ratios_of
 from pytest_servebench.errors import LoadError, MissingPieceError
 
 pytestmark = pytest.mark.live
@@ -134,3 +135,32 @@ def test_a_long_load_takes_little_more_memory_than_a_short_one() -> None:
     assert (short.folded < 200_000, long.folded > 1_900_000) == (True, True)
     assert long.peak_bytes - short.peak_bytes < AIM_BYTES
     assert growth_line([short, long]).endswith("aim below 50 MB: met")
+
+
+@needs_compiler
+def test_what_a_second_worker_adds_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """One and two workers on either server, with the use of the cores beside the ratio."""
+    assert main(["--workers", "--rounds=1", "--window=0.3", "--in-flight=4"]) == 0
+    shown = capsys.readouterr().out
+    assert all(setting.name.split(":")[0] in shown for setting in SETTINGS)
+    assert "two workers to one, the server leaving the cores free: " in shown
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    """The machine changes from round to round: two workers are compared with the one beside them."""
+    rates = {(0, 1): 100.0, (0, 2): 190.0, (1, 1): 50.0, (1, 2): 90.0}
+    found = [
+        Turn(
+            setting=SETTINGS[0],
+            round=number,
+            workers=workers,
+            per_s=per_s,
+            worker_cores=(1.0,) * workers,
+            server_cores=0.1,
+        )
+        for (number, workers), per_s in rates.items()
+    ]
+    assert ratios_of(found, SETTINGS[0], 2) == [1.9, 1.8]
+    assert ratios_of(found, SETTINGS[0], 1) == [1.0, 1.0]
+    assert aim_line(found).endswith("1.85, aim 1.8: met")
+    assert found[1].cores == pytest.approx(2.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from tests.plugin.echo_suite import ONNX, echo_suite
 
 pytestmark = pytest.mark.live
 
+PYTHON = shlex.quote(sys.executable)
 TWO_HOSTS = Load(concurrency=4, warmup_s=0.2, duration_s=0.8, timeout_s=5.0, verify_share=0.05)
 
 
@@ -46,7 +48,7 @@ class Host:
     @property
     def worker(self) -> str:
         """The specification of a worker in it."""
-        return f"popen//python=ip netns exec {self.namespace} {sys.executable}"
+        return f"popen//python=ip netns exec {self.namespace} {PYTHON}"
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def ssh(tmp_path: Path) -> Iterator[str]:
     )
     process = subprocess.Popen([sshd, "-D", "-e", "-f", tmp_path / "sshd_config"], stderr=subprocess.DEVNULL)
     try:
-        yield f"ssh=127.0.0.1//ssh_config={tmp_path}/ssh_config//python={sys.executable}"
+        yield f"ssh=127.0.0.1//ssh_config={tmp_path}/ssh_config//python={PYTHON}"
     finally:
         process.terminate()
         process.wait()
