@@ -5,7 +5,7 @@ halve the gap between the highest rate that passed and the lowest above it that 
 are within a resolution. The gap is halved in ratio, not in difference, since a resolution is a share
 of the rate: the same number of trials then does at 5 requests a second and at 5,000. A sustained
 run at the answer has the last word, because a short one ends before queues have grown; if it does
-not pass, the search steps back, each time twice as far.
+not pass, the search steps back by the resolution, then by three and by nine of them.
 
 A server need not be monotonic: MLPerf LoadGen's FindPeakPerformance says so of its own search, a
 batching server may hold 200/s and not 150/s. What is claimed is that the answer held and that the
@@ -62,7 +62,7 @@ class Trial:
     sustained: bool = False
     finding: Finding
     client_limited: bool = False
-    """The client was late: nothing is said of the server."""
+    """The client was late, so that nothing, or only that the rate held, is said of the server."""
     requests: int = 0
     """Arrivals due inside the window."""
     over: int = 0
@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def passes(self) -> bool:
-        """Whether the objective held."""
+        """Whether the objective held, and the run may be believed."""
         return self.finding is Finding.PASS and not self.client_limited
 
 
@@ -100,7 +100,7 @@ class Capacity:
     last_passing_per_s: float | None
     """Highest rate at which a sustained run held the objective: the capacity."""
     first_failing_per_s: float | None
-    """Lowest rate above it at which the objective did not hold; None when none was seen to fail."""
+    """Lowest rate above it that failed; None when none did. One in between may be undecided."""
     trials: tuple[Trial, ...]
     reason: str
     """What was found, in one sentence."""
@@ -171,7 +171,7 @@ def _step_back(search: Search) -> Attempt | None:
     last, tries = search.sustained[-1], len(search.sustained)
     if last.passes or last.client_limited or tries >= search.limits.most_sustained:
         return None
-    steps = 2 ** (tries - 1)
+    steps = 3 ** (tries - 1)
     return _attempt(last.rate_per_s / (1 + search.limits.resolution) ** steps, sustained=True)
 
 
@@ -182,7 +182,8 @@ def _attempt(rate_per_s: float, *, sustained: bool = False) -> Attempt:
 
 def capacity_of(search: Search, objective: str) -> Capacity:
     """Return what a search that is over, or was cut short, has found."""
-    held = max((trial.rate_per_s for trial in search.sustained if trial.passes), default=None)
+    sustained = search.sustained
+    held = max((trial.rate_per_s for trial in sustained if trial.finding is Finding.PASS), default=None)
     ending = _ending(search, held)
     failing = (t.rate_per_s for t in search.trials if t.finding is Finding.FAIL and not t.client_limited)
     return Capacity(
@@ -209,7 +210,9 @@ def _ending(search: Search, held: float | None) -> Ending:
 def _sentence(search: Search, objective: str, ending: Ending, held: float | None) -> str:
     if ending is Ending.FOUND:
         assert held is not None
-        return f"{held:g}/s held {objective}, {search.above(held):g}/s did not{_stepped_back(search)}"
+        beyond = min((t for t in search.trials if t.rate_per_s > held and not t.passes), key=_rate_per_s)
+        word = "failed" if beyond.finding is Finding.FAIL else "was undecided"
+        return f"{held:g}/s held {objective}, {beyond.rate_per_s:g}/s {word}{_stepped_back(search)}"
     if ending is Ending.AT_LEAST:
         late = min(trial.rate_per_s for trial in search.trials if trial.client_limited)
         least = "" if held is None else f", so the capacity is at least {held:g}/s"
@@ -222,6 +225,10 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1], objective)}"
     last = f"; the last one: {_figures(search.trials[-1], objective)}" if search.trials else ""
     return f"the search for the rate that holds {objective} came to no end{last}"
+
+
+def _rate_per_s(trial: Trial) -> float:
+    return trial.rate_per_s
 
 
 def _stepped_back(search: Search) -> str:

@@ -18,7 +18,7 @@ from pytest_servebench.capacity import (
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Watch
-from pytest_servebench.misses import Assessment, assess, fewest_requests, times_of
+from pytest_servebench.misses import Assessment, assess, fewest_requests, service_times_of, times_of
 from pytest_servebench.objective import Objective
 from pytest_servebench.plan import Case, Load
 from pytest_servebench.pool import Ready, ServerPool
@@ -117,12 +117,18 @@ class _Survey:
         if samples is None or gone or result.validity is Validity.WRONG_OUTPUT:
             return None, None
         seen = assess(times_of(samples), self.objective)
+        finding, client_limited = finding_of_run(
+            result.validity,
+            seen.finding,
+            service=assess(service_times_of(samples), self.objective).finding,
+            sustained=attempt.sustained,
+        )
         load = result.case.load
         trial = Trial(
             rate_per_s=attempt.rate_per_s,
             sustained=attempt.sustained,
-            finding=finding_of_run(result.validity, seen.finding),
-            client_limited=result.validity is Validity.CLIENT_LIMITED,
+            finding=finding,
+            client_limited=client_limited,
             requests=seen.requests,
             over=seen.over,
             failed=seen.failed,
@@ -135,16 +141,27 @@ class _Survey:
         return trial, seen
 
 
-def finding_of_run(validity: Validity, finding: Finding) -> Finding:
-    """Return what a run says of its rate: one that may not be believed never says that it holds.
+def finding_of_run(
+    validity: Validity, finding: Finding, *, service: Finding, sustained: bool
+) -> tuple[Finding, bool]:
+    """Return what a run says of its rate, and whether the client was the limit.
 
-    Errors (a dropped arrival is one) are no doubt but an answer: somebody was not served.
+    ``finding`` is that of the response times, ``service`` that of the service times alone. Errors (a
+    dropped arrival is one) are no doubt but an answer: somebody was not served. A late client does not
+    hide one either: where the service times fail, the server fails without its help; where the
+    response times pass, of which its lateness is a part, the objective held in spite of it. That does
+    for a probe; a sustained run is to be published, so it must be believed in all.
     """
     if validity is Validity.ERRORS:
-        return Finding.FAIL
+        return Finding.FAIL, False
+    if validity is Validity.CLIENT_LIMITED:
+        if service is Finding.FAIL:
+            return Finding.FAIL, False
+        passes = finding is Finding.PASS
+        return (Finding.PASS if passes else Finding.UNDECIDED), sustained or not passes
     if validity is not Validity.VALID and finding is Finding.PASS:
-        return Finding.UNDECIDED
-    return finding
+        return Finding.UNDECIDED, False
+    return finding, False
 
 
 def _decided(trial: Trial) -> bool:

@@ -40,10 +40,23 @@ def times_of(samples: Samples) -> Times:
 
     Due, not ended: an arrival whose reply comes after the window, or never, is not left out.
     """
+    return _times_since(samples.intended_ns, samples, _due(samples))
+
+
+def service_times_of(samples: Samples) -> Times:
+    """Return the service times of the same arrivals, those that were sent: the server's part alone."""
+    return _times_since(samples.sent_ns, samples, _due(samples) & (samples.sent_ns >= 0))
+
+
+def _due(samples: Samples) -> npt.NDArray[np.bool_]:
     begin, end = samples.window_ns
-    due = (begin < samples.intended_ns) & (samples.intended_ns <= end)
-    times_ms = (samples.received_ns[due] - samples.intended_ns[due]) / 1e6
-    return np.where(samples.outcome[due] == Outcome.OK, times_ms, np.inf)
+    due: npt.NDArray[np.bool_] = (begin < samples.intended_ns) & (samples.intended_ns <= end)
+    return due
+
+
+def _times_since(begun_ns: npt.NDArray[np.int64], samples: Samples, chosen: npt.NDArray[np.bool_]) -> Times:
+    times_ms = (samples.received_ns[chosen] - begun_ns[chosen]) / 1e6
+    return np.where(samples.outcome[chosen] == Outcome.OK, times_ms, np.inf)
 
 
 def assess(times_ms: Times, objective: Objective) -> Assessment:
