@@ -73,7 +73,7 @@ class Trial:
     """Response time at the percentile of the first limit; None when failures reach so far."""
     duration_s: float = 0.0
     looks: int = 1
-    """Runs that it took: an undecided one is repeated once, longer."""
+    """Runs that it took: one that is undecided or fails narrowly is repeated once, longer."""
     seed: int = 0
     reason: str = ""
     """Why the run at this rate may not be believed, if so."""
@@ -212,11 +212,11 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         assert held is not None
         beyond = min((t for t in search.trials if t.rate_per_s > held and not t.passes), key=_rate_per_s)
         word = "failed" if beyond.finding is Finding.FAIL else "was undecided"
-        return f"{held:g}/s held {objective}, {beyond.rate_per_s:g}/s {word}{_stepped_back(search)}"
+        return f"{held:g}/s held {objective}, {beyond.rate_per_s:g}/s {word}{_remark(search)}"
     if ending is Ending.AT_LEAST:
         late = min(trial.rate_per_s for trial in search.trials if trial.client_limited)
         least = "" if held is None else f", so the capacity is at least {held:g}/s"
-        return f"the client, not the server, was the limit at {late:g}/s{least}{_stepped_back(search)}"
+        return f"the client, not the server, was the limit at {late:g}/s{least}{_remark(search)}"
     if ending is Ending.NONE_HOLDS:
         return f"no rate holds {objective}: {_figures(search.probes[-1], objective)}"
     if held is not None:
@@ -231,9 +231,12 @@ def _rate_per_s(trial: Trial) -> float:
     return trial.rate_per_s
 
 
-def _stepped_back(search: Search) -> str:
+def _remark(search: Search) -> str:
     back = [f"{t.rate_per_s:g}/s" for t in search.sustained if not t.passes and not t.client_limited]
-    return f" (stepped back: the sustained run at {', '.join(back)} did not hold it)" if back else ""
+    if back:
+        return f" (stepped back: the sustained run at {', '.join(back)} did not hold it)"
+    spent = len(search.probes) >= search.limits.most_probes
+    return f" (no closer, because a search has {len(search.probes)} probes)" if spent else ""
 
 
 def _figures(trial: Trial, objective: str) -> str:

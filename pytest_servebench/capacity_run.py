@@ -89,7 +89,7 @@ class _Survey:
         load = self._load(attempt, pace.first_s(attempt), seed)
         result, looks = self._run(before, load), 1
         trial, seen = self._trial(result, attempt, looks)
-        if seen is not None and trial is not None and not _decided(trial):
+        if seen is not None and trial is not None and not _decided(trial, seen):
             load = self._load(attempt, pace.second_s(attempt, seen.needed), seed + 1)
             result, looks = self._run(before, load), 2
             trial, _ = self._trial(result, attempt, looks)
@@ -164,8 +164,14 @@ def finding_of_run(
     return finding, False
 
 
-def _decided(trial: Trial) -> bool:
-    return not trial.client_limited and trial.finding is not Finding.UNDECIDED
+def _decided(trial: Trial, seen: Assessment) -> bool:
+    """Return whether one look is enough.
+
+    A probe that passed by luck is found out by the sustained run; one that failed by bad luck would
+    never be asked again, and those behind one slow request in a queue are slow together.
+    """
+    doubtful = seen.narrow and not trial.sustained
+    return not trial.client_limited and trial.finding is not Finding.UNDECIDED and not doubtful
 
 
 def _told(result: CaseResult, capacity: Capacity) -> CaseResult:

@@ -17,6 +17,9 @@ Times = npt.NDArray[np.float64]
 FEW_MISSES = 5
 """So many misses of a limit on times should not keep a rate that holds it from being found out."""
 
+NARROW = 2.0
+"""A limit failed narrowly when at most so many times the misses that it allows were seen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
@@ -31,6 +34,8 @@ class Assessment:
     """The response time at the percentile of the first limit on times; None when failures reach so far."""
     finding: Finding
     """FAIL when one limit does not hold, PASS when all do, else UNDECIDED."""
+    narrow: bool
+    """Whether a FAIL is one by so little that a queue's bad moment may be all there is to it."""
     needed: int | None
     """About how many requests decide when misses go on like this; None when no number does."""
 
@@ -64,12 +69,14 @@ def assess(times_ms: Times, objective: Objective) -> Assessment:
     of = len(times_ms)
     missed = [(_missed(times_ms, limit), limit.miss_share) for limit in objective.limits]
     needed = [requests_to_decide(count, of, share) for count, share in missed]
+    finding = joined([finding_of(count, of, share) for count, share in missed])
     return Assessment(
         requests=of,
         over=_missed(times_ms, objective.times[0]) if objective.times else 0,
         failed=int(np.isinf(times_ms).sum()),
         percentile_ms=_percentile_ms(times_ms, objective),
-        finding=joined([finding_of(count, of, share) for count, share in missed]),
+        finding=finding,
+        narrow=finding is Finding.FAIL and all(count <= NARROW * share * of for count, share in missed),
         needed=None if None in needed else max(count for count in needed if count is not None),
     )
 
