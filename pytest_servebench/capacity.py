@@ -214,9 +214,7 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         word = "failed" if beyond.finding is Finding.FAIL else "was undecided"
         return f"{held:g}/s held {objective}, {beyond.rate_per_s:g}/s {word}{_remark(search)}"
     if ending is Ending.AT_LEAST:
-        late = min(trial.rate_per_s for trial in search.trials if trial.client_limited)
-        least = "" if held is None else f", so the capacity is at least {held:g}/s"
-        return f"the client, not the server, was the limit at {late:g}/s{least}{_remark(search)}"
+        return _lower_bound(search, objective, held)
     if ending is Ending.NONE_HOLDS:
         return f"no rate holds {objective}: {_figures(search.probes[-1], objective)}"
     if held is not None:
@@ -225,6 +223,16 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1], objective)}"
     last = f"; the last one: {_figures(search.trials[-1], objective)}" if search.trials else ""
     return f"the search for the rate that holds {objective} came to no end{last}"
+
+
+def _lower_bound(search: Search, objective: str, held: float | None) -> str:
+    late = next(trial for trial in search.trials if trial.client_limited)
+    why = f": {late.reason}" if late.reason else ""
+    if held is None:
+        return f"nothing is said of {late.rate_per_s:g}/s or more, because the client was late{why}"
+    where = "in that run" if late.rate_per_s == held else f"at {late.rate_per_s:g}/s"
+    known = f"{held:g}/s held {objective}, so the capacity is at least that{_remark(search)}"
+    return f"{known}; the client was late {where}{why}"
 
 
 def _rate_per_s(trial: Trial) -> float:

@@ -174,7 +174,7 @@ def test_a_late_client_ends_the_search_with_what_was_held_so_far() -> None:
     assert [(one.rate_per_s, one.sustained) for one in answer.trials[-2:]] == [(800.0, False), (400.0, True)]
     assert (answer.last_passing_per_s, answer.first_failing_per_s) == (400.0, None)
     assert answer.reason == (
-        "the client, not the server, was the limit at 800/s, so the capacity is at least 400/s"
+        "400/s held p95<=50ms,errors<2%, so the capacity is at least that; the client was late at 800/s"
     )
 
 
@@ -182,6 +182,7 @@ def test_a_client_that_is_late_from_the_start_leaves_nothing_to_say() -> None:
     """No rate is claimed that nobody has seen."""
     answer = found(lambda attempt: trial(attempt, UNDECIDED, client_limited=True))
     assert (answer.ending, answer.last_passing_per_s, len(answer.trials)) == (Ending.AT_LEAST, None, 1)
+    assert answer.reason == "nothing is said of 100/s or more, because the client was late"
 
 
 def test_a_sustained_run_of_a_late_client_held_at_least_that() -> None:
@@ -193,7 +194,9 @@ def test_a_sustained_run_of_a_late_client_held_at_least_that() -> None:
     )
     assert answer.ending is Ending.AT_LEAST
     assert answer.last_passing_per_s == 147.0
-    assert answer.reason.endswith("so the capacity is at least 147/s")
+    assert answer.reason == (
+        "147/s held p95<=50ms,errors<2%, so the capacity is at least that; the client was late in that run"
+    )
 
 
 def test_a_server_that_holds_every_rate_is_not_searched_for_ever() -> None:

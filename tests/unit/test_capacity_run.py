@@ -150,7 +150,7 @@ def test_a_client_that_is_late_ends_the_search() -> None:
     assert (answer.ending, result.validity) == (Ending.AT_LEAST, Validity.CLIENT_LIMITED)
     assert answer.last_passing_per_s == pytest.approx(500.0, rel=0.02)
     assert answer.trials[-1].sustained
-    assert "so the capacity is at least" in result.reason
+    assert "so the capacity is at least that; the client was late at 992/s: the client sent" in result.reason
 
 
 def test_errors_beyond_the_objective_fail_a_rate_and_those_within_do_not() -> None:
