@@ -20,7 +20,7 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.misses import Assessment, assess, fewest_requests, service_times_of, times_of
 from pytest_servebench.objective import Objective
-from pytest_servebench.plan import Case, Load
+from pytest_servebench.plan import Case, Engine, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
 from pytest_servebench.runner import Question, Rooms, loaded, question_of, verified
@@ -38,13 +38,20 @@ def find_capacity(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> C
 
     Its `CaseResult.capacity` has the whole search; without a rate that holds, the result is that of
     the last run, and is not valid. Raises what `runner.run_case` raises, and `PlanError` for a case
-    without an objective.
+    without an objective, or for an engine that keeps no samples.
     """
     if case.objective is None:
         raise PlanError(
             "a capacity is that within an objective, and this case has none",
             where=case.id,
             next_step='mark the benchmark with servebench(objective="p95<=50ms,errors<2%")',
+        )
+    if case.load.engine is not Engine.SERVEBENCH:
+        raise PlanError(
+            "the search for a capacity looks at every request, which only servebench's own engine keeps",
+            where=case.id,
+            seen=f"load engine {case.load.engine}",
+            next_step=f"use the load engine {Engine.SERVEBENCH}",
         )
     with rooms.measuring():
         question, _ = question_of(case, rooms)

@@ -12,7 +12,7 @@ from pytest_servebench.capacity_run import find_capacity, finding_of_run
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import Objective, parse_objective
-from pytest_servebench.plan import Case, Load
+from pytest_servebench.plan import Case, Engine, Load
 from pytest_servebench.results import CaseResult, Outcome, Samples, Validity
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.queue_driver import QueueDriver, Rows, mm1_capacity_per_s, queue_house
@@ -177,6 +177,16 @@ def test_a_case_without_an_objective_has_no_capacity() -> None:
     with pytest.raises(PlanError, match="this case has none") as caught:
         found(EchoHouse(), searched_case(None))
     assert 'servebench(objective="p95<=50ms,errors<2%")' in caught.value.next_step
+
+
+def test_an_engine_that_keeps_no_samples_is_refused() -> None:
+    """A summary of percentiles cannot tell how many requests missed the objective."""
+    house, driver = queue_house(2000.0)
+    one = searched_case()
+    with pytest.raises(PlanError, match="looks at every request") as caught:
+        found(house, replace(one, load=replace(one.load, engine=Engine.K6)))
+    assert caught.value.next_step == "use the load engine servebench"
+    assert driver.loads == []
 
 
 def test_a_wrong_server_is_not_searched() -> None:
