@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_servebench.capacity import Capacity
     from pytest_servebench.plan import (
         Case,
         Deployment,
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from pytest_servebench.session import NamedAnswer, Servebench
 
 _HOME = {
+    "capacity": ("Capacity",),
     "plan": ("Case", "Deployment", "Device", "Load", "ModelFormat", "Payload", "Plan", "WireProtocol"),
     "results": ("CaseResult", "Summary", "Validity", "Verdict"),
     "session": ("NamedAnswer", "Servebench"),
 }
 
 __all__ = [
+    "Capacity",
     "Case",
     "CaseResult",
     "Deployment",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, label_of
+from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
 
 
 class Word(str, Enum):
@@ -143,6 +144,9 @@ class Case:
     protocol: WireProtocol = WireProtocol.HTTP
     items_per_request: int = 1
     load: Load = field(default_factory=Load)
+    objective: Objective | None = None
+    """What the highest rate of requests is looked for that holds it; ``load`` is then the closed loop with
+    which the search begins, and in a result the arrivals that were found. None: ``load`` is measured."""
     images: str = "synthetic"
     """The image set asked with: ``synthetic`` (seeded) or ``photographs``."""
 
@@ -156,6 +160,8 @@ class Case:
         """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``."""
         d, load = self.deployment, self.load
         pace = f"c{load.concurrency}" if load.arrivals is None else label_of(load.arrivals)
+        if self.objective is not None:
+            pace = f"capacity-{self.objective.label}"
         return (
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
@@ -304,6 +310,8 @@ class Plan:
     """As `Load.precision`."""
     concurrency: int | None = None
     """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
+    objective: Objective = DEFAULT_OBJECTIVE
+    """What a rate of requests must hold; ``settings`` tells whether it was asked for."""
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
     max_in_flight: int = 512

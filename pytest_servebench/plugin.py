@@ -33,6 +33,11 @@ HOW_TO_ARRIVE = (
     "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
     "(docs/load-shapes.md has the others)."
 )
+NO_OBJECTIVE = "no-objective-chosen"
+HOW_TO_SEARCH = (
+    "servebench: {names} needs an objective and was not run. Choose one with "
+    "--serve-objective='p95<=50ms,errors<2%' (docs/load-shapes.md has its grammar)."
+)
 NO_CASE = "no-case"
 WHY_NO_CASE = (
     "servebench: {names} was not run: what its marker narrows and what was asked for have no case in common."
@@ -46,8 +51,8 @@ HOW_TO_CHOOSE = (
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
-    "servebench(concurrency=1, arrivals=..., items_per_request=(1,), batch_sizes=..., formats=..., "
-    "payloads=..., protocols=..., model=..., images='synthetic'): "
+    "servebench(concurrency=1, arrivals=..., objective=..., items_per_request=(1,), batch_sizes=..., "
+    "formats=..., payloads=..., protocols=..., model=..., images='synthetic'): "
     "run the test once per case of the plan, given as 'case'."
 )
 
@@ -115,6 +120,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
     elif not cases and asked.get("arrivals") == OPEN:
         metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
+    elif not cases and asked.get("objective") == OPEN and not desk.objective_chosen:
+        metafunc.parametrize("case", [None], ids=[NO_OBJECTIVE])
     elif not cases and desk.requires_thresholds:
         raise pytest.Collector.CollectError(NO_CASE_REQUIRED.format(test=metafunc.definition.nodeid))
     elif not cases:
@@ -141,7 +148,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect benchmarks that wait for a stack or for arrivals."""
+    """Deselect benchmarks that wait for a stack, for arrivals or for an objective."""
     idle = [item for item in items if _is_idle(item)]
     if not idle:
         return
@@ -237,7 +244,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-        for why, text in ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_CASE, WHY_NO_CASE)):
+        reasons = ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_OBJECTIVE, HOW_TO_SEARCH), (NO_CASE, WHY_NO_CASE))
+        for why, text in reasons:
             names = dict.fromkeys(name.partition("[")[0] for name in idle if why in name)
             if names:
                 terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)

@@ -72,7 +72,12 @@ def _plain_leaf(value: object) -> Json:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return every field of ``plan`` in plain types, for the run's metadata."""
-    return {**plain(plan), "device": str(plan.device), "arrivals": text_of(plan.arrivals)}
+    return {
+        **plain(plan),
+        "device": str(plan.device),
+        "arrivals": text_of(plan.arrivals),
+        "objective": str(plan.objective),
+    }
 
 
 def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
@@ -146,6 +151,7 @@ def make_record(
         "first_error": result.samples.first_error if result.samples else "",
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
+        "capacity": _capacity(result),
         "cold_start_s": result.cold_start_s,
         "machine": machine,
         "settings": plan.get("settings", {}),
@@ -172,6 +178,8 @@ def comparable(record: Mapping[str, Any]) -> str:
     case, load = record["case"], record["load"]
     arrivals = load.get("arrivals", CLOSED)
     pace = f"in_flight={load.get('concurrency')}" if arrivals == CLOSED else f"arrivals={arrivals}"
+    if case.get("objective"):  # its rate is what was looked for, and differs from stack to stack
+        pace = f"objective={case['objective']}"
     pace += f" workers={len(load['workers'])}" if load.get("workers") else ""
     return (
         f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
@@ -197,7 +205,16 @@ def word(value: object) -> Json:
 def _case(case: Case) -> dict[str, Any]:
     outer = {name: value for name, value in plain(case).items() if name not in ("deployment", "load")}
     inner = {**plain(case.deployment), "device": str(case.deployment.device)}
-    return {"id": case.id, **inner, **outer}
+    objective = None if case.objective is None else str(case.objective)
+    return {"id": case.id, **inner, **outer, "objective": objective}
+
+
+def _capacity(result: CaseResult) -> dict[str, Any] | None:
+    """Return what the search found, each trial with its verdict; None for a case without an objective."""
+    if result.capacity is None:
+        return None
+    trials = [{**plain(trial), "verdict": trial.verdict} for trial in result.capacity.trials]
+    return {**plain(result.capacity), "trials": trials}
 
 
 def _load(load: Load) -> dict[str, Any]:

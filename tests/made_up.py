@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pytest_servebench.capacity import Capacity, Ending, Trial
+from pytest_servebench.early_stopping import Finding
+from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat
 from pytest_servebench.results import (
     Breach,
@@ -82,6 +85,23 @@ def made_up_result(
         "cold_start_s": 3.25,
     }
     return CaseResult(**{**given, **changes})
+
+
+def made_up_capacity(held_per_s: float = 135.0) -> Capacity:
+    """Return a search that found a rate."""
+    tried = ((held_per_s, Finding.PASS), (141.0, Finding.FAIL))
+    probes = tuple(
+        Trial(rate_per_s=rate, finding=finding, requests=300, percentile_ms=45.5) for rate, finding in tried
+    )
+    return Capacity(
+        objective=str(DEFAULT_OBJECTIVE),
+        ending=Ending.FOUND,
+        start_per_s=100.0,
+        last_passing_per_s=held_per_s,
+        first_failing_per_s=141.0,
+        trials=(*probes, Trial(rate_per_s=held_per_s, sustained=True, finding=Finding.PASS)),
+        reason="made up",
+    )
 
 
 def wrong_result(case: Case | None = None) -> CaseResult:

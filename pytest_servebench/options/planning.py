@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import (
     Asked,
@@ -98,12 +99,17 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         steady=steady,
         precision=_value(asked, "precision", parse_percent, None),
         concurrency=_value(asked, "concurrency", parse_count, None),
+        objective=_value(asked, "objective", _objective, plan.objective),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         load_workers=_value(asked, "load-workers", parse_workers, ()),
         host=_value(asked, "host", parse_host, plan.host),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
+
+
+def _objective(given: Given) -> Objective:
+    return parse_objective(given.text, flag=given.flag, where=given.source)
 
 
 def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:

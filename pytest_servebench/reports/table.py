@@ -10,6 +10,7 @@ from pytest_servebench.arrivals import CLOSED
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
+CAPACITY_HEADER = "holds\nper s"
 NOT_AVAILABLE = "n/a"
 LONGEST_LOAD = 24
 BEST = "*"
@@ -38,6 +39,10 @@ class Row:
     service_time_p95_ms: float | None
     send_lag_p99_ms: float | None
     images_per_s: float | None
+    capacity_per_s: float | None
+    """Highest rate that held the objective."""
+    capacity: Mapping[str, Any] | None
+    """The record's word on the search; None for a case without an objective."""
     server_cpu_cores: float | None
     gpu_utilization_percent: float | None
     memory_gb: float | None
@@ -61,12 +66,14 @@ class Row:
             **{name: case[name] for name in ("stack", "model", "format", "payload", "protocol", "device")},
             max_batch_size=case["max_batch_size"],
             items_per_request=case["items_per_request"],
-            load=_words(record["load"]),
+            load=case.get("objective") or _words(record["load"]),
             open_loop=record["load"].get("arrivals", CLOSED) != CLOSED,
             **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
             service_time_p95_ms=record.get("service_time_ms", {}).get("p95"),
             send_lag_p99_ms=record.get("send_lag_ms", {}).get("p99"),
             images_per_s=record["images_per_s"],
+            capacity_per_s=(record.get("capacity") or {}).get("last_passing_per_s"),
+            capacity=record.get("capacity"),
             server_cpu_cores=telemetry["server_cpu_cores"],
             gpu_utilization_percent=telemetry["gpu_utilization_percent"],
             memory_gb=figures["memory_usage_gb"],
@@ -130,6 +137,7 @@ COLUMNS = (
     Column(header="max\nbatch", value=lambda row: row.max_batch_size, sacrifice=2),
     Column(header="per\nrequest", value=lambda row: row.items_per_request, sacrifice=2),
     Column(header="load", value=lambda row: row.load, sacrifice=5, numeric=False),
+    Column(header=CAPACITY_HEADER, value=lambda row: row.capacity_per_s, sacrifice=0, winner=max),
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
@@ -167,6 +175,8 @@ def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
     unfit = {CPU_HEADER if gpu else GPU_HEADER}
+    if not any(row.capacity for row in rows):
+        unfit.add(CAPACITY_HEADER)
     if not any(row.open_loop for row in rows):
         unfit.update(OPEN_LOOP_HEADERS)
     for column in COLUMNS:

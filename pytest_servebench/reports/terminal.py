@@ -117,6 +117,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         line
         for row in rows
         for line in (
+            *([capacity_line(row, row.capacity)] if row.capacity else []),
             *([f"{row.validity}: {row.label}: {row.reason}"] if row.validity != VALID else []),
             *(f"breach: {row.label}: {sentence}" for sentence in row.breaches),
         )
@@ -127,6 +128,17 @@ def notes(rows: Sequence[Row]) -> list[str]:
             key = (row.judgement, row.verdict_reason)
             shared[key] = shared.get(key, 0) + 1
     return own + [f"{word}: {count} of {len(rows)} cases: {why}" for (word, why), count in shared.items()]
+
+
+def capacity_line(row: Row, capacity: Mapping[str, Any]) -> str:
+    """Return what a search found: the last rate that held, the first that failed, and the objective."""
+    failing = capacity["first_failing_per_s"]
+    undecided = [f"{t['rate_per_s']:g}" for t in capacity["trials"] if t["verdict"] == "undecided"]
+    held = "none" if row.capacity_per_s is None else f"{row.capacity_per_s:g}/s"
+    failed = "none" if failing is None else f"{failing:g}/s"
+    between = f", undecided {', '.join(undecided)}/s" if undecided else ""
+    trials = f"{len(capacity['trials'])} trials"
+    return f"capacity: {row.label}: last pass {held}, first fail {failed}{between} ({trials})"
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

@@ -177,3 +177,13 @@ def test_tightening_a_limit_never_turns_fail_into_pass(
         assert judge(seen, tight).judgement is Judgement.FAIL
     if judge(seen, loose).judgement is Judgement.INCONCLUSIVE:
         assert judge(seen, tight).judgement is not Judgement.PASS
+
+
+def test_a_capacity_has_a_floor_and_a_search_without_an_answer_does_not_pass() -> None:
+    """Below the limit is a breach; a capacity that was not found is inconclusive, never 0."""
+    found = replace(SUMMARY, capacity_per_s=40.0)
+    assert judge(result(found), [limit("capacity_per_s", 40.0)]).judgement is Judgement.PASS
+    assert sentences(limit("capacity_per_s", 50.0), summary=found) == [
+        "capacity_per_s 40 requests/s is 20.0% below the limit 50 requests/s (profile cpu)"
+    ]
+    assert judge(result(), [limit("capacity_per_s", 40.0)]).judgement is Judgement.INCONCLUSIVE

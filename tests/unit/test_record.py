@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.histogram import Histogram
+from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
     MISMATCH_CAP,
@@ -43,6 +44,7 @@ from tests.made_up import (
     BREACH,
     MACHINE,
     SETTINGS,
+    made_up_capacity,
     made_up_case,
     made_up_result,
     made_up_samples,
@@ -104,6 +106,30 @@ def test_an_open_loop_is_recorded_with_what_was_offered() -> None:
         "test_x resnet50 tensor/http batch=8 items=1 arrivals=poisson:2.5"
     )
     assert record_of()["load"]["arrivals"] == "closed"
+
+
+def test_a_search_is_recorded_whole() -> None:
+    """Objective, ending, both rates and every trial with its verdict; the group does not hang on the rate."""
+    case = replace(made_up_case(), objective=DEFAULT_OBJECTIVE)
+    found = made_up_capacity()
+    result = made_up_result(
+        case=replace(case, load=replace(case.load, arrivals=Poisson(135.0))), capacity=found
+    )
+    record = make_record(result, plan=SETTINGS, machine=MACHINE)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["case"]["id"] == "triton-onnx-tensor-http-b8-i1-capacity-p95-50ms-errors-2"
+    assert record["case"]["objective"] == "p95<=50ms,errors<2%"
+    assert record["load"]["arrivals"] == "poisson:135"
+    capacity = record["capacity"]
+    assert (capacity["ending"], capacity["start_per_s"]) == ("found", 100.0)
+    assert (capacity["last_passing_per_s"], capacity["first_failing_per_s"]) == (135.0, 141.0)
+    verdicts = [(trial["rate_per_s"], trial["verdict"], trial["sustained"]) for trial in capacity["trials"]]
+    assert verdicts == [(135.0, "pass", False), (141.0, "fail", False), (135.0, "pass", True)]
+    assert comparable({**record, "benchmark": "test_x"}) == (
+        "test_x resnet50 tensor/http batch=8 items=1 objective=p95<=50ms,errors<2%"
+    )
+    assert record_of()["capacity"] is None
+    assert record_of()["case"]["objective"] is None
 
 
 def test_record_is_exactly_json_types() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
+from pytest_servebench.objective import DEFAULT_OBJECTIVE, parse_objective
 from pytest_servebench.plan import CPU, Case, Deployment, Device, Load, ModelFormat
 from pytest_servebench.thresholds import Hardware, parse_thresholds, thresholds_for, why_ungated
 
@@ -100,6 +101,20 @@ def test_a_limit_of_a_number_in_flight_is_none_of_an_open_loops() -> None:
     assert limits(P + ROW + 'arrivals = "poisson:50"\np50_ms = 1\n', calm)
     assert not limits(P + ROW + 'arrivals = ["closed", "poisson:60"]\np50_ms = 1\n', calm)
     assert limits(P + ROW + 'arrivals = "closed"\np50_ms = 1\n', case())
+
+
+def test_a_limit_of_a_capacity_is_that_of_searches_alone() -> None:
+    """No other case has a capacity, and at a rate that is looked for the other figures mean nothing."""
+    searched = replace(case(), objective=DEFAULT_OBJECTIVE)
+    both = P + ROW + "p95_ms = 9\ncapacity_per_s = 40\n"
+    assert limits(both, searched) == {"capacity_per_s": (40.0, "cpu")}
+    assert limits(both, case()) == {"response_time_p95_ms": (9.0, "cpu")}
+    named = P + ROW + 'objective = "p95<=50ms,errors<2%"\ncapacity_per_s = 40\n'
+    assert limits(named, searched)
+    assert not limits(named, replace(case(), objective=parse_objective("p99<=50ms")))
+    assert not limits(P + ROW + "concurrency = 16\ncapacity_per_s = 40\n", searched)
+    two = P + ROW + "capacity_per_s = 40\n" + ROW + "capacity_per_s = 50\n"
+    assert limits(two, searched) == {"capacity_per_s": (50.0, "cpu")}
 
 
 def test_all_matching_rows_hold_and_the_strictest_is_kept() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
+from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
 from tests.asking import ONE_GPU, plan
@@ -70,6 +71,7 @@ def test_everything_given_reaches_the_plan() -> None:
         warmup="0",
         precision="2.5%",
         concurrency="7",
+        objective="p99<9ms",
         arrivals="poisson:9",
         max_in_flight="64",
         load_workers="2*popen",
@@ -96,6 +98,7 @@ def test_everything_given_reaches_the_plan() -> None:
         warmup_s=0.0,
         precision=0.025,
         concurrency=7,
+        objective=parse_objective("p99<9ms"),
         arrivals=Poisson(9.0),
         max_in_flight=64,
         load_workers=("popen", "popen"),
@@ -104,3 +107,11 @@ def test_everything_given_reaches_the_plan() -> None:
         require_thresholds=True,
         settings=chosen.settings,
     )
+
+
+def test_a_wrong_objective_names_the_option_and_its_grammar() -> None:
+    """What may be written is told where it is needed; without one, the reference's stands."""
+    with pytest.raises(PlanError, match="--serve-objective has no limit in 'p95=1ms'") as caught:
+        plan(objective="p95=1ms")
+    assert caught.value.next_step.startswith("give limits separated by commas")
+    assert str(plan().objective) == "p95<=50ms,errors<2%"

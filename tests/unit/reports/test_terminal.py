@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 
 from pytest_servebench.arrivals import Poisson, Stage, Staged
+from pytest_servebench.capacity import Trial
+from pytest_servebench.early_stopping import Finding
+from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import ModelFormat, Plan
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.table import Row, decimals
 from pytest_servebench.reports.terminal import header_lines, in_groups, report_lines, result_table
 from pytest_servebench.results import CaseResult, Judgement, Summary, Telemetry, Validity, Verdict
-from tests.made_up import BREACH, MACHINE, SETTINGS, made_up_case, made_up_result, wrong_result
+from tests.made_up import (
+    BREACH,
+    MACHINE,
+    SETTINGS,
+    made_up_capacity,
+    made_up_case,
+    made_up_result,
+    wrong_result,
+)
 
 FAST, SLOW = [4.0, 5.0, 6.0, 9.0] * 100, [8.0, 10.0, 12.0, 18.0] * 50
 
@@ -247,6 +258,36 @@ def test_an_open_loop_is_told_by_its_arrivals() -> None:
     stages = Staged(stages=(Stage(10, 50), Stage(100, 50), Stage(20, 50)))
     long = replace(case, load=replace(case.load, arrivals=stages))
     assert ", stages:0:10s:50,100s:..., on cpu" in shown([record_of(made_up_result(FAST, case=long))])
+
+
+def test_a_search_has_a_column_and_a_line_per_case() -> None:
+    """Last pass, first fail and the objective; the higher capacity wins, and other tables have no column."""
+    records = []
+    for stack, held in (("triton", 135.0), ("fastapi", 64.5)):
+        case = replace(made_up_case(stack), objective=DEFAULT_OBJECTIVE)
+        load = replace(case.load, arrivals=Poisson(held))
+        capacity = made_up_capacity(held)
+        records.append(record_of(made_up_result(case=replace(case, load=load), capacity=capacity)))
+    text = shown(records)
+    assert "1 per request, p95<=50ms,errors<2%, on cpu" in text
+    assert "holds" in text
+    assert "*135.0" in line_of(text, "triton")
+    assert "64.5" in line_of(text, "fastapi")
+    assert (
+        "capacity: test_speed fastapi onnx, batch 8, 1 per request, p95<=50ms,errors<2%: "
+        "last pass 64.5/s, first fail 141/s (3 trials)"
+    ) in text
+    assert "holds" not in shown(two_stacks())
+
+
+def test_a_search_without_an_answer_says_none() -> None:
+    """No number stands where none was found, and what stayed undecided is named."""
+    case = replace(made_up_case(), objective=DEFAULT_OBJECTIVE)
+    trials = (Trial(rate_per_s=50.0, finding=Finding.UNDECIDED), Trial(rate_per_s=25.0, finding=Finding.FAIL))
+    capacity = replace(made_up_capacity(), last_passing_per_s=None, first_failing_per_s=None, trials=trials)
+    text = shown([record_of(made_up_result(case=case, capacity=capacity))])
+    assert "p95<=50ms,errors<2%: last pass none, first fail none, undecided 50/s (2 trials)" in text
+    assert "n/a" in line_of(text, "triton")
 
 
 def test_table_can_be_had_by_itself() -> None:
