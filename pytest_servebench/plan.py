@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrivals import Arrivals, label_of
+from pytest_servebench.arrivals import Arrivals, Scale, label_of
 
 
 class Word(str, Enum):
@@ -302,6 +302,10 @@ class Plan:
     """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
+    load_scale: Scale | None = None
+    """What the rates of staged arrivals are multiplied by; None: they are as they stand."""
+    abort_after_s: float | None = None
+    """From when on a staged load ends once a hold has missed its objective; None: it never does."""
     max_in_flight: int = 512
     threads: int = 2
     thresholds_path: Path | None = None

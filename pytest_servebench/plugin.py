@@ -13,7 +13,7 @@ import pytest
 
 from pytest_servebench import hookspecs
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.options.cases import OPEN, marker_arguments
+from pytest_servebench.options.cases import OPEN, STAGED, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ HOW_TO_ARRIVE = (
     "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
     "(docs/load-shapes.md has the others)."
 )
+NO_STAGES = "no-stages-chosen"
+HOW_TO_STAGE = (
+    "servebench: {names} needs a staged load and was not run. Choose the reference's with "
+    "--serve-load-scale=auto (or a factor of its rates), or your own with --serve-arrivals=stages:TIME:RATE,... "
+    "(docs/load-shapes.md)."
+)
+WAITING = {OPEN: NO_ARRIVALS, STAGED: NO_STAGES}
+"""What a benchmark waits for, by the word of its marker."""
 NO_CASE = "no-case"
 WHY_NO_CASE = (
     "servebench: {names} was not run: what its marker narrows and what was asked for have no case in common."
@@ -113,8 +121,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(str(error)) from error
     if desk is None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
-    elif not cases and asked.get("arrivals") == OPEN:
-        metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
+    elif not cases and asked.get("arrivals") in WAITING:
+        metafunc.parametrize("case", [None], ids=[WAITING[asked["arrivals"]]])
     elif not cases and desk.requires_thresholds:
         raise pytest.Collector.CollectError(NO_CASE_REQUIRED.format(test=metafunc.definition.nodeid))
     elif not cases:
@@ -237,7 +245,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-        for why, text in ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_CASE, WHY_NO_CASE)):
+        for why, text in ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_STAGES, HOW_TO_STAGE), (NO_CASE, WHY_NO_CASE)):
             names = dict.fromkeys(name.partition("[")[0] for name in idle if why in name)
             if names:
                 terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)

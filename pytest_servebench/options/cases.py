@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_servebench.arrivals import Arrivals
+from pytest_servebench.arrivals import REFERENCE, Arrivals, Staged
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
@@ -22,6 +22,11 @@ from pytest_servebench.words import did_you_mean, listed
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"
 """A marker's word: arrivals as the user asks for them, and no case when none are asked for."""
+STAGED = "staged"
+"""A marker's word: stages as the user asks for them, the reference's when only their scale is asked for,
+and no case when neither is."""
+WAITING = (OPEN, STAGED)
+"""Words of a benchmark that is run on request only."""
 
 Choice = TypeVar("Choice", bound=Word)
 
@@ -53,10 +58,11 @@ def cases_for(
 
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
-    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC.
+    makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
+    their scale are asked for. Raises `PlanError` for an open loop over gRPC.
     """
     pace = _pace(plan, arrivals)
-    if arrivals == OPEN and pace is None:
+    if arrivals in WAITING and pace is None:
         return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
     if (plan.concurrency or concurrency) == 1 and batch_sizes is None and pace is None:
@@ -154,9 +160,23 @@ def _pace(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
     """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing."""
     if marked is None:
         return None
+    if marked == STAGED:
+        return _scaled(plan, _stages(plan))
     if isinstance(marked, str) or "arrivals" in plan.settings:
+        return _scaled(plan, plan.arrivals)
+    return _scaled(plan, marked)
+
+
+def _stages(plan: Plan) -> Staged | None:
+    if isinstance(plan.arrivals, Staged):
         return plan.arrivals
-    return marked
+    return None if plan.load_scale is None else REFERENCE
+
+
+def _scaled(plan: Plan, arrivals: Arrivals | None) -> Arrivals | None:
+    if plan.load_scale is None or not isinstance(arrivals, Staged):
+        return arrivals
+    return arrivals.scaled(plan.load_scale)
 
 
 def _load(
@@ -219,9 +239,9 @@ def _read_concurrency(key: str, value: object, where: str) -> int | str:
 
 def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals | str | None:
     if not isinstance(value, str):
-        raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", or "open"')
-    if value == OPEN:
-        return OPEN
+        raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", "open" or "staged"')
+    if value in WAITING:
+        return value
     return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
 
 

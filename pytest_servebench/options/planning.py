@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
-from pytest_servebench.options.arrivals import parse_arrivals
+from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -84,6 +84,8 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         warmup_s=_value(asked, "warmup", partial(parse_seconds, least_s=0.0), pace.warmup_s),
         concurrency=_value(asked, "concurrency", parse_count, None),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
+        load_scale=_value(asked, "load-scale", parse_scale, None),
+        abort_after_s=_value(asked, "abort-on-fail", partial(parse_seconds, least_s=0.0), None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
