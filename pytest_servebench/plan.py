@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
+from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
 
 
 class Word(str, Enum):
@@ -300,6 +301,8 @@ class Plan:
     warmup_s: float = 1.0
     concurrency: int | None = None
     """None: each benchmark chooses (``test_throughput`` keeps twice the batch size in flight)."""
+    objective: Objective = DEFAULT_OBJECTIVE
+    """What a rate of requests must hold; ``settings`` tells whether it was asked for."""
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
     load_scale: Scale | None = None

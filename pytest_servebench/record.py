@@ -65,7 +65,12 @@ def _plain_leaf(value: object) -> Json:
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return every field of ``plan`` in plain types, for the run's metadata."""
-    return {**plain(plan), "device": str(plan.device), "arrivals": text_of(plan.arrivals)}
+    return {
+        **plain(plan),
+        "device": str(plan.device),
+        "arrivals": text_of(plan.arrivals),
+        "objective": str(plan.objective),
+    }
 
 
 def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:

@@ -16,6 +16,7 @@ import pytest
 from pytest_servebench.arrivals import AUTO, PEAK_SHARE
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
@@ -103,6 +104,13 @@ OPTIONS = (
         "TIME",
     ),
     Option("concurrency", "Requests kept in flight. Default: each benchmark chooses.", "N"),
+    Option(
+        "objective",
+        "What a rate of requests must hold: percentiles of the response time and the share of errors, "
+        "each under a limit. benchmarks/test_capacity.py looks for the highest rate that does, when this "
+        f"is given. Reference: {DEFAULT_OBJECTIVE}.".replace("%", "%%"),
+        "pNN<=TIME,errors<SHARE",
+    ),
     Option(
         "arrivals",
         "When requests begin: an open loop, which never waits for replies, for every benchmark that does "

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.given import (
     Asked,
@@ -83,12 +84,17 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
         warmup_s=_value(asked, "warmup", partial(parse_seconds, least_s=0.0), pace.warmup_s),
         concurrency=_value(asked, "concurrency", parse_count, None),
+        objective=_value(asked, "objective", _objective, plan.objective),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
         load_scale=_value(asked, "load-scale", parse_scale, None),
         abort_after_s=_value(asked, "abort-on-fail", partial(parse_seconds, least_s=0.0), None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
+
+
+def _objective(given: Given) -> Objective:
+    return parse_objective(given.text, flag=given.flag, where=given.source)
 
 
 def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
+from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
 from tests.asking import ONE_GPU, plan
@@ -62,6 +63,7 @@ def test_everything_given_reaches_the_plan() -> None:
         duration="9",
         warmup="0",
         concurrency="7",
+        objective="p99<9ms",
         arrivals="poisson:9",
         load_scale="auto",
         abort_on_fail="30s",
@@ -87,6 +89,7 @@ def test_everything_given_reaches_the_plan() -> None:
         duration_s=9.0,
         warmup_s=0.0,
         concurrency=7,
+        objective=parse_objective("p99<9ms"),
         arrivals=Poisson(9.0),
         load_scale="auto",
         abort_after_s=30.0,
@@ -95,3 +98,12 @@ def test_everything_given_reaches_the_plan() -> None:
         require_thresholds=True,
         settings=chosen.settings,
     )
+
+
+def test_a_wrong_objective_names_the_option_and_its_grammar() -> None:
+    """What may be written is told where it is needed; without one, the reference's stands."""
+    with pytest.raises(
+        PlanError, match="--serve-objective has no limit in 'p95=1ms'\n.*\n.*\n  next: give limits"
+    ):
+        plan(objective="p95=1ms")
+    assert str(plan().objective) == "p95<=50ms,errors<2%"
