@@ -116,6 +116,10 @@ class Load:
     concurrency: int = 1
     arrivals: Arrivals | None = None
     """When requests begin; None: a closed loop."""
+    objective: Objective | None = None
+    """Staged arrivals: what every stage that holds its rate is judged by; None: nothing is."""
+    abort_after_s: float | None = None
+    """Staged arrivals: from when on the load ends once such a stage has missed it; None: it never does."""
     max_in_flight: int = 512
     """Open loop: an arrival that finds so many requests in flight is dropped, counted and never sent."""
     warmup_s: float = 1.0

@@ -36,8 +36,8 @@ HOW_TO_ARRIVE = (
 NO_STAGES = "no-stages-chosen"
 HOW_TO_STAGE = (
     "servebench: {names} needs a staged load and was not run. Choose the reference's with "
-    "--serve-load-scale=auto (or a factor of its rates), or your own with --serve-arrivals=stages:TIME:RATE,... "
-    "(docs/load-shapes.md)."
+    "--serve-load-scale=auto (or a factor of its rates), or your own with "
+    "--serve-arrivals=stages:TIME:RATE,TIME:RATE,... (docs/load-shapes.md)."
 )
 WAITING = {OPEN: NO_ARRIVALS, STAGED: NO_STAGES}
 """What a benchmark waits for, by the word of its marker."""
