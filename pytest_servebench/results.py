@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import Case, Word
 
 
@@ -90,9 +92,108 @@ class Answer:
     """All raw scores, [1000], where the stack returns them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One short part of a load's time; ``+`` joins two in a row, or those of two clients at one time.
+
+    A request is sent in the slice in which it was, and belongs to the one that it ended in; over a
+    whole load ``offered = sent + dropped``, and ``sent = correct + failed``.
+    """
+
+    begin_ns: int
+    end_ns: int
+    offered: int = 0
+    """Requests that were due, sent or not."""
+    sent: int = 0
+    correct: int = 0
+    """OK replies, before verification."""
+    failed: int = 0
+    """Requests that were sent and ended in an error, a time-out, or a wrong answer."""
+    dropped: int = 0
+    response_times: Histogram = field(default_factory=Histogram)
+    """Of the correct replies that ended in it."""
+
+    def __add__(self, other: Slice) -> Slice:
+        return Slice(
+            begin_ns=min(self.begin_ns, other.begin_ns),
+            end_ns=max(self.end_ns, other.end_ns),
+            offered=self.offered + other.offered,
+            sent=self.sent + other.sent,
+            correct=self.correct + other.correct,
+            failed=self.failed + other.failed,
+            dropped=self.dropped + other.dropped,
+            response_times=self.response_times + other.response_times,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts and distributions of some requests; ``+`` is exact."""
+
+    outcomes: tuple[int, ...] = (0,) * len(Outcome)
+    """How many ended how, by `Outcome`."""
+    response_times: Histogram = field(default_factory=Histogram)
+    """Of correct replies, as the next."""
+    service_times: Histogram = field(default_factory=Histogram)
+    send_lags: Histogram = field(default_factory=Histogram)
+    """Of those that were sent."""
+
+    @property
+    def requests(self) -> int:
+        """All of them, those dropped too."""
+        return sum(self.outcomes)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            outcomes=tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True)),
+            response_times=self.response_times + other.response_times,
+            service_times=self.service_times + other.service_times,
+            send_lags=self.send_lags + other.send_lags,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """What is left of requests whose rows are no longer in the arrays; ``+`` is exact.
+
+    All of them ended before the window did.
+    """
+
+    outcomes: tuple[int, ...] = (0,) * len(Outcome)
+    """How many ended how, by `Outcome`, the warm-up's too."""
+    inside: Tally = field(default_factory=Tally)
+    """Those that ended inside the window; ``send_lags`` are of those intended inside it."""
+    offered: int = 0
+    """How many were intended inside the window, sent or dropped."""
+    sent: int = 0
+    """How many were sent inside it."""
+    in_flight_at_begin: int = 0
+    """How many were in flight when it began."""
+    stages: tuple[Tally, ...] = ()
+    """A staged load's: of those that ended inside the window, by the stage they were intended in."""
+
+    @property
+    def requests(self) -> int:
+        """How many were folded."""
+        return sum(self.outcomes)
+
+    def __add__(self, other: Folded) -> Folded:
+        return Folded(
+            outcomes=tuple(a + b for a, b in zip(self.outcomes, other.outcomes, strict=True)),
+            inside=self.inside + other.inside,
+            offered=self.offered + other.offered,
+            sent=self.sent + other.sent,
+            in_flight_at_begin=self.in_flight_at_begin + other.in_flight_at_begin,
+            stages=tuple(a + b for a, b in zip_longest(self.stages, other.stages, fillvalue=Tally())),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Samples:
-    """Every request of one load, in order of sending (dropped: of intent); arrays of equal length.
+    """The requests of one load, in order of sending (dropped: of intent); arrays of equal length.
+
+    The arrays hold every request up to a bound; of longer loads the latest ones and those whose
+    replies were kept, and ``folded`` tells of the others.
 
     Instants are CLOCK_MONOTONIC nanoseconds; -1 where the instant did not happen.
     Warm-up requests are in the arrays and outside ``window_ns``.
@@ -106,6 +207,15 @@ class Samples:
     """Which of the encoded requests was sent."""
     window_ns: tuple[int, int]
     """Begin and end of the measured window; a sample belongs to the window it ends in."""
+    started_ns: int | None = None
+    """When the load began: its warm-up, and the zero of a schedule's offsets."""
+    slices: tuple[Slice, ...] = ()
+    """The load's time line from its start to the window's end, in order and without gaps; a slice
+    begins where the window does. Of about equal length, longer ones for longer loads."""
+    folded: Folded | None = None
+    """Requests that are not in the arrays; None: all are."""
+    settled: bool | None = None
+    """Whether a steady warm-up ended because its slices agreed; None where that was not asked for."""
     replies: Mapping[int, Reply] = field(default_factory=dict)
     """Kept replies by sample position, for verification after the window."""
     client_cpu_s: float = 0.0
@@ -114,6 +224,7 @@ class Samples:
     """The first failure in words, with its status or errno."""
 
     def __len__(self) -> int:
+        """Return how many requests the arrays hold."""
         return len(self.sent_ns)
 
 
@@ -162,6 +273,14 @@ class Summary:
     throughput_per_s: float | None = None
     """Correct responses per second."""
     images_per_s: float | None = None
+    throughput_ci_per_s: tuple[float, float] | None = None
+    """95% confidence interval of the throughput, over the window's slices; None: too few of them."""
+    response_time_p95_ci_ms: tuple[float, float] | None = None
+    """That of the p95 response time; None: too few replies to bound it."""
+    warmup_s: float | None = None
+    """How long the warm-up was."""
+    settled: bool | None = None
+    """Whether it ended because the server had settled; None where its length was fixed."""
     client_cpu_share: float | None = None
     """Share of one core that the client used inside the window."""
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pytest_servebench.errors import LoadError
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
-from pytest_servebench.load.closed_loop import ClosedLoop
+from pytest_servebench.load.course import Course
 from pytest_servebench.load.exchange import exchange_http
 from pytest_servebench.load.grpc_sender import GrpcSender, exchange_grpc
+from pytest_servebench.load.helm import Helm
 from pytest_servebench.load.http_sender import HttpSender
 from pytest_servebench.load.open_loop import OpenLoopSender
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
@@ -25,20 +26,28 @@ class LoadDriver:
             return exchange_grpc(endpoint, request, timeout_s)
         return exchange_http(endpoint, request, timeout_s)
 
-    def run(self, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load, watch: Watch) -> Samples:
+    def run(
+        self,
+        endpoint: Endpoint,
+        requests: Sequence[WireRequest],
+        load: Load,
+        watch: Watch,
+        helm: Helm | None = None,
+    ) -> Samples:
         """Send ``requests`` round robin under ``load`` and return every sample.
 
         Warm-up goes over into the window without draining. At the window's end
         nothing more is sent, and requests in flight are awaited for a short drain;
         they end outside the window. An open loop goes through the same stages: its
-        warm-up is the first part of its schedule. Raises `LoadError` when no load is possible.
+        warm-up is the first part of its schedule. ``helm`` says when stages end before their
+        time; None: the `LocalHelm`. Raises `LoadError` when no load is possible.
         """
         protocol = _protocol_of(requests)
         _check(load, protocol)
         book = Book.for_load(load, len(requests))
         sender = _sender_for(load, protocol).for_load(endpoint, requests, load, book)
         try:
-            window = ClosedLoop(sender, load, watch, book).run()
+            window = Course(sender, load, watch, book, helm).run()
         finally:
             sender.close()
         return book.samples(window)

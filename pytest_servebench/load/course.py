@@ -1,4 +1,4 @@
-"""The closed loop: a fixed number of requests in flight, from warm-up to the last reply."""
+"""The course of a load, closed loop or open: from warm-up over the window to the last reply."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
+from pytest_servebench.load.helm import Helm, LocalHelm
 from pytest_servebench.load.window import ProgressMeter, Stage, Window
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Outcome
@@ -20,7 +21,7 @@ PROGRESS_NS = 250_000_000
 
 
 class Sender(Protocol):
-    """What the loop steers: it moves bytes and writes the sample log, see `HttpSender`."""
+    """What the course steers: it moves bytes and writes the sample log, see `HttpSender`."""
 
     troubled: bool
 
@@ -47,10 +48,13 @@ class Sender(Protocol):
         """Count everything in flight as failed now."""
 
 
-class ClosedLoop:
-    """One load; used once. Closed loop: a request is intended the instant it is sent."""
+class Course:
+    """Steers one load through its stages; used once."""
 
-    def __init__(self, sender: Sender, load: Load, watch: Watch, book: Book) -> None:
+    def __init__(
+        self, sender: Sender, load: Load, watch: Watch, book: Book, helm: Helm | None = None
+    ) -> None:
+        self._helm = LocalHelm(load) if helm is None else helm
         self._sender = sender
         self._load = load
         self._watch = watch
