@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from pytest_servebench.arrivals import CLOSED, text_of
 from pytest_servebench.plan import Case, Load, Plan
-from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
+from pytest_servebench.results import (
+    CaseResult,
+    Outcome,
+    Summary,
+    Telemetry,
+    Verdict,
+    Verification,
+)
+from pytest_servebench.stage_record import stage_records
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; a new field does not raise it."""
@@ -133,6 +141,8 @@ def make_record(
         "publishable": result.publishable,
         "verdict": verdict,
         **_measured(result.summary, result.publishable),
+        "stages": stage_records(result),
+        "scaling": result.scaling,
         "samples": _samples(result),
         "first_error": result.samples.first_error if result.samples else "",
         "telemetry": result.telemetry,
@@ -192,7 +202,8 @@ def _case(case: Case) -> dict[str, Any]:
 
 def _load(load: Load) -> dict[str, Any]:
     """Return the load's fields, its arrivals as their text; an open loop keeps no number in flight."""
-    given = {**plain(load), "arrivals": text_of(load.arrivals)}
+    objective = None if load.objective is None else str(load.objective)
+    given = {**plain(load), "arrivals": text_of(load.arrivals), "objective": objective}
     return given if load.arrivals is None else {**given, "concurrency": None}
 
 

@@ -7,7 +7,6 @@ requests that were due in it, and as surely as their number allows (`early_stopp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 
 from pytest_servebench.arrivals import Staged
@@ -32,12 +31,15 @@ def stage_results(samples: Samples, load: Load) -> tuple[StageResult, ...]:
     """
     if not isinstance(load.arrivals, Staged) or load.arrivals.peak_share is not None:
         return ()
-    spans = spans_of(load.arrivals, load.warmup_s)
     started_ns = _started_ns(samples, load)
+    # A steady warm-up may have ended before its time.
+    warmup_s = min(load.warmup_s, (samples.window_ns[0] - started_ns) / _NS_PER_S)
+    spans = spans_of(load.arrivals, warmup_s)
     which = stages_of(samples.intended_ns, spans, started_ns)
     ended_s = (samples.window_ns[1] - started_ns) / _NS_PER_S
+    folded = () if samples.folded is None else samples.folded.stages
     return tuple(
-        _result(span, due_in(samples, which == place), ended_s, load.objective)
+        _result(span, due_in(samples, which == place, *folded[span.number - 1 : span.number]), ended_s, load)
         for place, span in enumerate(spans)
     )
 
@@ -48,9 +50,9 @@ def _started_ns(samples: Samples, load: Load) -> int:
     return samples.window_ns[0] - round(load.warmup_s * _NS_PER_S)
 
 
-def _result(span: Span, due: Due, ended_s: float, objective: Objective | None) -> StageResult:
+def _result(span: Span, due: Due, ended_s: float, load: Load) -> StageResult:
     ran_s = min(max(0.0, ended_s - span.begin_s), span.duration_s)
-    verdict, reason = verdict_on(span, due, ran_s, objective)
+    verdict, reason = verdict_on(span, due, ran_s, load.objective)
     return StageResult(
         number=span.number,
         kind=span.kind,
@@ -70,9 +72,9 @@ def _result(span: Span, due: Due, ended_s: float, objective: Objective | None) -
         response_time_p50_ms=due.percentile_ms(50),
         response_time_p95_ms=due.percentile_ms(95),
         response_time_p99_ms=due.percentile_ms(99),
-        send_lag_p99_ms=due.send_lag_p99_ms,
+        send_lag_p99_ms=due.send_lags.percentile_ms(99),
         status_share=_share(due.correct + due.outcomes[Outcome.WRONG], due),
-        on_time_share=_share(due.within(ON_TIME_MS), due),
+        on_time_share=_share(due.times.within(ON_TIME_MS), due),
         compared=due.compared,
         verdict=verdict,
         reason=reason,
@@ -83,9 +85,7 @@ def _share(count: int, due: Due) -> float | None:
     return count / due.offered if due.offered else None
 
 
-def verdict_on(
-    span: Span, due: Due, ran_s: float, objective: Objective | None
-) -> tuple[StageVerdict, str]:
+def verdict_on(span: Span, due: Due, ran_s: float, objective: Objective | None) -> tuple[StageVerdict, str]:
     """Return the verdict on a stage that ran for ``ran_s``, and in one sentence why it is no ``pass``.
 
     Only a stage that holds its rate has one. A client that was late decides nothing, and neither does a
@@ -96,18 +96,19 @@ def verdict_on(
     if span.kind is not StageKind.HOLD or objective is None:
         return StageVerdict.NOT_JUDGED, ""
     client = _late_client(due, ran_s)
-    if client:
-        return StageVerdict.UNDECIDED, f"{span}: {client}"
     failed = limits_found(due, objective, Finding.FAIL)
-    if failed:
+    if failed and not client:
         return StageVerdict.FAIL, f"{span} missed {'; and '.join(_missed_text(due, one) for one in failed)}"
+    doubt = client or _too_short(span, due, ran_s, objective)
+    return (StageVerdict.UNDECIDED, f"{span}: {doubt}") if doubt else (StageVerdict.PASS, "")
+
+
+def _too_short(span: Span, due: Due, ran_s: float, objective: Objective) -> str:
+    """Return why a stage that did not fail has not passed either, or nothing."""
     if ran_s < span.duration_s - _ROUNDING_S:
-        return StageVerdict.UNDECIDED, f"{span}: the load ended after {ran_s:.3g} of its {span.duration_s:g} s"
+        return f"the load ended after {ran_s:.3g} of its {span.duration_s:g} s"
     unsure = limits_found(due, objective, Finding.UNDECIDED)
-    if unsure:
-        text = "; and ".join(_unsure_text(due, one) for one in unsure)
-        return StageVerdict.UNDECIDED, f"{span} has too few requests to judge {text}"
-    return StageVerdict.PASS, ""
+    return "; and ".join(_unsure_text(due, one) for one in unsure)
 
 
 def limits_found(due: Due, objective: Objective, finding: Finding) -> tuple[Limit, ...]:
@@ -125,7 +126,7 @@ def _late_client(due: Due, ran_s: float) -> str:
     seen = Summary(
         window_s=ran_s,
         correct=due.correct,
-        send_lag_p99_ms=due.send_lag_p99_ms,
+        send_lag_p99_ms=due.send_lags.percentile_ms(99),
         response_time_p95_ms=inf if p95_ms is None else p95_ms,
     )
     return late_client(seen, ArrivalLimits())
@@ -154,10 +155,5 @@ def _kinds(due: Due) -> str:
 def _unsure_text(due: Due, limit: Limit) -> str:
     missed = due.missed(limit)
     needed = requests_to_decide(missed, due.offered, limit.miss_share)
-    more = "no number decides" if needed is None else f"about {needed} decide"
-    return f"{limit}: {missed} of {due.offered} missed it; if it goes on so, {more}"
-
-
-def failed_stages(stages: Sequence[StageResult]) -> tuple[StageResult, ...]:
-    """Return those that missed the objective."""
-    return tuple(stage for stage in stages if stage.verdict is StageVerdict.FAIL)
+    more = "no number of requests decides" if needed is None else f"about {needed} requests decide"
+    return f"{limit} is undecided: {missed} of {due.offered} requests missed it; if it goes on so, {more}"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Staged
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.objective import ErrorLimit, Limit
-from pytest_servebench.results import Outcome, Samples, StageKind
+from pytest_servebench.results import Outcome, Samples, StageKind, Tally
 
 Which = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Times = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 _NS_PER_S = 1e9
 _NS_PER_MS = 1e6
@@ -83,16 +85,59 @@ def stages_of(due_ns: npt.NDArray[np.int64], spans: Sequence[Span], started_ns: 
     return which
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ordered:
+    """Times in ascending order, equal ones and those of one bucket held once."""
+
+    values_ms: Times
+    up_to: Counts
+    """How many times there are up to each value, that one's among them."""
+
+    @classmethod
+    def of(cls, times_ms: Times, folded: Histogram | None = None) -> Ordered:
+        """Return these times and those in a histogram, which are known to half a bucket."""
+        values_ms, counts = np.unique(times_ms, return_counts=True)
+        if folded is not None and folded.count:
+            places = np.cumsum(folded.counts) - 1
+            middles_ms = np.array([folded.order_statistic(int(place)) for place in places]) / _NS_PER_MS
+            values_ms = np.concatenate([values_ms, middles_ms])
+            counts = np.concatenate([counts, folded.counts])
+            order = np.argsort(values_ms, kind="stable")
+            values_ms, counts = values_ms[order], counts[order]
+        return cls(values_ms, np.cumsum(counts))
+
+    @property
+    def count(self) -> int:
+        """How many times there are."""
+        return int(self.up_to[-1]) if len(self.up_to) else 0
+
+    def within(self, limit_ms: float, *, inclusive: bool = False) -> int:
+        """Return how many are below a limit (``inclusive``: or just that)."""
+        place = int(np.searchsorted(self.values_ms, limit_ms, side="right" if inclusive else "left"))
+        return int(self.up_to[place - 1]) if place else 0
+
+    def percentile_ms(self, rank: float, misses: int = 0) -> float | None:
+        """Return the percentile of these times and of so many infinite ones.
+
+        Linear between order statistics, as `numpy.percentile`; None where it is infinite, or of nothing.
+        """
+        place = rank / 100 * (self.count + misses - 1)
+        if not self.count or ceil(place) >= self.count:
+            return None
+        below, above = self.values_ms[np.searchsorted(self.up_to, [floor(place), ceil(place)], side="right")]
+        return float(below + (above - below) * (place - floor(place)))
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Due:
     """The requests that were due in one stage, whenever they ended."""
 
     outcomes: tuple[int, ...]
     """How many ended how, by `Outcome`, after verification."""
-    times_ms: Times
-    """Response times of the correct ones, ascending."""
-    send_lags_ms: Times
-    """Of those that were sent, ascending."""
+    times: Ordered
+    """Response times of the correct ones."""
+    send_lags: Ordered
+    """Of those that were sent."""
     compared: int = 0
     """How many answers were compared with the reference."""
 
@@ -111,45 +156,30 @@ class Due:
         """Those that were not dropped."""
         return self.offered - self.outcomes[Outcome.DROPPED]
 
-    @property
-    def send_lag_p99_ms(self) -> float | None:
-        """How late the client was; None when nothing was sent."""
-        return percentile_with_misses(self.send_lags_ms, len(self.send_lags_ms), 99)
-
-    def within(self, limit_ms: float, *, inclusive: bool = False) -> int:
-        """Return how many were answered rightly in less than a time (``inclusive``: or just that)."""
-        return int(np.searchsorted(self.times_ms, limit_ms, side="right" if inclusive else "left"))
-
     def missed(self, limit: Limit) -> int:
         """Return how many missed a limit; whatever is no right answer misses each."""
         if isinstance(limit, ErrorLimit):
             return self.offered - self.correct
-        return self.offered - self.within(limit.limit_ms, inclusive=limit.inclusive)
+        return self.offered - self.times.within(limit.limit_ms, inclusive=limit.inclusive)
 
     def percentile_ms(self, rank: float) -> float | None:
         """Return the percentile over all of them; None where it lies among those without a right answer."""
-        return percentile_with_misses(self.times_ms, self.offered, rank)
+        return self.times.percentile_ms(rank, self.offered - self.correct)
 
 
-def due_in(samples: Samples, inside: Mask) -> Due:
-    """Return what became of the samples that ``inside`` selects."""
+def due_in(samples: Samples, inside: Mask, folded: Tally | None = None) -> Due:
+    """Return what became of the samples that ``inside`` selects, and of those that were folded."""
     counts = np.bincount(samples.outcome[inside], minlength=len(Outcome))
     correct = inside & (samples.outcome == Outcome.OK)
     sent = inside & (samples.sent_ns >= 0)
+    more = folded or Tally()
     return Due(
-        outcomes=tuple(int(count) for count in counts),
-        times_ms=np.sort((samples.received_ns[correct] - samples.intended_ns[correct]) / _NS_PER_MS),
-        send_lags_ms=np.sort((samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS),
+        outcomes=tuple(int(count) + before for count, before in zip(counts, more.outcomes, strict=True)),
+        times=Ordered.of(
+            (samples.received_ns[correct] - samples.intended_ns[correct]) / _NS_PER_MS, more.response_times
+        ),
+        send_lags=Ordered.of(
+            (samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS, more.send_lags
+        ),
         compared=sum(bool(inside[position]) for position in samples.replies),
     )
-
-
-def percentile_with_misses(ascending: Times, count: int, rank: float) -> float | None:
-    """Return the percentile of ``count`` values, of which those that are not in ``ascending`` are infinite.
-
-    Linear between order statistics, as `numpy.percentile`; None where it is infinite or there is no value.
-    """
-    place = rank / 100 * (count - 1)
-    if not count or ceil(place) >= len(ascending):
-        return None
-    return float(np.interp(place, np.arange(len(ascending)), ascending))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -76,7 +77,11 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+            load=replace(
+                _load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+                objective=plan.objective if arrivals == STAGED else None,
+                abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
+            ),
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
