@@ -215,22 +215,23 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         least = "" if held is None else f", so the capacity is at least {held:g}/s"
         return f"the client, not the server, was the limit at {late:g}/s{least}{_stepped_back(search)}"
     if ending is Ending.NONE_HOLDS:
-        return f"no rate holds {objective}: {_figures(search.probes[-1])}"
+        return f"no rate holds {objective}: {_figures(search.probes[-1], objective)}"
     if held is not None:
         return f"{held:g}/s held {objective} and no rate tried failed, so the capacity is at least {held:g}/s"
     if search.sustained:
-        return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1])}"
-    last = f"; the last one: {_figures(search.trials[-1])}" if search.trials else ""
+        return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1], objective)}"
+    last = f"; the last one: {_figures(search.trials[-1], objective)}" if search.trials else ""
     return f"the search for the rate that holds {objective} came to no end{last}"
 
 
 def _stepped_back(search: Search) -> str:
-    back = [f"{trial.rate_per_s:g}/s" for trial in search.sustained if not trial.passes]
+    back = [f"{t.rate_per_s:g}/s" for t in search.sustained if not t.passes and not t.client_limited]
     return f" (stepped back: the sustained run at {', '.join(back)} did not hold it)" if back else ""
 
 
-def _figures(trial: Trial) -> str:
-    time = "" if trial.percentile_ms is None else f", {trial.percentile_ms:.4g} ms at the percentile"
+def _figures(trial: Trial, objective: str) -> str:
+    figure = objective.partition("<")[0]  # of the first limit, which is one on times if there is any
+    time = "" if trial.percentile_ms is None else f", {figure} {trial.percentile_ms:.4g} ms"
     return (
         f"at {trial.rate_per_s:g}/s {trial.over} of {trial.requests} requests were over the limit, "
         f"{trial.failed} of them without a right answer{time} ({trial.verdict})"

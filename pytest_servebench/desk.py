@@ -106,6 +106,11 @@ class Desk:
         """Whether nothing may pass that no limit speaks of."""
         return self._plan.require_thresholds
 
+    @property
+    def objective_chosen(self) -> bool:
+        """Whether the user gave an objective."""
+        return "objective" in self._plan.settings
+
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan

@@ -45,6 +45,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "p99_ms": Metric(field="response_time_p99_ms", at_most=True, unit="ms"),
         "images_per_s": Metric(field="images_per_s", at_most=False, unit="images/s"),
         "requests_per_s": Metric(field="throughput_per_s", at_most=False, unit="requests/s"),
+        "capacity_per_s": Metric(field="capacity_per_s", at_most=False, unit="requests/s"),
     },
 )
 """What a thresholds file may limit, by the word used there."""

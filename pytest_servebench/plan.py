@@ -148,6 +148,9 @@ class Case:
     protocol: WireProtocol = WireProtocol.HTTP
     items_per_request: int = 1
     load: Load = field(default_factory=Load)
+    objective: Objective | None = None
+    """What the highest rate of requests is looked for that holds it; ``load`` is then the closed loop with
+    which the search begins, and in a result the arrivals that were found. None: ``load`` is measured."""
     images: str = "synthetic"
     """The image set asked with: ``synthetic`` (seeded) or ``photographs``."""
 
@@ -161,6 +164,8 @@ class Case:
         """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``."""
         d, load = self.deployment, self.load
         pace = f"c{load.concurrency}" if load.arrivals is None else label_of(load.arrivals)
+        if self.objective is not None:
+            pace = f"capacity-{self.objective.label}"
         return (
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"

@@ -41,6 +41,11 @@ HOW_TO_STAGE = (
 )
 WAITING = {OPEN: NO_ARRIVALS, STAGED: NO_STAGES}
 """What a benchmark waits for, by the word of its marker."""
+NO_OBJECTIVE = "no-objective-chosen"
+HOW_TO_SEARCH = (
+    "servebench: {names} needs an objective and was not run. Choose one with "
+    "--serve-objective='p95<=50ms,errors<2%' (docs/load-shapes.md has its grammar)."
+)
 NO_CASE = "no-case"
 WHY_NO_CASE = (
     "servebench: {names} was not run: what its marker narrows and what was asked for have no case in common."
@@ -49,13 +54,20 @@ NO_CASE_REQUIRED = (
     "{test} has no case: what its marker narrows and what was asked for have none in common, "
     "and --serve-require-thresholds lets nothing pass unmeasured"
 )
+REASONS = {
+    NO_ARRIVALS: HOW_TO_ARRIVE,
+    NO_STAGES: HOW_TO_STAGE,
+    NO_OBJECTIVE: HOW_TO_SEARCH,
+    NO_CASE: WHY_NO_CASE,
+}
+"""What is said of a benchmark that was not run, by the id of its only parameter."""
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
-    "servebench(concurrency=1, arrivals=..., items_per_request=(1,), batch_sizes=..., formats=..., "
-    "payloads=..., protocols=..., model=..., images='synthetic'): "
+    "servebench(concurrency=1, arrivals=..., objective=..., items_per_request=(1,), batch_sizes=..., "
+    "formats=..., payloads=..., protocols=..., model=..., images='synthetic'): "
     "run the test once per case of the plan, given as 'case'."
 )
 
@@ -123,6 +135,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
     elif not cases and asked.get("arrivals") in WAITING:
         metafunc.parametrize("case", [None], ids=[WAITING[asked["arrivals"]]])
+    elif not cases and asked.get("objective") == OPEN and not desk.objective_chosen:
+        metafunc.parametrize("case", [None], ids=[NO_OBJECTIVE])
     elif not cases and desk.requires_thresholds:
         raise pytest.Collector.CollectError(NO_CASE_REQUIRED.format(test=metafunc.definition.nodeid))
     elif not cases:
@@ -149,7 +163,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect benchmarks that wait for a stack or for arrivals."""
+    """Deselect benchmarks that wait for a stack, for arrivals or for an objective."""
     idle = [item for item in items if _is_idle(item)]
     if not idle:
         return
@@ -245,7 +259,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-        for why, text in ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_STAGES, HOW_TO_STAGE), (NO_CASE, WHY_NO_CASE)):
+        for why, text in REASONS.items():
             names = dict.fromkeys(name.partition("[")[0] for name in idle if why in name)
             if names:
                 terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.capacity import Capacity
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import Case, Word
 
@@ -281,6 +282,8 @@ class Summary:
     """How long the warm-up was."""
     settled: bool | None = None
     """Whether it ended because the server had settled; None where its length was fixed."""
+    capacity_per_s: float | None = None
+    """Highest rate of arrivals that held the case's objective; None where none was looked for or held."""
     client_cpu_share: float | None = None
     """Share of one core that the client used inside the window."""
 
@@ -416,6 +419,8 @@ class CaseResult:
     telemetry: Telemetry = field(default_factory=Telemetry)
     before: Verification | None = None
     during: Verification | None = None
+    capacity: Capacity | None = None
+    """What the search found whose confirming run this is; None for a case without an objective."""
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
 

@@ -27,7 +27,7 @@ from pytest_servebench.results import (
     Validity,
     Verification,
 )
-from pytest_servebench.statistics import summarise, validity_of
+from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 from pytest_servebench.verification import tolerance_for, verify
 
 IMAGES_PER_CASE = 16
@@ -168,17 +168,36 @@ def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
 
 
 def _run(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> CaseResult:
+    result = verified(question, ready, rooms)
+    return result if result.reason else loaded(result, question, ready, rooms, watch)
+
+
+def verified(question: Question, ready: Ready, rooms: Rooms) -> CaseResult:
+    """Ask every request once; return what is known before the load, with a reason if there must be none."""
     asked = ask_each(question, ready.endpoint, rooms)
     result = _unmeasured(question, ready, asked, rooms)
     if asked.verification.mismatches:
         return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
     if asked.trouble:
         return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
+    return result
+
+
+def loaded(
+    result: CaseResult,
+    question: Question,
+    ready: Ready,
+    rooms: Rooms,
+    watch: Watch,
+    *,
+    limits: ValidityLimits = DEFAULT_LIMITS,
+) -> CaseResult:
+    """Return ``result``, of a verified server, with what one load of the question's case showed."""
     try:
         samples, telemetry = _measure(question, ready, rooms, watch)
     except LoadError as error:
         return replace(result, validity=Validity.ERRORS, reason=str(error))
-    concluded = _conclude(replace(result, telemetry=telemetry), question, samples)
+    concluded = _conclude(replace(result, telemetry=telemetry), question, samples, limits)
     code = ready.server.exit_code()
     if concluded.validity is Validity.ERRORS and code is not None:
         reason = f"the server ended by itself with {describe_exit(code)}: {concluded.reason}"
@@ -272,7 +291,7 @@ class _ServerWatch:
         return self._watch.server_gone()
 
 
-def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseResult:
+def _conclude(result: CaseResult, question: Question, samples: Samples, limits: ValidityLimits) -> CaseResult:
     """Verify what was kept, mark the wrong ones, and say whether the run may be believed."""
     during, wrong = _verify_kept(question, samples)
     outcome = samples.outcome.copy()
@@ -290,6 +309,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
         samples,
         load=case.load,
         verifications=(result.before, during),
+        limits=limits,
     )
     return replace(
         result,

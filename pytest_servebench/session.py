@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
@@ -155,8 +156,26 @@ class Servebench:
         Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure.
         """
         self._check(case)
+        if case.objective is not None:
+            raise PlanError(
+                "a case with an objective has no load to be measured under: its rate is looked for",
+                where=case.id,
+                next_step="call servebench.capacity(case)",
+            )
         with self._watching(case) as watch:
             result = run_case(case, self._session.rooms, self._session.pool, watch)
+        self._judge_and_record(result)
+        return result
+
+    def capacity(self, case: Case) -> CaseResult:
+        """Find the highest rate that holds the case's objective; record the run that confirmed it.
+
+        ``result.capacity`` has the last passing and the first failing rate and every trial. The test
+        fails after its last line as with `measure`, and when no rate holds. Raises what `measure` raises.
+        """
+        self._check(case)
+        with self._watching(case) as watch:
+            result = find_capacity(case, self._session.rooms, self._session.pool, watch)
         self._judge_and_record(result)
         return result
 

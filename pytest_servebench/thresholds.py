@@ -20,6 +20,7 @@ from pytest_servebench.words import did_you_mean, listed
 
 Row = Mapping[str, Any]
 
+CAPACITY = "capacity_per_s"
 _PROFILE_KEYS = ("device", "gpu_name", "min_cores", "max_cores")
 _SELECTORS: Mapping[str, Collection[str] | None] = {
     "model": tuple(CATALOGUE),
@@ -28,6 +29,7 @@ _SELECTORS: Mapping[str, Collection[str] | None] = {
     "payload": [str(word) for word in Payload],
     "protocol": [str(word) for word in WireProtocol],
     "arrivals": None,
+    "objective": None,
 }
 """Selectors that hold words, with the words they allow (None: any)."""
 _COUNTS = ("max_batch_size", "items_per_request", "concurrency")
@@ -91,12 +93,13 @@ class LimitRow:
             "payload": str(case.payload),
             "protocol": str(case.protocol),
             "arrivals": text_of(case.load.arrivals),
+            "objective": str(case.objective or ""),
         }
         counts = {
             "max_batch_size": deployment.max_batch_size,
             "items_per_request": case.items_per_request,
             # an open loop keeps no number in flight, so no number of a limit is its
-            "concurrency": case.load.concurrency if case.load.arrivals is None else 0,
+            "concurrency": case.load.concurrency if not (case.load.arrivals or case.objective) else 0,
         }
         return all(words[key] in allowed for key, allowed in self.words.items()) and all(
             any(counts[key] == count_of(given, deployment.max_batch_size) for given in allowed)
@@ -122,7 +125,9 @@ def thresholds_for(file: ThresholdsFile, case: Case, hardware: Hardware | None) 
     """Return the limits that hold for ``case``, at most one per metric: the strictest.
 
     Every row of every profile that matches applies, so a further row can only add or
-    tighten a limit. ``hardware`` None (a server that runs elsewhere) matches no profile.
+    tighten a limit. ``capacity_per_s`` holds for cases with an objective, and it alone: at a rate
+    that is looked for, the other figures are whatever it makes them. ``hardware`` None (a server
+    that runs elsewhere) matches no profile.
     """
     if hardware is None:
         return ()
@@ -130,7 +135,7 @@ def thresholds_for(file: ThresholdsFile, case: Case, hardware: Hardware | None) 
     strictest: dict[str, Threshold] = {}
     for row in file.rows:
         if row.profile in kinds and row.matches(case):
-            for threshold in _thresholds_of(row):
+            for threshold in _thresholds_of(row, searched=case.objective is not None):
                 held = strictest.get(threshold.metric)
                 if held is None or _stricter(threshold, held):
                     strictest[threshold.metric] = threshold
@@ -169,7 +174,7 @@ def parse_thresholds(text: str, name: str = "thresholds.toml") -> ThresholdsFile
     )
 
 
-def _thresholds_of(row: LimitRow) -> list[Threshold]:
+def _thresholds_of(row: LimitRow, *, searched: bool) -> list[Threshold]:
     return [
         Threshold(
             metric=METRICS[key].field,
@@ -178,6 +183,7 @@ def _thresholds_of(row: LimitRow) -> list[Threshold]:
             profile=row.profile,
         )
         for key, limit in row.limits.items()
+        if (key == CAPACITY) == searched
     ]
 
 

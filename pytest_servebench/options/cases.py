@@ -14,6 +14,7 @@ from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.shape import shaped
@@ -22,7 +23,7 @@ from pytest_servebench.words import did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"
-"""A marker's word: arrivals as the user asks for them, and no case when none are asked for."""
+"""A marker's word: arrivals, or an objective, as the user asks for, and no case when nobody asks."""
 STAGED = "staged"
 """A marker's word: stages as the user asks for them, the reference's when only their scale is asked for,
 and no case when neither is."""
@@ -38,6 +39,7 @@ def cases_for(
     stacks_offer: Mapping[str, Stack],
     concurrency: int | str = 1,
     arrivals: Arrivals | str | None = "",
+    objective: Objective | str | None = None,
     items_per_request: Sequence[int | str] = (1,),
     batch_sizes: Sequence[int] | None = None,
     formats: Sequence[ModelFormat] | None = None,
@@ -61,12 +63,17 @@ def cases_for(
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
     makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
     their scale are asked for. Raises `PlanError` for an open loop over gRPC.
+
+    A marker with an objective looks for the rate that holds it; the user's objective wins over a
+    marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
+    judged by the plan's.
     """
-    pace = _pace(plan, arrivals)
-    if arrivals in WAITING and pace is None:
+    searched = _objective(plan, objective)
+    pace = None if searched else _pace(plan, arrivals)
+    if (objective == OPEN and searched is None) or (arrivals in WAITING and pace is None):
         return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
-    if (plan.concurrency or concurrency) == 1 and batch_sizes is None and pace is None:
+    if (plan.concurrency or concurrency) == 1 and batch_sizes is None and not (pace or searched):
         sizes = (max(sizes),)
     items = tuple(items_per_request)[: 1 if plan.quick else None]
     asked_payloads = _chosen(plan, "payload", (plan.payload,), payloads)
@@ -78,10 +85,11 @@ def cases_for(
             protocol=protocol,
             items_per_request=count,
             load=replace(
-                _load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+                _load(plan, concurrency, pace, deployment.max_batch_size, protocol, objective=searched),
                 objective=plan.objective if arrivals == STAGED else None,
                 abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
             ),
+            objective=searched,
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
@@ -122,6 +130,12 @@ def marker_arguments(
                 next_step=f"allowed: {listed(readers)}",
             )
         read[key] = readers[key](key, value, where)
+    if "objective" in read and "arrivals" in read:
+        raise PlanError(
+            "the marker servebench has both an objective and arrivals",
+            where=where,
+            next_step="leave the arrivals out: the rate that holds the objective is what is looked for",
+        )
     return read
 
 
@@ -184,20 +198,36 @@ def _scaled(plan: Plan, arrivals: Arrivals | None) -> Arrivals | None:
     return arrivals.scaled(plan.load_scale)
 
 
+def _objective(plan: Plan, marked: Objective | str | None) -> Objective | None:
+    """Return the objective of a benchmark whose marker says ``marked``; None: it has no use for one."""
+    if marked is None:
+        return None
+    if "objective" in plan.settings:
+        return plan.objective
+    return None if isinstance(marked, str) else marked
+
+
 def _load(
-    plan: Plan, concurrency: int | str, arrivals: Arrivals | None, max_batch_size: int, protocol: WireProtocol
+    plan: Plan,
+    concurrency: int | str,
+    arrivals: Arrivals | None,
+    max_batch_size: int,
+    protocol: WireProtocol,
+    *,
+    objective: Objective | None,
 ) -> Load:
+    if protocol is WireProtocol.GRPC and (arrivals or objective):
+        raise PlanError(
+            "there is no open loop over gRPC",
+            seen=f"objective {objective}" if objective else f"arrivals {arrivals}",
+            next_step="give --serve-protocol=http, or --serve-arrivals=closed",
+        )
     if arrivals is None:
         return Load(
             concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
+            max_in_flight=plan.max_in_flight,
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
-        )
-    if protocol is WireProtocol.GRPC:
-        raise PlanError(
-            "there is no open loop over gRPC",
-            seen=f"arrivals {arrivals}",
-            next_step="give --serve-protocol=http, or --serve-arrivals=closed",
         )
     # What was asked to take a certain time does: by the option, or in one of the short forms.
     timed = plan.quick or "duration" in plan.settings
@@ -250,6 +280,14 @@ def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals 
     return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
 
 
+def _read_objective(key: str, value: object, where: str) -> Objective | str:
+    if not isinstance(value, str):
+        raise _wrong(key, value, where, 'an objective, as in "p95<=50ms,errors<2%", or "open"')
+    if value == OPEN:
+        return OPEN
+    return parse_objective(value, flag="the marker servebench, objective:", where=where)
+
+
 def _read_words(key: str, value: object, where: str) -> tuple[Word, ...]:
     vocabulary = _VOCABULARIES[key]
     words = [str(one) for one in _list(value)]
@@ -278,6 +316,7 @@ _VOCABULARIES: Mapping[str, type[Word]] = {
 _READERS: Mapping[str, Callable[[str, object, str], Any]] = {
     "concurrency": _read_concurrency,
     "items_per_request": _read_counts,
+    "objective": _read_objective,
     "batch_sizes": _read_counts,
     "formats": _read_words,
     "payloads": _read_words,

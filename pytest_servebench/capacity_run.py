@@ -1,0 +1,165 @@
+"""The capacity of a served model, measured: one server, many short open loops, and a sustained one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pytest_servebench.arrivals import Poisson
+from pytest_servebench.capacity import (
+    Attempt,
+    Capacity,
+    Ending,
+    Pace,
+    Search,
+    Trial,
+    capacity_of,
+    next_attempt,
+)
+from pytest_servebench.early_stopping import Finding
+from pytest_servebench.errors import PlanError
+from pytest_servebench.interfaces import Watch
+from pytest_servebench.misses import Assessment, assess, fewest_requests, times_of
+from pytest_servebench.objective import Objective
+from pytest_servebench.plan import Case, Load
+from pytest_servebench.pool import Ready, ServerPool
+from pytest_servebench.results import CaseResult, Validity
+from pytest_servebench.runner import Question, Rooms, loaded, question_of, verified
+from pytest_servebench.statistics import DEFAULT_LIMITS
+
+START_SHARE = 0.5
+"""Of a closed loop's throughput, where the search starts: random arrivals queue where a loop does not."""
+
+LAST_WORDS = (Validity.WRONG_OUTPUT, Validity.ERRORS)
+"""What a search keeps of its last run, whatever it found itself."""
+
+
+def find_capacity(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
+    """Return the run that confirmed the highest Poisson rate that holds the case's objective.
+
+    Its `CaseResult.capacity` has the whole search; without a rate that holds, the result is that of
+    the last run, and is not valid. Raises what `runner.run_case` raises, and `PlanError` for a case
+    without an objective.
+    """
+    if case.objective is None:
+        raise PlanError(
+            "a capacity is that within an objective, and this case has none",
+            where=case.id,
+            next_step='mark the benchmark with servebench(objective="p95<=50ms,errors<2%")',
+        )
+    with rooms.measuring():
+        question, _ = question_of(case, rooms)
+        ready = pool.ready(case.deployment)
+        before = verified(question, ready, rooms)
+        result = (
+            before if before.reason else _Survey(case.objective, question, ready, rooms, watch).of(before)
+        )
+    if result.validity is Validity.ERRORS:
+        pool.distrust()
+    return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Survey:
+    """One ready server, and what is asked of it."""
+
+    objective: Objective
+    question: Question
+    ready: Ready
+    rooms: Rooms
+    watch: Watch
+
+    def of(self, before: CaseResult) -> CaseResult:
+        """Return the result of the search on the server that ``before`` has verified."""
+        load = self.question.case.load
+        start = self._run(before, load)
+        if start.validity in LAST_WORDS or not start.summary or not start.summary.throughput_per_s:
+            return replace(start, reason=f"in the closed loop before the search: {start.reason}")
+        search = Search(start_per_s=float(f"{START_SHARE * start.summary.throughput_per_s:.3g}"))
+        result = start
+        while (attempt := next_attempt(search)) is not None:
+            result, trial = self._try(before, attempt, seed=load.seed + 2 * len(search.trials) + 1)
+            if trial is None:
+                break
+            search = search.told(trial)
+        return _told(result, capacity_of(search, str(self.objective)))
+
+    def _try(self, before: CaseResult, attempt: Attempt, seed: int) -> tuple[CaseResult, Trial | None]:
+        """Return the run at a rate, looked at twice if need be; no trial when the search cannot go on."""
+        pace = Pace(duration_s=self.question.case.load.duration_s, fewest=fewest_requests(self.objective))
+        load = self._load(attempt, pace.first_s(attempt), seed)
+        result, looks = self._run(before, load), 1
+        trial, seen = self._trial(result, attempt, looks)
+        if seen is not None and trial is not None and not _decided(trial):
+            load = self._load(attempt, pace.second_s(attempt, seen.needed), seed + 1)
+            result, looks = self._run(before, load), 2
+            trial, _ = self._trial(result, attempt, looks)
+        return result, trial
+
+    def _load(self, attempt: Attempt, duration_s: float, seed: int) -> Load:
+        # A window that ends when it is precise enough could end before the queue has grown.
+        arrivals = Poisson(attempt.rate_per_s)
+        given = self.question.case.load
+        return replace(given, arrivals=arrivals, duration_s=duration_s, seed=seed, precision=None)
+
+    def _run(self, before: CaseResult, load: Load) -> CaseResult:
+        case = replace(self.question.case, load=load)
+        errors = self.objective.errors
+        limits = DEFAULT_LIMITS if errors is None else replace(DEFAULT_LIMITS, failed_share=errors.share)
+        question = replace(self.question, case=case)
+        return loaded(replace(before, case=case), question, self.ready, self.rooms, self.watch, limits=limits)
+
+    def _trial(
+        self, result: CaseResult, attempt: Attempt, looks: int
+    ) -> tuple[Trial | None, Assessment | None]:
+        """Return what a run says of its rate; nothing when answers were wrong or the server is gone."""
+        samples = result.samples
+        gone = self.ready.server.exit_code() is not None
+        if samples is None or gone or result.validity is Validity.WRONG_OUTPUT:
+            return None, None
+        seen = assess(times_of(samples), self.objective)
+        load = result.case.load
+        trial = Trial(
+            rate_per_s=attempt.rate_per_s,
+            sustained=attempt.sustained,
+            finding=finding_of_run(result.validity, seen.finding),
+            client_limited=result.validity is Validity.CLIENT_LIMITED,
+            requests=seen.requests,
+            over=seen.over,
+            failed=seen.failed,
+            percentile_ms=seen.percentile_ms,
+            duration_s=load.duration_s,
+            looks=looks,
+            seed=load.seed,
+            reason=result.reason,
+        )
+        return trial, seen
+
+
+def finding_of_run(validity: Validity, finding: Finding) -> Finding:
+    """Return what a run says of its rate: one that may not be believed never says that it holds.
+
+    Errors (a dropped arrival is one) are no doubt but an answer: somebody was not served.
+    """
+    if validity is Validity.ERRORS:
+        return Finding.FAIL
+    if validity is not Validity.VALID and finding is Finding.PASS:
+        return Finding.UNDECIDED
+    return finding
+
+
+def _decided(trial: Trial) -> bool:
+    return not trial.client_limited and trial.finding is not Finding.UNDECIDED
+
+
+def _told(result: CaseResult, capacity: Capacity) -> CaseResult:
+    """Return the last run with what the search found, and its word on whether that may be believed."""
+    found = replace(result, capacity=capacity)
+    if result.summary is not None:
+        found = replace(found, summary=replace(result.summary, capacity_per_s=capacity.last_passing_per_s))
+    if capacity.ending is Ending.FOUND:
+        return found
+    if result.validity in LAST_WORDS:
+        return replace(found, reason=f"{capacity.reason}; {result.reason}")
+    limited = capacity.ending is Ending.AT_LEAST
+    validity = Validity.CLIENT_LIMITED if limited else Validity.UNDECIDED
+    return replace(found, validity=validity, reason=capacity.reason)
