@@ -368,6 +368,8 @@ class Scaling:
     """What the rates were multiplied by for that."""
     arrivals: str
     """The stages that were then run, as text."""
+    doubt: str = ""
+    """Why the closed loop may not be believed, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
