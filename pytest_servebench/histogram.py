@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import floor
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +18,10 @@ HIGHEST_NS = 86_400 * 10**9
 
 _HALF_BITS = 10
 _HALF = 1 << _HALF_BITS
-"""Buckets per octave: 3 digits need 2,000 within the first 2,048 ns, and half as many in each octave after."""
+"""Buckets per octave: 3 digits need 2,000 within the first 2,048 ns, half as many in each octave after."""
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
+_FIRST_OCTAVE = (_EXPONENT_BIAS + _HALF_BITS - 1) << _HALF_BITS
 
 
 def _none() -> Integers:
@@ -48,21 +48,14 @@ class Histogram:
 
     @classmethod
     def of(cls, times_ns: npt.NDArray[np.int64]) -> Histogram:
-        """Return the histogram of ``times_ns``, any order, 0 and above."""
+        """Return the histogram of ``times_ns``, in any order, 0 and above."""
         if not len(times_ns):
             return cls()
-        number = buckets_of(times_ns)
-        first = int(number.min())
-        held = np.bincount(number - first)
+        numbers, least, most = buckets_of(times_ns), int(times_ns.min()), int(times_ns.max())
+        first = _bucket_of(least)
+        held = np.bincount(numbers - first)
         buckets = np.flatnonzero(held)
-        return cls(
-            buckets + first,
-            held[buckets],
-            len(times_ns),
-            int(times_ns.sum()),
-            int(times_ns.min()),
-            int(times_ns.max()),
-        )
+        return cls(buckets + first, held[buckets], len(times_ns), int(times_ns.sum()), least, most)
 
     @classmethod
     def merged(cls, histograms: Iterable[Histogram]) -> Histogram:
@@ -124,8 +117,7 @@ class Histogram:
 
     def count_above(self, time_ns: float) -> int:
         """Return how many times lie in buckets above the one of ``time_ns``."""
-        bucket = int(buckets_of(np.array([floor(time_ns)]))[0])
-        return int(self.counts[np.searchsorted(self.buckets, bucket, side="right") :].sum())
+        return int(self.counts[np.searchsorted(self.buckets, _bucket_of(time_ns), side="right") :].sum())
 
     def order_statistic(self, place: int) -> float:
         """Return the time at this place in ascending order, from 0 to count - 1."""
@@ -180,14 +172,16 @@ def buckets_of(times_ns: npt.NDArray[np.int64]) -> Integers:
     A float's bits above the 42nd are its exponent and the 10 highest digits after its
     leading one: above 1,024 ns that is the number of the bucket, but for a constant.
     """
-    bounded = np.clip(times_ns, 0, HIGHEST_NS).astype(np.float64)
-    high_bits = bounded.view(np.int64) >> (_MANTISSA_BITS - _HALF_BITS)
-    numbers: Integers = np.where(
-        bounded < _HALF,
-        bounded.astype(np.int64),
-        high_bits - ((_EXPONENT_BIAS + _HALF_BITS - 1) << _HALF_BITS),
-    )
+    bounded = np.minimum(times_ns, HIGHEST_NS).astype(np.float64)
+    numbers: Integers = (bounded.view(np.int64) >> (_MANTISSA_BITS - _HALF_BITS)) - _FIRST_OCTAVE
+    short = bounded < _HALF
+    if short.any():
+        numbers[short] = np.maximum(bounded[short], 0.0).astype(np.int64)
     return numbers
+
+
+def _bucket_of(time_ns: float) -> int:
+    return int(buckets_of(np.array([time_ns], dtype=np.int64))[0])
 
 
 def _edges(buckets: Integers) -> tuple[Integers, Integers]:

@@ -80,6 +80,8 @@ def growing_backlog(samples: Samples, load: Load, limits: ArrivalLimits) -> str:
     sent = np.count_nonzero(
         (samples.window_ns[0] < samples.sent_ns) & (samples.sent_ns <= samples.window_ns[1])
     )
+    if samples.folded is not None:
+        begin, sent = begin + samples.folded.in_flight_at_begin, sent + samples.folded.sent
     growth = end - begin
     if growth <= max(limits.backlog_share * sent, limits.backlog_sigmas * sqrt(begin + end)):
         return ""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples, Summary, Validity, Verification
+from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
+from pytest_servebench.slices import grouped, window_slices
 
 Instants = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -55,11 +58,12 @@ def summarise(
     ended in the window; response times also when none of them was correct. A client
     CPU time of 0 was not measured.
     """
-    inside = _inside(samples, timeout_s)
+    inside, folded = _inside(samples, timeout_s), samples.folded or Folded()
     window_s = (samples.window_ns[1] - samples.window_ns[0]) / _NS_PER_S
     counts = np.bincount(samples.outcome[inside], minlength=len(Outcome))
+    counts += np.array(folded.inside.outcomes)
     correct = int(counts[Outcome.OK])
-    rate = correct / window_s if inside.any() else None
+    rate = correct / window_s if counts.any() else None
     return Summary(
         window_s=window_s,
         correct=correct,
@@ -69,7 +73,7 @@ def summarise(
         dropped=int(counts[Outcome.DROPPED]),
         **_response_times(samples, inside & (samples.outcome == Outcome.OK)),
         **(_offers(samples, window_s) if open_loop else {}),
-        achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or inside.any() else None,
+        achieved_per_s=_achieved_per_s(samples, window_s) if open_loop or counts.any() else None,
         throughput_per_s=rate,
         images_per_s=None if rate is None else rate * items_per_request,
         client_cpu_share=_client_cpu_share(samples, window_s),
@@ -131,42 +135,75 @@ def _inside(samples: Samples, timeout_s: float) -> Mask:
     return inside
 
 
-def _response_times(samples: Samples, correct: Mask) -> dict[str, float]:
+def _response_times(samples: Samples, correct: Mask) -> dict[str, Any]:
     """Return the response- and service-time fields of `Summary`; none of them without a correct reply."""
-    if not correct.any():
-        return {}
+    inside = (samples.folded or Folded()).inside
     received_ns = samples.received_ns[correct]
-    times_ms = (received_ns - samples.intended_ns[correct]) / _NS_PER_MS
-    service_ms = (received_ns - samples.sent_ns[correct]) / _NS_PER_MS
+    times = _spread(received_ns - samples.intended_ns[correct], inside.response_times)
+    service = _spread(received_ns - samples.sent_ns[correct], inside.service_times)
+    if times is None or service is None:
+        return {}
     return {
-        **_percentiles("response_time", times_ms, (50, 95, 99)),
-        **_percentiles("service_time", service_ms, (50, 95, 99)),
-        "response_time_mean_ms": float(times_ms.mean()),
-        "response_time_min_ms": float(times_ms.min()),
-        "response_time_max_ms": float(times_ms.max()),
+        **_percentiles("response_time", times, (50, 95, 99)),
+        **_percentiles("service_time", service, (50, 95, 99)),
+        "response_time_mean_ms": times.mean_ms,
+        "response_time_min_ms": times.min_ms,
+        "response_time_max_ms": times.max_ms,
     }
 
 
-def _offers(samples: Samples, window_s: float) -> dict[str, float]:
+def _offers(samples: Samples, window_s: float) -> dict[str, Any]:
     """Return the fields of `Summary` that only an open loop has; no lag without a request sent."""
     begin, end = samples.window_ns
     intended = (begin < samples.intended_ns) & (samples.intended_ns <= end)
     sent = intended & (samples.sent_ns >= 0)
-    offers = {"offered_per_s": float(np.count_nonzero(intended)) / window_s}
-    if sent.any():
-        lag_ms = (samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS
-        offers |= _percentiles("send_lag", lag_ms, (50, 99))
-    return offers
+    folded = samples.folded or Folded()
+    offers = {"offered_per_s": (float(np.count_nonzero(intended)) + folded.offered) / window_s}
+    lags = _spread(samples.sent_ns[sent] - samples.intended_ns[sent], folded.inside.send_lags)
+    return offers if lags is None else {**offers, **_percentiles("send_lag", lags, (50, 99))}
 
 
-def _percentiles(name: str, values_ms: npt.NDArray[np.float64], ranks: Sequence[int]) -> dict[str, float]:
-    found = np.percentile(values_ms, ranks)
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """What is told of a distribution, whether exact or from a histogram."""
+
+    percentiles_ms: Callable[[Sequence[int]], npt.NDArray[np.float64]]
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+
+
+def _spread(times_ns: Instants, folded: Histogram) -> _Spread | None:
+    """Return the spread of times and of what was folded of them; None without any.
+
+    Exact where nothing was folded, else percentiles are those of a histogram: within 0.1%.
+    """
+    if not folded.count:
+        times_ms = times_ns / _NS_PER_MS
+        if not len(times_ms):
+            return None
+        extremes = float(times_ms.min()), float(times_ms.max())
+        return _Spread(lambda ranks: np.percentile(times_ms, ranks), float(times_ms.mean()), *extremes)
+    whole = folded + Histogram.of(times_ns)
+    assert whole.min_ns is not None
+    assert whole.max_ns is not None
+    return _Spread(
+        lambda ranks: whole.percentiles(ranks) / _NS_PER_MS,
+        whole.sum_ns / whole.count / _NS_PER_MS,
+        whole.min_ns / _NS_PER_MS,
+        whole.max_ns / _NS_PER_MS,
+    )
+
+
+def _percentiles(name: str, spread: _Spread, ranks: Sequence[int]) -> dict[str, float]:
+    found = spread.percentiles_ms(ranks)
     return {f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)}
 
 
 def _achieved_per_s(samples: Samples, window_s: float) -> float:
     begin, end = samples.window_ns
-    return float(np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))) / window_s
+    sent = np.count_nonzero((begin < samples.sent_ns) & (samples.sent_ns <= end))
+    return (float(sent) + (samples.folded or Folded()).sent) / window_s
 
 
 def _client_cpu_share(samples: Samples, window_s: float) -> float | None:
@@ -254,6 +291,8 @@ def _unequal_thirds(samples: Samples, concurrency: int | None, limits: ValidityL
     begin, end = samples.window_ns
     ended = samples.received_ns[samples.outcome == Outcome.OK]
     counts, _ = np.histogram(ended[(begin < ended) & (ended <= end)] - begin, bins=3, range=(0, end - begin))
+    if samples.folded is not None:
+        counts = np.array([third.correct for third in grouped(window_slices(samples), 3)])
     if counts.mean() < limits.thirds_correct:
         return ""
     if counts.max() - concurrency <= limits.thirds_ratio * (counts.min() + concurrency):

@@ -11,9 +11,10 @@ from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.helm import Helm, LocalHelm
+from pytest_servebench.load.timeline import TimeLine
 from pytest_servebench.load.window import ProgressMeter, Stage, Window
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome
+from pytest_servebench.results import Outcome, Slice
 
 TICK_NS = 50_000_000
 DRAIN_TICK_NS = 2_000_000
@@ -58,8 +59,10 @@ class Course:
         self._sender = sender
         self._load = load
         self._watch = watch
+        self._book = book
         self._log = book.log
         self._kept = book.kept
+        self._line = TimeLine(book.log, 0)
         self._meter = ProgressMeter(load)
         self._timeout_ns = round(load.timeout_s * 1e9)
         self._asked_ns = 0
@@ -72,10 +75,18 @@ class Course:
         does, it ends at the latest one time-out after the window.
         """
         with _collector_paused():
-            window = Window(self._load, monotonic_ns(), self._sender.cpu_ns)
+            start_ns = monotonic_ns()
+            window = Window(self._load, start_ns, self._sender.cpu_ns)
+            self._line = TimeLine(self._log, start_ns)
+            self._sender.resume(start_ns)  # a schedule begins with the load, to the nanosecond
             while self._goes_on(window, monotonic_ns()):
                 self._sender.turns(self._next_tick_ns(window, monotonic_ns()))
         return window
+
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """The time line so far."""
+        return self._line.slices
 
     def _goes_on(self, window: Window, now_ns: int) -> bool:
         """Do what is due at ``now_ns``; return whether the load goes on."""
@@ -85,6 +96,7 @@ class Course:
             if window.stage is not Stage.DRAINING:
                 self._end(window, monotonic_ns())
             return False
+        self._look(window, now_ns)
         self._change_stage(window, now_ns)
         if window.stage is Stage.DRAINING and (now_ns >= window.edge_ns or not self._sender.in_flight):
             self._sender.abandon("no reply until the end of the load", Outcome.TIMEOUT)
@@ -94,16 +106,31 @@ class Course:
             self._watch.progress(self._meter.read(window, self._log, now_ns))
         return True
 
+    def _look(self, window: Window, now_ns: int) -> None:
+        """At the edge of a slice: cut it, fold what is too much, and ask the helm."""
+        if window.stage is Stage.DRAINING or now_ns < min(self._line.edge_ns, window.edge_ns):
+            return
+        self._line.cut(now_ns, self._sender.in_flight)
+        self._book.fold_old(window)
+        if window.stage is Stage.WARM_UP:
+            at_ns = self._helm.warmed_up(self._line.warm_up, now_ns)
+        else:
+            at_ns = self._helm.enough(self._line.window, now_ns)
+        if at_ns is not None:
+            window.go_over(at_ns)
+
     def _change_stage(self, window: Window, now_ns: int) -> None:
         if now_ns < window.edge_ns:
             return
         if window.stage is Stage.WARM_UP:
             window.begin(now_ns)
+            self._line.open_window(now_ns)
             self._kept.open_window(now_ns, window.duration_ns)
         elif window.stage is Stage.MEASURING:
             self._end(window, now_ns)
 
     def _end(self, window: Window, now_ns: int) -> None:
+        self._line.cut(now_ns, self._sender.in_flight)
         window.end(now_ns)
         self._kept.close_window()
         self._sender.stop()
@@ -124,6 +151,8 @@ class Course:
         longest_ns = DRAIN_TICK_NS if window.stage is Stage.DRAINING else TICK_NS
         # A request sent after this look cannot be overdue before one whole time-out has passed.
         ticks_ns = [now_ns + min(longest_ns, self._timeout_ns), window.edge_ns]
+        if window.stage is not Stage.DRAINING:
+            ticks_ns.append(self._line.edge_ns)
         if oldest_ns is not None:
             ticks_ns.append(oldest_ns + self._timeout_ns)
         return min(ticks_ns)

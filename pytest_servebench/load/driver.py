@@ -47,10 +47,11 @@ class LoadDriver:
         book = Book.for_load(load, len(requests))
         sender = _sender_for(load, protocol).for_load(endpoint, requests, load, book)
         try:
-            window = Course(sender, load, watch, book, helm).run()
+            course = Course(sender, load, watch, book, helm)
+            window = course.run()
         finally:
             sender.close()
-        return book.samples(window)
+        return book.samples(window, course.slices)
 
 
 def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from pytest_servebench.results import Reply
@@ -10,7 +12,9 @@ MASK_ROWS = 65536
 FEWEST = 8
 """Replies kept at the least, where the window has so many."""
 LIMIT_BYTES = 256 << 20
-"""Replies beyond this sum are not kept, so that the driver's memory stays bounded."""
+"""Above this sum every second reply of the share is let go, and half the share is kept from then on."""
+LIMIT_REPLIES = 16_384
+"""The same above this number: what an hour's replies are verified by need not be more."""
 
 
 class KeptReplies:
@@ -27,8 +31,14 @@ class KeptReplies:
         self.due_ns = 1 << 63
         """From when the next reply is kept whatever the mask says; never, outside the window."""
         self._requests = requests
-        self._kept: dict[int, bytes | Reply] = {}
+        self._drawn: dict[int, bytes | Reply] = {}
+        """Those that the share asked for, every ``_stride``-th of them."""
+        self._stride = 1
+        self._asked = 0
+        self._spread: dict[int, bytes | Reply] = {}
         self._spare: dict[int, bytes | Reply] = {}
+        self._rows: deque[int] = deque()
+        """Rows that were kept and are not known to be folded, in order."""
         self._step_ns = 0
         self._begin_ns = self._next_ns = 0
         self._open = False
@@ -49,26 +59,54 @@ class KeptReplies:
 
     def offer(self, row: int, index: int, received_ns: int, reply: bytes | Reply) -> None:
         """Keep this OK reply if the share, or its part of the window, asks for it."""
-        if not self._open or received_ns < self._begin_ns or self._bytes > LIMIT_BYTES:
+        if not self._open or received_ns < self._begin_ns:
             return
         if self.mask[row % MASK_ROWS]:
-            self._keep(row, index, reply)
-        elif received_ns >= self._next_ns and self._new(index):
+            self._draw(row, index, reply)
+        elif received_ns >= self._next_ns and self._new(index) and self._bytes <= LIMIT_BYTES:
             self._next_ns += self._step_ns
-            self._keep(row, index, reply)
+            self._keep(self._spread, row, index, reply)
         elif len(self._spare) < FEWEST:
-            self._spare[row] = reply
+            self._keep(self._spare, row, None, reply)
         self.due_ns = self._next_ns if len(self._spare) >= FEWEST else 0
 
     def by_row(self) -> dict[int, bytes | Reply]:
         """Return the kept replies by row, filled up to ``FEWEST`` from the first ones of the window."""
-        missing = max(0, FEWEST - len(self._kept))
-        return dict(sorted({**self._kept, **dict(list(self._spare.items())[:missing])}.items()))
+        kept = {**self._drawn, **self._spread}
+        missing = max(0, FEWEST - len(kept))
+        return dict(sorted({**kept, **dict(list(self._spare.items())[:missing])}.items()))
+
+    def places(self, first: int, end: int) -> list[int]:
+        """Return which rows from ``first`` to before ``end`` are kept, counted from ``first``; only once."""
+        found = []
+        while self._rows and self._rows[0] < end:
+            row = self._rows.popleft()
+            if row in self._drawn or row in self._spread or row in self._spare:
+                found.append(row - first)
+        return found
+
+    def _draw(self, row: int, index: int, reply: bytes | Reply) -> None:
+        """Keep every ``_stride``-th reply that the share asks for; too many double the stride."""
+        self._asked += 1
+        if (self._asked - 1) % self._stride:
+            return
+        self._keep(self._drawn, row, index, reply)
+        while len(self._drawn) > 1 and (self._bytes > LIMIT_BYTES or len(self._drawn) > LIMIT_REPLIES):
+            self._bytes -= sum(_bytes_of(self._drawn.pop(other)) for other in list(self._drawn)[1::2])
+            self._stride *= 2
 
     def _new(self, index: int) -> bool:
         return index not in self._indexes or len(self._indexes) >= min(self._requests, FEWEST)
 
-    def _keep(self, row: int, index: int, reply: bytes | Reply) -> None:
-        self._kept[row] = reply
-        self._indexes.add(index)
-        self._bytes += len(reply.body if isinstance(reply, Reply) else reply)
+    def _keep(
+        self, where: dict[int, bytes | Reply], row: int, index: int | None, reply: bytes | Reply
+    ) -> None:
+        where[row] = reply
+        self._rows.append(row)
+        self._bytes += _bytes_of(reply)
+        if index is not None:
+            self._indexes.add(index)
+
+
+def _bytes_of(reply: bytes | Reply) -> int:
+    return len(reply.body if isinstance(reply, Reply) else reply)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +20,38 @@ _RECENT_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Some rows as they were written, in order of completion; views, good until the log is folded."""
+
+    intended_ns: npt.NDArray[np.int64]
+    sent_ns: npt.NDArray[np.int64]
+    received_ns: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int64]
+    """The request's index shifted over its outcome."""
+
+    @property
+    def outcome(self) -> npt.NDArray[np.uint8]:
+        """How each ended, by `Outcome`."""
+        return (self.code & _OUTCOME_MASK).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """All rows, in order of sending, those never sent in that of their intent; arrays of equal length."""
+    """All rows held, in order of sending (those never sent: of intent); arrays of equal length."""
 
     intended_ns: npt.NDArray[np.int64]
     sent_ns: npt.NDArray[np.int64]
     received_ns: npt.NDArray[np.int64]
     outcome: npt.NDArray[np.uint8]
     request_index: npt.NDArray[np.int32]
-    position: npt.NDArray[np.int64]
-    """Where each row, by number in order of completion, now stands."""
+    number: npt.NDArray[np.int64]
+    """Which row each is, by number in order of completion."""
+
+    def positions(self, numbers: Sequence[int]) -> list[int]:
+        """Return where the rows of these numbers stand; they must be held."""
+        order = np.argsort(self.number)
+        found: list[int] = order[np.searchsorted(self.number[order], numbers)].tolist()
+        return found
 
 
 class _Chunk:
@@ -40,6 +64,9 @@ class _Chunk:
         self.arrays = tuple(np.frombuffer(column, dtype=np.int64) for column in columns)
         self.views = tuple(memoryview(column) for column in columns)
 
+    def columns(self, first: int, end: int) -> Columns:
+        return Columns(*(column[first:end] for column in self.arrays))
+
 
 class SampleLog:
     """Appends rows to preallocated columns; a row's number is its order of completion."""
@@ -47,14 +74,23 @@ class SampleLog:
     def __init__(self) -> None:
         self.failures = [0] * (_OUTCOME_MASK + 1)
         """Rows by outcome, except OK, which is all others."""
-        self._full: list[_Chunk] = []
-        self._spare = _Chunk()
+        self._full: deque[_Chunk] = deque()
+        self._folded_rows = 0
+        """Rows in the chunks that were folded: the number of the first row still held."""
+        self._retained: list[tuple[npt.NDArray[np.int64], Columns]] = []
+        """Rows of folded chunks that are held all the same, with their numbers."""
+        self._spares = [_Chunk()]
         self._row = 0
         self._before = 0
         self._take_chunk()
 
     def __len__(self) -> int:
-        return len(self._full) * CHUNK_ROWS + self._row
+        return self._before + self._row
+
+    @property
+    def held(self) -> int:
+        """Rows in the log's chunks."""
+        return len(self) - self._folded_rows
 
     @property
     def correct(self) -> int:
@@ -100,32 +136,63 @@ class SampleLog:
         rank = int(0.95 * (len(spans) - 1) + 0.5)
         return float(np.partition(spans, rank)[rank]) / 1e6
 
-    def rows(self) -> Rows:
-        """Return everything, in order of sending (rows of one instant: in order of completion)."""
-        columns = [
-            np.concatenate([*(chunk.arrays[i] for chunk in self._full), self._chunk.arrays[i][: self._row]])
-            for i in range(4)
+    def since(self, number: int) -> Columns:
+        """Return the rows from this number on; they must not be folded yet."""
+        first, end = number - self._folded_rows, len(self) - self._folded_rows
+        chunks = [*self._full, self._chunk]
+        parts = [
+            chunks[at].columns(max(0, first - at * CHUNK_ROWS), min(CHUNK_ROWS, end - at * CHUNK_ROWS))
+            for at in range(first // CHUNK_ROWS, len(chunks))
         ]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def oldest(self) -> Columns:
+        """Return the rows of the oldest full chunk."""
+        return self._full[0].columns(0, CHUNK_ROWS)
+
+    def release_oldest(self, but: Sequence[int]) -> None:
+        """Use the oldest full chunk again, and hold only the rows ``but`` of it, by place in the chunk."""
+        chunk = self._full.popleft()
+        if len(but):
+            places = np.asarray(but, dtype=np.int64)
+            held = Columns(*(column[places] for column in chunk.arrays))
+            self._retained.append((places + self._folded_rows, held))
+        self._folded_rows += CHUNK_ROWS
+        self._spares.append(chunk)
+
+    def rows(self) -> Rows:
+        """Return all that is held, in order of sending (rows of one instant: in order of completion)."""
+        parts = [*self._retained, (np.arange(self._folded_rows, len(self)), self.since(self._folded_rows))]
+        columns = _joined([part for _, part in parts])
+        number = np.concatenate([numbers for numbers, _ in parts])
         # A dropped arrival was never sent: it stands where it was intended.
-        order = np.argsort(np.where(columns[1] >= 0, columns[1], columns[0]), kind="stable")
-        position = np.empty_like(order)
-        position[order] = np.arange(len(order))
-        intended, sent, received, code = (column[order] for column in columns)
+        begun = np.where(columns.sent_ns >= 0, columns.sent_ns, columns.intended_ns)
+        order = np.argsort(begun, kind="stable")
         return Rows(
-            intended,
-            sent,
-            received,
-            (code & _OUTCOME_MASK).astype(np.uint8),
-            (code >> OUTCOME_BITS).astype(np.int32),
-            position,
+            columns.intended_ns[order],
+            columns.sent_ns[order],
+            columns.received_ns[order],
+            columns.outcome[order],
+            (columns.code >> OUTCOME_BITS).astype(np.int32)[order],
+            number[order],
         )
 
     def _take_chunk(self) -> None:
-        self._chunk = self._spare
+        self._chunk = self._spares.pop()
         self._intended, self._sent, self._received, self._code = self._chunk.views
         self._row = 0
-        self._before = len(self._full) * CHUNK_ROWS
-        self._spare = _Chunk()
+        self._before = self._folded_rows + len(self._full) * CHUNK_ROWS
+        if not self._spares:
+            self._spares.append(_Chunk())
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return Columns(
+        np.concatenate([part.intended_ns for part in parts]),
+        np.concatenate([part.sent_ns for part in parts]),
+        np.concatenate([part.received_ns for part in parts]),
+        np.concatenate([part.code for part in parts]),
+    )
 
 
 def code_of(index: int, outcome: Outcome = Outcome.OK) -> int:

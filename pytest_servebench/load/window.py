@@ -37,12 +37,20 @@ class Window:
         self.begin_ns = start_ns
         self.end_ns = start_ns
         self.client_cpu_s = 0.0
+        self.settled: bool | None = False if load.steady else None
+        """Whether the warm-up ended because somebody said so; None: nobody was asked to."""
         self.duration_ns = round(load.duration_s * 1e9)
         self.edge_ns = start_ns + round(load.warmup_s * 1e9)
         """When the next stage begins."""
         self._drain_ns = round(load.timeout_s * 1e9) + DRAIN_MARGIN_NS
         self._cpu_ns = cpu_ns
         self._cpu_begin_ns = cpu_ns()
+
+    def go_over(self, at_ns: int) -> None:
+        """Let the next stage begin at this instant, if its own time does not come first."""
+        if at_ns <= self.edge_ns:
+            self.edge_ns = at_ns
+            self.settled = True if self.stage is Stage.WARM_UP else self.settled
 
     def begin(self, now_ns: int) -> None:
         """Go over from warm-up to measurement."""
@@ -63,20 +71,20 @@ class ProgressMeter:
     """Turns the sample log's running counts into what a person watching sees."""
 
     def __init__(self, load: Load) -> None:
-        self._total_s = load.warmup_s + load.duration_s
+        self._duration_s = load.duration_s
         self._marks: deque[tuple[int, int]] = deque(maxlen=_PROGRESS_MARKS)
 
     def read(self, window: Window, log: SampleLog, now_ns: int) -> Progress:
         """Return the progress at ``now_ns``; throughput is that of about the last second."""
-        correct = log.correct
+        correct, warming = log.correct, window.stage is Stage.WARM_UP
         self._marks.append((now_ns, correct))
         since_ns, before = self._marks[0]
         elapsed_s = (now_ns - window.start_ns) / 1e9
         span_s = (now_ns - since_ns) / 1e9
         return Progress(
-            stage=Stage.WARM_UP.value if window.stage is Stage.WARM_UP else Stage.MEASURING.value,
+            stage=Stage.WARM_UP.value if warming else Stage.MEASURING.value,
             elapsed_s=elapsed_s,
-            remaining_s=max(0.0, self._total_s - elapsed_s),
+            remaining_s=max(0.0, (window.edge_ns - now_ns) / 1e9 + self._duration_s * warming),
             completed=correct,
             errors=log.errors,
             throughput_per_s=(correct - before) / span_s if span_s else 0.0,

@@ -49,7 +49,7 @@ def test_a_row_number_leads_to_its_row(written: list[tuple[int, int, int, Outcom
     numbers = [log.add(sent, sent, sent + span, code_of(index)) for sent, span, index, _ in written]
     read = log.rows()
     for number, (sent, span, index, _) in zip(numbers, written, strict=True):
-        at = read.position[number]
+        at = read.positions([number])[0]
         assert (read.sent_ns[at], read.received_ns[at], read.request_index[at]) == (sent, sent + span, index)
 
 
