@@ -88,8 +88,8 @@ class _Staging:
                 reason = f"in the closed loop that measures the capacity before the stages: {probe.reason}"
                 return replace(before, validity=probe.validity, reason=reason)
             load, scaling = _fitted(load, arrivals, probe, closed.concurrency)
-        # What ends when it is precise enough would leave stages out.
-        result = self._run(before, replace(load, precision=None), limits_of(load))
+        # A window that ends when it is precise enough would leave stages out, and a ramp never settles.
+        result = self._run(before, replace(load, steady=False, precision=None), limits_of(load))
         return replace(result, scaling=scaling)
 
     def _run(self, before: CaseResult, load: Load, limits: ValidityLimits) -> CaseResult:
