@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.plan import Plan
+from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
+from pytest_servebench.reports.stages import StageColumn, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
 
 LEGEND = (
@@ -56,6 +58,11 @@ def report_lines(
         lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+        staged = [record for record in records if record.get("stages") and record.get("benchmark", "") == benchmark]
+        for record in staged:
+            lines += ["", stage_title(Row.from_record(record).label, record)]
+            table = _stages_within(record["stages"], width)
+            lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
     return [*lines, *LEGEND, *notes(rows)] if rows else []
 
 
@@ -91,6 +98,17 @@ def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -
             table.add_section()
         table.add_row(*(_styled(row, column[at]) for column in body))
     return table
+
+
+def _stages_within(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Return the table of a load's stages, in as many columns as fit."""
+    columns: Sequence[StageColumn] = STAGE_COLUMNS
+    while _natural_width(stage_table(stages, columns)) > width:
+        fewer = narrower(columns)
+        if len(fewer) == len(columns):
+            break
+        columns = fewer
+    return stage_table(stages, columns)
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
