@@ -133,6 +133,8 @@ REFERENCE = Staged(
 
 def label_of(arrivals: Arrivals) -> str:
     """Return stable text for test ids and file names, e.g. ``poisson-50``; a long one ends in its digest."""
+    if isinstance(arrivals, Staged) and arrivals.peak_share is not None:
+        return f"{label_of(replace(arrivals, peak_share=None))}-x-{AUTO}"
     text = f"replay:{arrivals.path.stem}" if isinstance(arrivals, Replay) else str(arrivals)
     label = _UNFIT.sub("-", text).strip("-")
     if len(label) <= LABEL_LENGTH:

@@ -43,8 +43,8 @@ class Span:
 
     def __str__(self) -> str:
         if self.kind is StageKind.RAMP:
-            return f"stage {self.number} (ramp from {self.begin_per_s:g}/s to {self.end_per_s:g}/s)"
-        return f"stage {self.number} ({self.kind} at {self.begin_per_s:g}/s)"
+            return f"stage {self.number} (ramp from {self.begin_per_s:.4g}/s to {self.end_per_s:.4g}/s)"
+        return f"stage {self.number} ({self.kind} at {self.begin_per_s:.4g}/s)"
 
 
 def spans_of(arrivals: Staged, warmup_s: float = 0.0) -> tuple[Span, ...]:

@@ -58,11 +58,9 @@ def report_lines(
         lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
-        staged = [record for record in records if record.get("stages") and record.get("benchmark", "") == benchmark]
-        for record in staged:
-            lines += ["", stage_title(Row.from_record(record).label, record)]
-            table = _stages_within(record["stages"], width)
-            lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+        for record in records:
+            if record.get("stages") and record.get("benchmark", "") == benchmark:
+                lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
     return [*lines, *LEGEND, *notes(rows)] if rows else []
 
 
@@ -98,6 +96,12 @@ def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -
             table.add_section()
         table.add_row(*(_styled(row, column[at]) for column in body))
     return table
+
+
+def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encoding: str) -> list[str]:
+    table = _stages_within(record["stages"], width)
+    shown = _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+    return ["", stage_title(Row.from_record(record).label, record), *shown]
 
 
 def _stages_within(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
