@@ -85,7 +85,7 @@ class Staged:
             return self
         factor = length_s / self.length_s
         stages = tuple(Stage(stage.duration_s * factor, stage.per_s) for stage in self.stages)
-        return replace(self, stages=stages, name="")
+        return replace(self, stages=stages, name=f"{self.name} in {length_s:g}s" if self.name else "")
 
     @property
     def peak_per_s(self) -> float:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pytest_servebench.plan import Plan
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
-from pytest_servebench.reports.stages import StageColumn, narrower, stage_table, stage_title
+from pytest_servebench.reports.stages import narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
 
 LEGEND = (
@@ -99,20 +99,15 @@ def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -
 
 
 def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encoding: str) -> list[str]:
-    table = _stages_within(record["stages"], width)
+    """Return the table of a load's stages, in as many columns as fit, under its title."""
+    stages, kept = record["stages"], list(STAGE_COLUMNS)
+    while _natural_width(stage_table(stages, kept)) > width and len(narrower(kept)) < len(kept):
+        kept = narrower(kept)
+    table = stage_table(stages, kept)
     shown = _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
-    return ["", stage_title(Row.from_record(record).label, record), *shown]
-
-
-def _stages_within(stages: Sequence[Mapping[str, Any]], width: int) -> Table:
-    """Return the table of a load's stages, in as many columns as fit."""
-    columns: Sequence[StageColumn] = STAGE_COLUMNS
-    while _natural_width(stage_table(stages, columns)) > width:
-        fewer = narrower(columns)
-        if len(fewer) == len(columns):
-            break
-        columns = fewer
-    return stage_table(stages, columns)
+    left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
+    missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+    return ["", stage_title(Row.from_record(record).label, record), *shown, *missing]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
