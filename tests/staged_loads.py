@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +24,10 @@ Serving = Callable[[float], float | Outcome]
 """What becomes of a request due at this second: its response time in milliseconds, or how it failed."""
 
 
-def staged_load(arrivals: Staged = PROFILE, **changes: object) -> Load:
+def staged_load(arrivals: Staged = PROFILE, **changes: Any) -> Load:
     """Return a load of these stages without a warm-up, judged by the reference's objective."""
     load = Load(arrivals=arrivals, warmup_s=0.0, duration_s=arrivals.length_s, objective=DEFAULT_OBJECTIVE)
-    return Load(**{**{name: getattr(load, name) for name in load.__slots__}, **changes})  # type: ignore[arg-type]
+    return replace(load, **changes)
 
 
 def quick(_due_s: float) -> float:

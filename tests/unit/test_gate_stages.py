@@ -45,7 +45,8 @@ def test_each_failed_stage_is_a_breach_with_its_sentence() -> None:
         "stage 2 (hold at 50/s)",
         "stage 4 (hold at 200/s)",
     ]
-    assert (verdict.breaches[0].limit, verdict.breaches[0].seen) == (50.0, pytest.approx(90.0))
+    assert [breach.limit for breach in verdict.breaches] == [50.0, 50.0]
+    assert [breach.seen for breach in verdict.breaches] == pytest.approx([90.0, 90.0])
     lines = complaint_of(result(between(0, 70, 90.0)), verdict, Plan()).splitlines()
     assert [line.partition(": ")[2].partition(" (")[0] for line in lines] == ["stage 2", "stage 4"]
 
