@@ -50,8 +50,6 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 """What a thresholds file may limit, by the word used there."""
 
-_UNFIT = (Validity.WRONG_OUTPUT, Validity.CLIENT_LIMITED)
-"""Runs that say nothing against a server: it was the wrong one, or the client was."""
 _BY_FIELD = {metric.field: metric for metric in METRICS.values()}
 
 
@@ -59,14 +57,18 @@ def judge(result: CaseResult, thresholds: Sequence[Threshold], *, ungated_reason
     """Return the verdict on ``result``.
 
     In this order: no thresholds and no stage with an objective, ``ungated``; a stage that missed
-    its objective under a client and answers that may be believed, ``fail``; run not valid,
+    its objective and did not answer wrongly, ``fail``; run not valid,
     ``inconclusive``; a limit not held, ``fail`` (even when another figure is missing); a figure or
     limit that is no number, or a stage that is undecided, ``inconclusive``; else ``pass``.
     ``ungated_reason`` says why there is no limit, when the caller knows. Raises `PlanError` for
     a metric that is not in `METRICS`.
     """
     stages = _by_stages(result)
-    if stages is not None and stages.judgement is Judgement.FAIL and result.validity not in _UNFIT:
+    if (
+        stages is not None
+        and stages.judgement is Judgement.FAIL
+        and result.validity is not Validity.WRONG_OUTPUT
+    ):
         limits = () if result.summary is None else _compare(result.summary, thresholds).breaches
         return replace(stages, breaches=(*stages.breaches, *(limits if result.publishable else ())))
     if not thresholds and stages is None:

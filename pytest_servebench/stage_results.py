@@ -88,17 +88,21 @@ def _share(count: int, due: Due) -> float | None:
 def verdict_on(span: Span, due: Due, ran_s: float, objective: Objective | None) -> tuple[StageVerdict, str]:
     """Return the verdict on a stage that ran for ``ran_s``, and in one sentence why it is no ``pass``.
 
-    Only a stage that holds its rate has one. A client that was late decides nothing, and neither does a
-    stage that was cut short, unless it had failed already.
+    Only a stage that holds its rate has one. A stage that was cut short decides nothing, unless it had
+    failed already, and neither does a late client, unless the service times alone fail: its lateness is
+    no part of those.
     """
     if not ran_s:
         return StageVerdict.NOT_RUN, f"{span} was not run: the load ended before it"
     if span.kind is not StageKind.HOLD or objective is None:
         return StageVerdict.NOT_JUDGED, ""
     client = _late_client(due, ran_s)
-    failed = limits_found(due, objective, Finding.FAIL)
-    if failed and not client:
-        return StageVerdict.FAIL, f"{span} missed {'; and '.join(_missed_text(due, one) for one in failed)}"
+    counted = due.without_lag if client else due
+    failed = limits_found(counted, objective, Finding.FAIL)
+    if failed:
+        text = "; and ".join(_missed_text(counted, one) for one in failed)
+        lateness = " (by service times alone, as the client was late)" if client else ""
+        return StageVerdict.FAIL, f"{span} missed {text}{lateness}"
     doubt = client or _too_short(span, due, ran_s, objective)
     return (StageVerdict.UNDECIDED, f"{span}: {doubt}") if doubt else (StageVerdict.PASS, "")
 
@@ -138,8 +142,8 @@ def _missed_text(due: Due, limit: Limit) -> str:
     if isinstance(limit, ErrorLimit):
         return f"{limit}: {share} had no right answer ({_kinds(due)})"
     seen_ms = due.percentile_ms(limit.percentile)
-    seen = "none" if seen_ms is None else f"{seen_ms:.4g} ms"
-    return f"{limit}: p{limit.percentile} {seen}, {share} took longer or had no right answer"
+    seen = "" if seen_ms is None else f"p{limit.percentile} {seen_ms:.4g} ms, "
+    return f"{limit}: {seen}{share} took longer or had no right answer"
 
 
 def _kinds(due: Due) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import numpy as np
@@ -136,6 +136,8 @@ class Due:
     """How many ended how, by `Outcome`, after verification."""
     times: Ordered
     """Response times of the correct ones."""
+    service_times: Ordered
+    """And their service times, of which the client's lateness is no part."""
     send_lags: Ordered
     """Of those that were sent."""
     compared: int = 0
@@ -156,6 +158,11 @@ class Due:
         """Those that were not dropped."""
         return self.offered - self.outcomes[Outcome.DROPPED]
 
+    @property
+    def without_lag(self) -> Due:
+        """What would be known of them had each been due when it was sent."""
+        return replace(self, times=self.service_times)
+
     def missed(self, limit: Limit) -> int:
         """Return how many missed a limit; whatever is no right answer misses each."""
         if isinstance(limit, ErrorLimit):
@@ -173,11 +180,11 @@ def due_in(samples: Samples, inside: Mask, folded: Tally | None = None) -> Due:
     correct = inside & (samples.outcome == Outcome.OK)
     sent = inside & (samples.sent_ns >= 0)
     more = folded or Tally()
+    received_ns = samples.received_ns[correct]
     return Due(
         outcomes=tuple(int(count) + before for count, before in zip(counts, more.outcomes, strict=True)),
-        times=Ordered.of(
-            (samples.received_ns[correct] - samples.intended_ns[correct]) / _NS_PER_MS, more.response_times
-        ),
+        times=Ordered.of((received_ns - samples.intended_ns[correct]) / _NS_PER_MS, more.response_times),
+        service_times=Ordered.of((received_ns - samples.sent_ns[correct]) / _NS_PER_MS, more.service_times),
         send_lags=Ordered.of(
             (samples.sent_ns[sent] - samples.intended_ns[sent]) / _NS_PER_MS, more.send_lags
         ),

@@ -77,14 +77,21 @@ def test_a_failed_hold_fails_a_run_with_errors_and_both_are_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("validity", [Validity.WRONG_OUTPUT, Validity.CLIENT_LIMITED])
-def test_a_wrong_server_or_a_late_client_fails_no_stage(validity: Validity) -> None:
-    """They say nothing of how long right answers take."""
-    verdict = judge(result(between(40, 60, 90.0), validity=validity, reason="so it is"), ())
-    assert verdict.judgement is Judgement.INCONCLUSIVE
+def test_a_server_that_answers_wrongly_fails_no_stage() -> None:
+    """How long wrong answers take is nothing to judge."""
+    wrong = result(between(40, 60, 90.0), validity=Validity.WRONG_OUTPUT, reason="so it is")
+    assert judge(wrong, ()).judgement is Judgement.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("validity", [Validity.ERRORS, Validity.UNSTABLE, Validity.UNDECIDED])
+def test_a_late_client_does_not_hide_a_stage_that_failed_without_its_help() -> None:
+    """The stage's own verdict has left its lateness out."""
+    late = result(between(40, 60, 90.0), validity=Validity.CLIENT_LIMITED, reason="it was late")
+    assert judge(late, ()).judgement is Judgement.FAIL
+
+
+@pytest.mark.parametrize(
+    "validity", [Validity.ERRORS, Validity.UNSTABLE, Validity.UNDECIDED, Validity.CLIENT_LIMITED]
+)
 def test_holds_that_passed_do_not_make_a_run_believed(validity: Validity) -> None:
     """What was dropped in a ramp is still somebody who got nothing."""
     verdict = judge(result(validity=validity, reason="so it is"), ())

@@ -95,12 +95,21 @@ def test_too_few_requests_are_no_pass() -> None:
 
 
 def test_a_late_client_decides_nothing() -> None:
-    """Neither that the server failed nor that it passed."""
-    late = served(staged_load(), lag_ms=3.0)
-    assert verdicts(stages(late))[FIRST_HOLD] is UNDECIDED
-    assert "the client sent late: p99 send lag 3 ms" in stages(late)[FIRST_HOLD].reason
-    slow = served(staged_load(), between(0, 70, 55.0), lag_ms=3.0)
-    assert verdicts(stages(slow))[FIRST_HOLD] is UNDECIDED
+    """Neither that the server passed nor, as long as its lateness may be why, that it failed."""
+    for load in (served(staged_load(), lag_ms=3.0), served(staged_load(), between(0, 70, 52.0), lag_ms=3.0)):
+        hold = stages(load)[FIRST_HOLD]
+        assert hold.verdict is UNDECIDED
+        assert "the client sent late: p99 send lag 3 ms" in hold.reason
+
+
+def test_a_late_client_hides_no_server_that_is_slow_without_its_help() -> None:
+    """Service times begin when a request was sent."""
+    hold = stages(served(staged_load(), between(0, 70, 55.0), lag_ms=3.0))[FIRST_HOLD]
+    assert hold.verdict is FAIL
+    assert hold.reason == (
+        "stage 2 (hold at 50/s) missed p95<=50ms: p95 52 ms, 1000 of 1000 requests (100.0%) took longer or "
+        "had no right answer (by service times alone, as the client was late)"
+    )
 
 
 def test_a_load_that_ended_early_has_stages_that_were_not_run() -> None:
@@ -159,7 +168,12 @@ def test_folded_requests_count_in_their_stages() -> None:
     def tally(count: int) -> Tally:
         counts = tuple(count if one in outcomes else 0 for one in Outcome)
         times = Histogram.of(np.full(count, 80_000_000))
-        return Tally(outcomes=counts, response_times=times, send_lags=Histogram.of(np.zeros(count, np.int64)))
+        return Tally(
+            outcomes=counts,
+            response_times=times,
+            service_times=times,
+            send_lags=Histogram.of(np.zeros(count, np.int64)),
+        )
 
     rest = {
         name: getattr(samples, name)[~early]

@@ -132,11 +132,13 @@ def test_limits_are_missed_by_what_is_slower_and_by_what_failed() -> None:
     due = Due(
         outcomes=tuple({Outcome.OK: 4, Outcome.DROPPED: 2, Outcome.WRONG: 1}.get(one, 0) for one in Outcome),
         times=Ordered.of(np.array([10.0, 50.0, 50.0, 51.0])),
+        service_times=Ordered.of(np.array([10.0, 50.0, 50.0, 50.0])),
         send_lags=Ordered.of(np.array([0.0] * 5)),
     )
     at_most, below = parse_objective("p95<=50ms,errors<2%"), parse_objective("p95<50ms")
     assert [due.missed(limit) for limit in at_most.limits] == [4, 3]
     assert [due.missed(limit) for limit in below.limits] == [6]
+    assert [due.without_lag.missed(limit) for limit in at_most.limits] == [3, 3]
     assert (due.offered, due.sent, due.correct) == (7, 5, 4)
 
 
