@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_servebench.results import CaseResult, StageResult, Validity
+from pytest_servebench.results import CaseResult, Validity
+from pytest_servebench.staged import StageResult
 
 
 def stage_records(result: CaseResult) -> list[dict[str, Any]]:

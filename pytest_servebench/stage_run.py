@@ -8,8 +8,9 @@ from pytest_servebench.arrivals import Staged
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.plan import Case, Load
 from pytest_servebench.pool import Ready, ServerPool
-from pytest_servebench.results import CaseResult, Scaling, Validity
+from pytest_servebench.results import CaseResult, Validity
 from pytest_servebench.runner import Question, Rooms, loaded, question_of, verified
+from pytest_servebench.staged import Scaling
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits
 
 LONGEST_S = 4.0

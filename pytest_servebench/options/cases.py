@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_servebench.arrivals import REFERENCE, Arrivals, Staged
+from pytest_servebench.arrivals import Arrivals
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
@@ -17,6 +17,7 @@ from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
+from pytest_servebench.options.pace import STAGED, pace_of
 from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
 from pytest_servebench.words import did_you_mean, listed
@@ -24,9 +25,6 @@ from pytest_servebench.words import did_you_mean, listed
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"
 """A marker's word: arrivals, or an objective, as the user asks for, and no case when nobody asks."""
-STAGED = "staged"
-"""A marker's word: stages as the user asks for them, the reference's when only their scale is asked for,
-and no case when neither is."""
 WAITING = (OPEN, STAGED)
 """Words of a benchmark that is run on request only."""
 
@@ -69,7 +67,7 @@ def cases_for(
     judged by the plan's.
     """
     searched = _objective(plan, objective)
-    pace = None if searched else _pace(plan, arrivals)
+    pace = None if searched else pace_of(plan, arrivals)
     if (objective == OPEN and searched is None) or (arrivals in WAITING and pace is None):
         return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
@@ -173,29 +171,6 @@ def _deployments(
 def _item_counts(items: Sequence[int | str], max_batch_size: int) -> tuple[int, ...]:
     counts = dict.fromkeys(count_of(one, max_batch_size) for one in items)
     return tuple(count for count in counts if count <= max_batch_size)
-
-
-def _pace(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
-    """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing."""
-    if marked is None:
-        return None
-    if marked == STAGED:
-        return _scaled(plan, _stages(plan))
-    if isinstance(marked, str) or "arrivals" in plan.settings:
-        return _scaled(plan, plan.arrivals)
-    return _scaled(plan, marked)
-
-
-def _stages(plan: Plan) -> Staged | None:
-    if isinstance(plan.arrivals, Staged):
-        return plan.arrivals
-    return None if plan.load_scale is None else REFERENCE
-
-
-def _scaled(plan: Plan, arrivals: Arrivals | None) -> Arrivals | None:
-    if plan.load_scale is None or not isinstance(arrivals, Staged):
-        return arrivals
-    return arrivals.scaled(plan.load_scale)
 
 
 def _objective(plan: Plan, marked: Objective | str | None) -> Objective | None:

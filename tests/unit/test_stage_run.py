@@ -14,8 +14,9 @@ from pytest_servebench.errors import LoadError
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Case, Load, WireRequest
-from pytest_servebench.results import CaseResult, Endpoint, Outcome, Reply, Samples, StageVerdict, Validity
+from pytest_servebench.results import CaseResult, Endpoint, Outcome, Reply, Samples, Validity
 from pytest_servebench.stage_run import closed_loop_of, is_staged, limits_of, run_staged
+from pytest_servebench.staged import StageVerdict
 from pytest_servebench.testing.driver import FakeDriver
 from tests.echo_house import EchoHouse, Onlooker, deployment, said
 from tests.staged_loads import Serving, between, quick, served, staged_load

@@ -11,8 +11,9 @@ import pytest
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.stages import COLUMNS, narrower
 from pytest_servebench.reports.terminal import report_lines
-from pytest_servebench.results import Outcome, Scaling, Validity
+from pytest_servebench.results import Outcome, Validity
 from pytest_servebench.stage_results import stage_results
+from pytest_servebench.staged import Scaling
 from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result
 from tests.staged_loads import Serving, between, quick, served, staged_load
 
