@@ -9,10 +9,18 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 CLOSED = "closed"
 """The word for no arrivals: a closed loop."""
+AUTO: Literal["auto"] = "auto"
+"""The word for rates that follow from a capacity measured just before."""
+Scale: TypeAlias = float | Literal["auto"]
+"""What staged rates are multiplied by."""
+PEAK_SHARE = 0.7
+"""``auto``: what the highest rate becomes, as a share of the capacity; above, every stack queues."""
+_DIGITS = 4
+"""Digits of a factor that was measured: as many as its text has, so that text and rates agree."""
 LABEL_LENGTH = 32
 _UNFIT = re.compile(r"[^A-Za-z0-9.]+")
 
@@ -57,10 +65,14 @@ class Staged:
     random: bool = False
     name: str = ""
     """A word that stands for exactly these stages, e.g. ``reference``."""
+    peak_share: float | None = None
+    """Set: the rates tell the shape only, and their highest is to become this share of a capacity
+    that is measured just before (`at_capacity`)."""
 
     def __str__(self) -> str:
         kind = "poisson-stages" if self.random else "stages"
-        return self.name or f"{kind}:{self.start_per_s:g}:{','.join(map(str, self.stages))}"
+        text = self.name or f"{kind}:{self.start_per_s:g}:{','.join(map(str, self.stages))}"
+        return text if self.peak_share is None else f"{text} x {AUTO}"
 
     @property
     def length_s(self) -> float:
@@ -73,7 +85,29 @@ class Staged:
             return self
         factor = length_s / self.length_s
         stages = tuple(Stage(stage.duration_s * factor, stage.per_s) for stage in self.stages)
-        return replace(self, stages=stages, name="")
+        return replace(self, stages=stages, name=f"{self.name} in {length_s:g}s" if self.name else "")
+
+    @property
+    def peak_per_s(self) -> float:
+        """The highest rate."""
+        return max(self.start_per_s, *(stage.per_s for stage in self.stages))
+
+    def scaled(self, scale: Scale) -> Staged:
+        """Return the same stages with every rate multiplied; ``auto`` leaves that to `at_capacity`."""
+        if scale == AUTO:
+            return replace(self, peak_share=PEAK_SHARE)
+        return replace(
+            self,
+            start_per_s=self.start_per_s * scale,
+            stages=tuple(Stage(stage.duration_s, stage.per_s * scale) for stage in self.stages),
+            name=f"{self.name} x {scale:g}" if self.name and scale != 1 else self.name,
+            peak_share=None,
+        )
+
+    def at_capacity(self, per_s: float) -> tuple[Staged, float]:
+        """Return the stages whose highest rate is `peak_share` of ``per_s``, and the factor that took."""
+        factor = float(f"{(self.peak_share or 1.0) * per_s / self.peak_per_s:.{_DIGITS}g}")
+        return self.scaled(factor), factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +155,8 @@ REFERENCE = Staged(
 
 def label_of(arrivals: Arrivals) -> str:
     """Return stable text for test ids and file names, e.g. ``poisson-50``; a long one ends in its digest."""
+    if isinstance(arrivals, Staged) and arrivals.peak_share is not None:
+        return f"{label_of(replace(arrivals, peak_share=None))}-x-{AUTO}"
     text = f"replay:{arrivals.path.stem}" if isinstance(arrivals, Replay) else str(arrivals)
     label = _UNFIT.sub("-", text).strip("-")
     if len(label) <= LABEL_LENGTH:

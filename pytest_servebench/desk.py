@@ -232,7 +232,8 @@ class Desk:
                 seen=repr(verdict),
                 next_step="return a pytest_servebench.Verdict, or None to leave it to the next gate",
             )
-        return replace(verdict, reason=why_none) if verdict == judge(result, ()) else verdict
+        ungated = verdict.judgement is Judgement.UNGATED and verdict == judge(result, ())
+        return replace(verdict, reason=why_none) if ungated else verdict
 
     def _cursor(self) -> int:
         """Return where pytest's unfinished line ends, once it is really written."""
@@ -262,13 +263,15 @@ def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str
     Without a verdict nothing but right answers is asked for.
     """
     name, failed = result.case.id, (Validity.WRONG_OUTPUT, Validity.ERRORS)
-    if result.validity in failed or (verdict is not None and result.validity is not Validity.VALID):
-        return f"{name}: {result.validity}: {result.reason}"
+    doubtful = result.validity in failed or (verdict is not None and result.validity is not Validity.VALID)
+    doubts = [f"{result.validity}: {result.reason}"] if doubtful else []
+    if verdict is not None and verdict.judgement is Judgement.FAIL:
+        breaches = [breach.sentence for breach in verdict.breaches] or [verdict.reason or "its gate says so"]
+        return "\n".join(f"{name}: {sentence}" for sentence in [*doubts, *breaches])
+    if doubts:
+        return f"{name}: {doubts[0]}"
     if verdict is None:
         return ""
-    if verdict.judgement is Judgement.FAIL:
-        breaches = [breach.sentence for breach in verdict.breaches] or [verdict.reason or "its gate says so"]
-        return "\n".join(f"{name}: {sentence}" for sentence in breaches)
     if verdict.judgement is Judgement.INCONCLUSIVE:
         return f"{name}: inconclusive: {verdict.reason}"
     if verdict.judgement is Judgement.UNGATED and plan.require_thresholds:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from pytest_servebench.errors import PlanError
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import Breach, CaseResult, Judgement, Summary, Validity, Verdict
+from pytest_servebench.staged import StageKind, StageResult, StageVerdict
 from pytest_servebench.words import did_you_mean, listed
 
 
@@ -46,12 +47,22 @@ _BY_FIELD = {metric.field: metric for metric in METRICS.values()}
 def judge(result: CaseResult, thresholds: Sequence[Threshold], *, ungated_reason: str = "") -> Verdict:
     """Return the verdict on ``result``.
 
-    In this order: no thresholds, ``ungated``; run not valid, ``inconclusive``; a limit not
-    held, ``fail`` (even when another figure is missing); a figure or limit that is no
-    number, ``inconclusive``; else ``pass``. ``ungated_reason`` says why there is no limit,
-    when the caller knows. Raises `PlanError` for a metric that is not in `METRICS`.
+    In this order: no thresholds and no stage with an objective, ``ungated``; a stage that missed
+    its objective and did not answer wrongly, ``fail``; run not valid,
+    ``inconclusive``; a limit not held, ``fail`` (even when another figure is missing); a figure or
+    limit that is no number, or a stage that is undecided, ``inconclusive``; else ``pass``.
+    ``ungated_reason`` says why there is no limit, when the caller knows. Raises `PlanError` for
+    a metric that is not in `METRICS`.
     """
-    if not thresholds:
+    stages = _by_stages(result)
+    if (
+        stages is not None
+        and stages.judgement is Judgement.FAIL
+        and result.validity is not Validity.WRONG_OUTPUT
+    ):
+        limits = () if result.summary is None else _compare(result.summary, thresholds).breaches
+        return replace(stages, breaches=(*stages.breaches, *(limits if result.publishable else ())))
+    if not thresholds and stages is None:
         return Verdict(
             judgement=Judgement.UNGATED,
             reason=ungated_reason or f"no limit was given for {result.case.id}",
@@ -62,7 +73,39 @@ def judge(result: CaseResult, thresholds: Sequence[Threshold], *, ungated_reason
             judgement=Judgement.INCONCLUSIVE,
             reason=f"the run cannot be judged: {result.validity}: {why}",
         )
-    return _compare(result.summary, thresholds)
+    verdict = _compare(result.summary, thresholds)
+    return verdict if stages is None or verdict.judgement is not Judgement.PASS else stages
+
+
+def _by_stages(result: CaseResult) -> Verdict | None:
+    """Return what the stages that hold their rate say together; None when none is judged.
+
+    A stage that was not run is as open as one with too few requests: only if all passed did they.
+    """
+    failed = [stage for stage in result.stages if stage.verdict is StageVerdict.FAIL]
+    if failed:
+        return Verdict(
+            judgement=Judgement.FAIL, breaches=tuple(_stage_breach(result, stage) for stage in failed)
+        )
+    holds = [stage for stage in result.stages if stage.kind is StageKind.HOLD]
+    if not holds or result.case.load.objective is None:
+        return None
+    open_ones = [stage.reason for stage in holds if stage.verdict is not StageVerdict.PASS]
+    if open_ones:
+        return Verdict(judgement=Judgement.INCONCLUSIVE, reason="; ".join(open_ones))
+    return Verdict(judgement=Judgement.PASS)
+
+
+def _stage_breach(result: CaseResult, stage: StageResult) -> Breach:
+    objective = result.case.load.objective
+    times = () if objective is None else objective.times
+    return Breach(
+        metric=f"stage_{stage.number}",
+        limit=times[0].limit_ms if times else math.nan,
+        seen=stage.response_time_p95_ms,
+        profile=str(objective),
+        sentence=stage.reason,
+    )
 
 
 def _compare(summary: Summary, thresholds: Sequence[Threshold]) -> Verdict:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.arrivals import Arrivals, label_of
+from pytest_servebench.arrivals import Arrivals, Scale, label_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
 
 
@@ -116,6 +116,10 @@ class Load:
     concurrency: int = 1
     arrivals: Arrivals | None = None
     """When requests begin; None: a closed loop."""
+    objective: Objective | None = None
+    """Staged arrivals: what every stage that holds its rate is judged by; None: nothing is."""
+    abort_after_s: float | None = None
+    """Staged arrivals: from when on the load ends once such a stage has missed it; None: it never does."""
     max_in_flight: int = 512
     """Open loop: an arrival that finds so many requests in flight is dropped, counted and never sent."""
     warmup_s: float = 1.0
@@ -314,6 +318,10 @@ class Plan:
     """What a rate of requests must hold; ``settings`` tells whether it was asked for."""
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
+    load_scale: Scale | None = None
+    """What the rates of staged arrivals are multiplied by; None: they are as they stand."""
+    abort_after_s: float | None = None
+    """From when on a staged load ends once a hold has missed its objective; None: it never does."""
     max_in_flight: int = 512
     load_workers: tuple[str, ...] = ()
     """Who sends, as execnet gateway specifications; none: this process."""

@@ -15,6 +15,7 @@ from pytest_servebench import hookspecs
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.options.cases import OPEN, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
+from pytest_servebench.options.pace import STAGED
 
 if TYPE_CHECKING:
     from pytest_servebench.desk import Desk
@@ -33,6 +34,14 @@ HOW_TO_ARRIVE = (
     "servebench: {names} needs arrivals and was not run. Choose them with --serve-arrivals=poisson:RATE "
     "(docs/load-shapes.md has the others)."
 )
+NO_STAGES = "no-stages-chosen"
+HOW_TO_STAGE = (
+    "servebench: {names} needs a staged load and was not run. Choose the reference's with "
+    "--serve-load-scale=auto (or a factor of its rates), or your own with "
+    "--serve-arrivals=stages:TIME:RATE,TIME:RATE,... (docs/load-shapes.md)."
+)
+WAITING = {OPEN: NO_ARRIVALS, STAGED: NO_STAGES}
+"""What a benchmark waits for, by the word of its marker."""
 NO_OBJECTIVE = "no-objective-chosen"
 HOW_TO_SEARCH = (
     "servebench: {names} needs an objective and was not run. Choose one with "
@@ -46,6 +55,13 @@ NO_CASE_REQUIRED = (
     "{test} has no case: what its marker narrows and what was asked for have none in common, "
     "and --serve-require-thresholds lets nothing pass unmeasured"
 )
+REASONS = {
+    NO_ARRIVALS: HOW_TO_ARRIVE,
+    NO_STAGES: HOW_TO_STAGE,
+    NO_OBJECTIVE: HOW_TO_SEARCH,
+    NO_CASE: WHY_NO_CASE,
+}
+"""What is said of a benchmark that was not run, by the id of its only parameter."""
 HOW_TO_CHOOSE = (
     "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
@@ -118,8 +134,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(str(error)) from error
     if desk is None:
         metafunc.parametrize("case", [None], ids=[NOT_CHOSEN])
-    elif not cases and asked.get("arrivals") == OPEN:
-        metafunc.parametrize("case", [None], ids=[NO_ARRIVALS])
+    elif not cases and asked.get("arrivals") in WAITING:
+        metafunc.parametrize("case", [None], ids=[WAITING[asked["arrivals"]]])
     elif not cases and asked.get("objective") == OPEN and not desk.objective_chosen:
         metafunc.parametrize("case", [None], ids=[NO_OBJECTIVE])
     elif not cases and desk.requires_thresholds:
@@ -244,8 +260,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         desk.show(terminalreporter)
         if config.stash.get(TROUBLE, ""):
             terminalreporter.write_line(config.stash[TROUBLE], red=True)
-        reasons = ((NO_ARRIVALS, HOW_TO_ARRIVE), (NO_OBJECTIVE, HOW_TO_SEARCH), (NO_CASE, WHY_NO_CASE))
-        for why, text in reasons:
+        for why, text in REASONS.items():
             names = dict.fromkeys(name.partition("[")[0] for name in idle if why in name)
             if names:
                 terminalreporter.write_line(text.format(names=", ".join(names)), yellow=True)

@@ -19,7 +19,15 @@ from pytest_servebench.distributions import (
     timeline_facts,
 )
 from pytest_servebench.plan import Case, Load, Plan
-from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
+from pytest_servebench.results import (
+    CaseResult,
+    Outcome,
+    Summary,
+    Telemetry,
+    Verdict,
+    Verification,
+)
+from pytest_servebench.stage_record import stage_records
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; a new field does not raise it."""
@@ -144,6 +152,8 @@ def make_record(
         "publishable": result.publishable,
         "verdict": verdict,
         **_measured(result.summary, result.publishable),
+        "stages": stage_records(result),
+        "scaling": result.scaling,
         "samples": _samples(result),
         "workers": _workers(result),
         "histogram": histogram_facts(result.samples, publishable=result.publishable),
@@ -219,7 +229,8 @@ def _capacity(result: CaseResult) -> dict[str, Any] | None:
 
 def _load(load: Load) -> dict[str, Any]:
     """Return the load's fields, its arrivals as their text; an open loop keeps no number in flight."""
-    given = {**plain(load), "arrivals": text_of(load.arrivals)}
+    objective = None if load.objective is None else str(load.objective)
+    given = {**plain(load), "arrivals": text_of(load.arrivals), "objective": objective}
     return given if load.arrivals is None else {**given, "concurrency": None}
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pytest_servebench.capacity import Capacity
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import Case, Word
+from pytest_servebench.staged import Scaling, StageResult
 
 
 class Outcome(IntEnum):
@@ -349,6 +350,10 @@ class CaseResult:
     """Why the run is not valid, in one sentence."""
     samples: Samples | None = None
     summary: Summary | None = None
+    stages: tuple[StageResult, ...] = ()
+    """Of a staged load, stage by stage."""
+    scaling: Scaling | None = None
+    """How its rates came about; None: they were given."""
     telemetry: Telemetry = field(default_factory=Telemetry)
     before: Verification | None = None
     during: Verification | None = None

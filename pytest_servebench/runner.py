@@ -27,6 +27,7 @@ from pytest_servebench.results import (
     Validity,
     Verification,
 )
+from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 from pytest_servebench.verification import tolerance_for, verify
 
@@ -315,6 +316,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         result,
         samples=samples,
         summary=summary,
+        stages=stage_results(samples, case.load),
         during=during,
         validity=validity,
         reason=reason,

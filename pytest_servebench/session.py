@@ -31,6 +31,7 @@ from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import Answer, CaseResult
 from pytest_servebench.runner import Rooms, ask_case, run_case
+from pytest_servebench.stage_run import is_staged, run_staged
 
 IMAGE_SEED = 0
 
@@ -165,8 +166,9 @@ class Servebench:
                 where=case.id,
                 next_step="call servebench.capacity(case)",
             )
+        run = run_staged if is_staged(case) else run_case
         with self._watching(case) as watch:
-            result = run_case(case, self._session.rooms, self._session.pool, watch)
+            result = run(case, self._session.rooms, self._session.pool, watch)
         self._judge_and_record(result)
         return result
 

@@ -39,6 +39,12 @@ def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offs
     if isinstance(arrivals, Poisson):
         return _paced(_random(seed, chunk), arrivals.per_s)
     if isinstance(arrivals, Staged):
+        if arrivals.peak_share is not None:
+            raise LoadError(
+                "The rates of these stages are not known before a capacity was measured.",
+                seen=str(arrivals),
+                next_step="use Staged.at_capacity, or measure the case with servebench.measure",
+            )
         return _staged(_random(seed, chunk) if arrivals.random else _even(chunk), arrivals)
     if isinstance(arrivals, Share):
         return _every(schedule(arrivals.whole, seed, chunk), arrivals.first, arrivals.every)

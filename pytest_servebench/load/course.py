@@ -10,7 +10,8 @@ from typing import Protocol
 from pytest_servebench.clock import MonotonicClock, monotonic_ns
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
-from pytest_servebench.load.helm import Helm, LocalHelm
+from pytest_servebench.load.helm import Helm
+from pytest_servebench.load.stage_helm import helm_of
 from pytest_servebench.load.timeline import TimeLine
 from pytest_servebench.load.window import ProgressMeter, Stage, Window
 from pytest_servebench.plan import Load
@@ -55,7 +56,7 @@ class Course:
     def __init__(
         self, sender: Sender, load: Load, watch: Watch, book: Book, helm: Helm | None = None
     ) -> None:
-        self._helm = LocalHelm(load) if helm is None else helm
+        self._helm = helm_of(load) if helm is None else helm
         self._sender = sender
         self._load = load
         self._watch = watch

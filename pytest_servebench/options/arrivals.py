@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from pytest_servebench.arrivals import CLOSED, REFERENCE, Arrivals, Constant, Poisson, Replay, Stage, Staged
+from pytest_servebench.arrivals import (
+    AUTO,
+    CLOSED,
+    REFERENCE,
+    Arrivals,
+    Constant,
+    Poisson,
+    Replay,
+    Scale,
+    Stage,
+    Staged,
+)
 from pytest_servebench.errors import PlanError
 from pytest_servebench.load.arrivals import parse_offsets
 from pytest_servebench.options.given import Given, parse_path, parse_seconds
@@ -21,6 +32,8 @@ FORMS = (
     "replay:FILE",
 )
 HIGHEST_PER_S = 1_000_000.0
+LEAST_SCALE = 0.0001
+HIGHEST_SCALE = 1000.0
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 _KINDS = (CLOSED, "constant", "poisson", "stages", "poisson-stages", "reference", "replay")
 _STAGE_FORM = "a stage is TIME:RATE, as in 2m:100; the first may begin with a start rate, as in 20:2m:100"
@@ -49,6 +62,20 @@ def parse_arrivals(given: Given) -> Arrivals | None:
             raise given.wrong(f"has a rate of 0 in {kind}: nothing would arrive", seen=repr(given.text))
         return Constant(per_s) if kind == "constant" else Poisson(per_s)
     return _staged(given, rest, random=kind == "poisson-stages")
+
+
+def parse_scale(given: Given) -> Scale:
+    """Return the factor, or ``auto``; raises `PlanError`."""
+    text = given.text.strip()
+    if text == AUTO:
+        return AUTO
+    number = _NUMBER.fullmatch(text)
+    if number is None or not LEAST_SCALE <= float(text) <= HIGHEST_SCALE:
+        raise given.wrong(
+            f"is no factor: {given.text!r}",
+            next_step=f"give a number from {LEAST_SCALE:g} to {HIGHEST_SCALE:g}, as in 0.05, or {AUTO}",
+        )
+    return float(text)
 
 
 def _rate(given: Given, text: str, place: str) -> float:

@@ -17,7 +17,8 @@ from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
-from pytest_servebench.options.planning import pace_of
+from pytest_servebench.options.pace import STAGED, pace_of
+from pytest_servebench.options.planning import default_pace
 from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
 from pytest_servebench.words import did_you_mean, listed
@@ -25,6 +26,8 @@ from pytest_servebench.words import did_you_mean, listed
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"
 """A marker's word: arrivals, or an objective, as the user asks for, and no case when nobody asks."""
+WAITING = (OPEN, STAGED)
+"""Words of a benchmark that is run on request only."""
 
 Choice = TypeVar("Choice", bound=Word)
 
@@ -57,14 +60,16 @@ def cases_for(
 
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
-    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC.
+    makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
+    their scale are asked for. Raises `PlanError` for an open loop over gRPC.
 
     A marker with an objective looks for the rate that holds it; the user's objective wins over a
-    marker's own, and ``"open"`` makes no case until there is one.
+    marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
+    judged by the plan's.
     """
     searched = _objective(plan, objective)
-    pace = None if searched else _pace(plan, arrivals)
-    if (objective == OPEN and searched is None) or (arrivals == OPEN and pace is None):
+    pace = None if searched else pace_of(plan, arrivals)
+    if (objective == OPEN and searched is None) or (arrivals in WAITING and pace is None):
         return ()
     sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
     if (plan.concurrency or concurrency) == 1 and batch_sizes is None and not (pace or searched):
@@ -78,7 +83,11 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_load(plan, concurrency, pace, deployment.max_batch_size, protocol, objective=searched),
+            load=replace(
+                _load(plan, concurrency, pace, deployment.max_batch_size, protocol, objective=searched),
+                objective=plan.objective if arrivals == STAGED else None,
+                abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
+            ),
             objective=searched,
             images=images,
         )
@@ -165,15 +174,6 @@ def _item_counts(items: Sequence[int | str], max_batch_size: int) -> tuple[int, 
     return tuple(count for count in counts if count <= max_batch_size)
 
 
-def _pace(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
-    """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing."""
-    if marked is None:
-        return None
-    if isinstance(marked, str) or "arrivals" in plan.settings:
-        return plan.arrivals
-    return marked
-
-
 def _objective(plan: Plan, marked: Objective | str | None) -> Objective | None:
     """Return the objective of a benchmark whose marker says ``marked``; None: it has no use for one."""
     if marked is None:
@@ -222,7 +222,7 @@ def _load(
         return replace(load, steady=plan.steady, precision=plan.precision)
     # A schedule that changes its rate is never steady, and is measured to its end.
     if plan.steady:
-        load = replace(load, warmup_s=pace_of(quick=plan.quick).warmup_s)
+        load = replace(load, warmup_s=default_pace(quick=plan.quick).warmup_s)
     return shaped(load, timed=timed)
 
 
@@ -258,9 +258,9 @@ def _read_concurrency(key: str, value: object, where: str) -> int | str:
 
 def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals | str | None:
     if not isinstance(value, str):
-        raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", or "open"')
-    if value == OPEN:
-        return OPEN
+        raise _wrong(key, value, where, 'arrivals, as in "poisson:50", "closed", "open" or "staged"')
+    if value in WAITING:
+        return value
     return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
 
 

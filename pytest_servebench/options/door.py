@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_servebench.arrivals import AUTO, PEAK_SHARE
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
@@ -125,6 +126,19 @@ OPTIONS = (
         "not choose; rates are requests/s, stages ramp to their rate. Default: closed, which keeps a number "
         "of requests in flight.",
         _or(FORMS),
+    ),
+    Option(
+        "load-scale",
+        "Multiplies the rates of staged arrivals, those of the reference's load test where none are given; "
+        f"auto makes the highest {PEAK_SHARE:.0%}% of a capacity measured just before. Without it and "
+        "without staged arrivals, the staged load test is not run.",
+        f"FACTOR|{AUTO}",
+    ),
+    Option(
+        "abort-on-fail",
+        "Staged load test: end the load once a stage that holds its rate has missed the objective; "
+        "looked at every 2 s, and not before this time has passed. Default: every stage is run.",
+        "TIME",
     ),
     Option(
         "max-in-flight",

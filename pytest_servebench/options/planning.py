@@ -10,7 +10,7 @@ from typing import TypeVar
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
-from pytest_servebench.options.arrivals import parse_arrivals
+from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -54,7 +54,7 @@ AUTO_WARMUPS = 10
 QUICK = Pace(batch_sizes=(8,), duration_s=2.0, warmup_s=0.5)
 
 
-def pace_of(*, quick: bool) -> Pace:
+def default_pace(*, quick: bool) -> Pace:
     """Return how much is measured where nobody says."""
     return QUICK if quick else NORMAL
 
@@ -86,7 +86,7 @@ def plan_for(
 
 def _measuring(asked: Asked, plan: Plan) -> Plan:
     quick = _value(asked, "quick", parse_truth, default=False)
-    pace = pace_of(quick=quick)
+    pace = default_pace(quick=quick)
     warmup_s, steady = _value(
         asked, "warmup", partial(parse_warmup, auto_s=AUTO_WARMUPS * pace.warmup_s), (pace.warmup_s, False)
     )
@@ -101,6 +101,8 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         concurrency=_value(asked, "concurrency", parse_count, None),
         objective=_value(asked, "objective", _objective, plan.objective),
         arrivals=_value(asked, "arrivals", parse_arrivals, None),
+        load_scale=_value(asked, "load-scale", parse_scale, None),
+        abort_after_s=_value(asked, "abort-on-fail", partial(parse_seconds, least_s=0.0), None),
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         load_workers=_value(asked, "load-workers", parse_workers, ()),
         host=_value(asked, "host", parse_host, plan.host),

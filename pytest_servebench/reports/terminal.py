@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.plan import Plan
+from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
+from pytest_servebench.reports.stages import narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
 
 LEGEND = (
@@ -74,6 +76,9 @@ def report_lines(
         lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+        for record in records:
+            if record.get("stages") and record.get("benchmark", "") == benchmark:
+                lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
     return [*lines, *LEGEND, *notes(rows)] if rows else []
 
 
@@ -109,6 +114,18 @@ def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -
             table.add_section()
         table.add_row(*(_styled(row, column[at]) for column in body))
     return table
+
+
+def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encoding: str) -> list[str]:
+    """Return the table of a load's stages, in as many columns as fit, under its title."""
+    stages, kept = record["stages"], list(STAGE_COLUMNS)
+    while _natural_width(stage_table(stages, kept)) > width and len(narrower(kept)) < len(kept):
+        kept = narrower(kept)
+    table = stage_table(stages, kept)
+    shown = _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+    left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
+    missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+    return ["", stage_title(Row.from_record(record).label, record), *shown, *missing]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
