@@ -9,9 +9,9 @@ from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.closed_loop import ClosedLoop
 from pytest_servebench.load.exchange import exchange_http
-from pytest_servebench.load.grpc_sender import GrpcSender, exchange_grpc
-from pytest_servebench.load.http_sender import HttpSender
-from pytest_servebench.load.open_loop import OpenLoopSender
+from pytest_servebench.load.grpc_sender import GrpcSender, OpenGrpcSender
+from pytest_servebench.load.grpcio_sender import exchange_grpc
+from pytest_servebench.load.http_sender import HttpSender, OpenHttpSender
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Reply, Samples
 
@@ -34,7 +34,7 @@ class LoadDriver:
         warm-up is the first part of its schedule. Raises `LoadError` when no load is possible.
         """
         protocol = _protocol_of(requests)
-        _check(load, protocol)
+        _check(load)
         book = Book.for_load(load, len(requests))
         sender = _sender_for(load, protocol).for_load(endpoint, requests, load, book)
         try:
@@ -57,11 +57,11 @@ def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:
 
 def _sender_for(load: Load, protocol: WireProtocol) -> type[GrpcSender | HttpSender]:
     if protocol is WireProtocol.GRPC:
-        return GrpcSender
-    return HttpSender if load.arrivals is None else OpenLoopSender
+        return GrpcSender if load.arrivals is None else OpenGrpcSender
+    return HttpSender if load.arrivals is None else OpenHttpSender
 
 
-def _check(load: Load, protocol: WireProtocol) -> None:
+def _check(load: Load) -> None:
     if load.concurrency < 1 or load.duration_s <= 0 or load.timeout_s <= 0 or load.warmup_s < 0:
         raise LoadError(
             "A closed loop needs at least one request in flight and positive times.",
@@ -73,10 +73,4 @@ def _check(load: Load, protocol: WireProtocol) -> None:
             "An open loop needs room for at least one request in flight.",
             seen=str(load),
             next_step="max_in_flight >= 1",
-        )
-    if load.arrivals is not None and protocol is WireProtocol.GRPC:
-        raise LoadError(
-            "There is no open loop over gRPC.",
-            seen=f"arrivals {load.arrivals}",
-            next_step="send over HTTP, or keep a number of requests in flight",
         )

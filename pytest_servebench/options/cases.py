@@ -53,7 +53,7 @@ def cases_for(
 
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
-    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC.
+    makes no case unless the user asks for an open loop.
     """
     pace = _pace(plan, arrivals)
     if arrivals == OPEN and pace is None:
@@ -70,7 +70,7 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+            load=_load(plan, concurrency, pace, deployment.max_batch_size),
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
@@ -159,20 +159,12 @@ def _pace(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
     return marked
 
 
-def _load(
-    plan: Plan, concurrency: int | str, arrivals: Arrivals | None, max_batch_size: int, protocol: WireProtocol
-) -> Load:
+def _load(plan: Plan, concurrency: int | str, arrivals: Arrivals | None, max_batch_size: int) -> Load:
     if arrivals is None:
         return Load(
             concurrency=plan.concurrency or count_of(concurrency, max_batch_size),
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
-        )
-    if protocol is WireProtocol.GRPC:
-        raise PlanError(
-            "there is no open loop over gRPC",
-            seen=f"arrivals {arrivals}",
-            next_step="give --serve-protocol=http, or --serve-arrivals=closed",
         )
     # What was asked to take a certain time does: by the option, or in one of the short forms.
     timed = plan.quick or "duration" in plan.settings
