@@ -80,10 +80,29 @@ class HttpSender(EpollSender[HttpConnection, EncodedRequest]):
         return HttpConnection(self._address, self._poller, self._slots)
 
     def _send_next(self) -> None:
+        """Give every free connection the next request: `_begin`, written out for the sake of its cost."""
         if not self._sending:
             for connection in self._free:
-                connection.awaits_whole = False
-        super()._send_next()
+                connection.busy = connection.awaits_whole = False
+            self._free.clear()
+            return
+        now, requests = monotonic_ns, self._requests
+        for connection in self._free:
+            connection.index, request = next(requests)
+            wire = request.wire
+            connection.busy = True
+            connection.intended_ns = connection.sent_ns = now()
+            try:
+                taken = connection.send(wire)
+            except BlockingIOError:
+                taken = 0
+            except OSError as error:
+                self._send_failed(connection, error)
+                continue
+            connection.awaits_whole = taken == len(wire)
+            if not connection.awaits_whole:
+                connection.rest = memoryview(wire)[taken:]
+        self._free.clear()
 
     def _begin(self, connection: HttpConnection, request: EncodedRequest) -> None:
         wire = request.wire
