@@ -115,10 +115,11 @@ class Talk:
             kind, flags, stream, payload = self.frame()
             if kind == http2.DATA:
                 body += payload
+                if regrant and payload:
+                    self.grant(0, len(payload))
                 if flags & http2.END_STREAM:
                     break
                 if regrant:
-                    self.grant(0, len(payload))
                     self.grant(stream, len(payload))
         return self.server.saw(self.number, stream, body)
 
@@ -153,6 +154,15 @@ class Talk:
                 raise EOFError
             found += piece
         return found
+
+    def drain(self) -> None:
+        """Read until the client hangs up."""
+        while self.socket.recv(1 << 16):
+            pass
+
+    def finish(self) -> None:
+        """Say nothing further."""
+        self.socket.shutdown(socket.SHUT_WR)
 
     def send(self, *pieces: bytes) -> None:
         """Send bytes as they are."""

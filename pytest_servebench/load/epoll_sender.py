@@ -156,9 +156,13 @@ class EpollSender(ABC, Generic[Wire, Encoded]):
         if data:
             self._receive(connection, data, monotonic_ns())
         if connection.busy:
-            self._fail(connection, error_text(error))
+            self._fail(connection, self._words(connection, error))
         else:
             connection.close()
+
+    def _words(self, connection: Wire, error: OSError) -> str:  # noqa: ARG002 (others know more of a connection)
+        """Return why a connection broke."""
+        return error_text(error)
 
     def _fail(self, connection: Wire, text: str, outcome: Outcome = Outcome.TRANSPORT_ERROR) -> None:
         """Count the request in flight as failed now and replace the connection, after a pause if it broke."""

@@ -6,6 +6,7 @@ others are decoded. grpcio is the reference that this is checked against: `grpci
 
 from __future__ import annotations
 
+import errno
 import select
 from collections.abc import Sequence
 
@@ -63,7 +64,7 @@ class GrpcSender(EpollSender[GrpcConnection, Call]):
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    self._fail(connection, error_text(error))
+                    self._fail(connection, self._words(connection, error))
                     continue
                 received_ns = now()
                 if 0 < len(data) < BUFFER_BYTES:  # and so the socket is empty
@@ -161,9 +162,18 @@ class GrpcSender(EpollSender[GrpcConnection, Call]):
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(connection, error_text(error))
+            self._fail(connection, self._words(connection, error))
         except Http2Error as error:
             self._fail(connection, str(error))
+
+    def _words(self, connection: GrpcConnection, error: OSError) -> str:
+        """Return why a connection broke, with what the server had said until then."""
+        if error.errno not in {errno.ECONNRESET, errno.EPIPE}:
+            return error_text(error)
+        try:
+            return f"{error_text(error)}: {connection.link.end()}"
+        except Http2Error as told:
+            return str(told)
 
     def _again(self, connection: GrpcConnection, text: str) -> None:
         """Send a call that the server did not look at on a new connection, with its instants as they are.

@@ -1,4 +1,4 @@
-"""What the driver does over gRPC, against a grpcio server that answers by script: ours as the reference does."""
+"""What the driver does over gRPC, against a scripted grpcio server: ours does as the reference."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_metadata_reach_the_server() -> None:
 
     def tell(message: bytes, context: Any) -> bytes:
         del message
-        return dict(context.invocation_metadata())["x-tenant"].encode()
+        return str(dict(context.invocation_metadata())["x-tenant"]).encode()
 
     with serving(tell) as server:
         request = replace(calls(1)[0], headers=(("X-Tenant", "a b"),))

@@ -279,6 +279,6 @@ def test_offered_is_sent_and_dropped_and_sent_is_every_outcome(
 def test_an_impossible_open_loop_is_refused_in_words(protocol: WireProtocol) -> None:
     """What can not be sent at all is a LoadError before anything is sent."""
     words = "needs room for at least one request in flight"
+    requests = [WireRequest(protocol=protocol, path="/", body=b"")]
     with ScriptedServer() as server, pytest.raises(LoadError, match=words):
-        requests = [WireRequest(protocol=protocol, path="/", body=b"")]
         LoadDriver().run(server.endpoint(), requests, replace(LOAD, max_in_flight=0), Onlooker())
