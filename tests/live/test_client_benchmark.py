@@ -65,7 +65,7 @@ def test_clients_and_server_agree_on_what_was_sent(
 
 @needs_compiler
 def test_the_grpc_server_drains_what_a_client_by_others_sends(tmp_path: Path) -> None:
-    """A client of gRPC's own gets Triton's fixed replies from it, call after call; tensors are counted and never read."""
+    """Another client gets Triton's fixed replies from it, call after call; tensors are counted."""
     tensor = bytes(602_112)
     with (
         serving_grpc(tmp_path, None, len(tensor)) as server,
