@@ -114,8 +114,8 @@ class Connection:
         self.busy = False
         """Whether a request is on its way."""
         self.index = 0
-        self.intended_ns = 0
-        """When its request was to begin: in a closed loop, when it did."""
+        self.intended_ns = -1
+        """When its request was to begin; -1: when it was sent."""
         self.sent_ns = 0
         self.resume_ns = 0
         """When a slot that failed tries again."""

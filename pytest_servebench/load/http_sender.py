@@ -6,6 +6,7 @@ look-up; everything else goes the slow path.
 
 from __future__ import annotations
 
+import itertools
 import select
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ class HttpSender(EpollSender[HttpConnection, EncodedRequest]):
         self, address: Address, requests: Sequence[EncodedRequest], connections: int, book: Book
     ) -> None:
         super().__init__(address, requests, connections, book)
+        self._wires = itertools.cycle([(i, request.wire) for i, request in enumerate(requests)])
         self._whole_bytes: dict[bytes, int] = {}
         """Length of the whole reply by its head: what the fast path knows."""
 
@@ -86,12 +88,11 @@ class HttpSender(EpollSender[HttpConnection, EncodedRequest]):
                 connection.busy = connection.awaits_whole = False
             self._free.clear()
             return
-        now, requests = monotonic_ns, self._requests
+        now, wires = monotonic_ns, self._wires
         for connection in self._free:
-            connection.index, request = next(requests)
-            wire = request.wire
+            connection.index, wire = next(wires)
             connection.busy = True
-            connection.intended_ns = connection.sent_ns = now()
+            connection.sent_ns = now()
             try:
                 taken = connection.send(wire)
             except BlockingIOError:
