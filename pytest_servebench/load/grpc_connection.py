@@ -7,16 +7,14 @@ from typing import Any
 
 from pytest_servebench.load.connection import Address, Connection
 from pytest_servebench.load.grpc_wire import Call, Frames
-from pytest_servebench.load.http2 import LAST_STREAM, PREFACE, WORD
+from pytest_servebench.load.http2 import LAST_STREAM, PREFACE, STREAM_AT, WORD
 from pytest_servebench.load.http2_link import Link, Upload
-
-_STREAM_AT = 5
 
 
 class GrpcConnection(Connection):
     """Sends calls as the server's windows allow: as a whole where they can, else in pieces."""
 
-    __slots__ = ("_call", "_frames", "_outgoing", "_upload", "link", "unsent")
+    __slots__ = ("_frames", "_outgoing", "_upload", "link", "unsent")
 
     def __init__(self, address: Address, poller: select.epoll, slots: dict[int, Any]) -> None:
         super().__init__(address, poller, slots)
@@ -81,7 +79,7 @@ class GrpcConnection(Connection):
 
     def _begin_piecewise(self, call: Call, stream: int) -> None:
         headers = bytearray(call.headers)
-        WORD.pack_into(headers, _STREAM_AT, stream)
+        WORD.pack_into(headers, STREAM_AT, stream)
         self._outgoing.append(memoryview(headers))
         self._upload = Upload(call.message)
         self.push()

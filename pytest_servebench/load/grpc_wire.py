@@ -23,6 +23,7 @@ from pytest_servebench.load.http2 import (
     HEAD_BYTES,
     HEADERS,
     MOST_FRAME_BYTES,
+    STREAM_AT,
     WORD,
     Http2Error,
     frame,
@@ -42,8 +43,6 @@ STATUSES = (
     "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
 
-_STREAM_AT = 5
-"""Where the stream's number stands in a frame."""
 _PATH = re.compile(r"/[\x21-\x7e]+")
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
@@ -58,11 +57,11 @@ class Frames:
     def __init__(self, headers: bytes, message: Sequence[bytes | memoryview], frame_bytes: int) -> None:
         whole = b"".join(message)
         self.wire = bytearray(headers)
-        places = [_STREAM_AT]
+        places = [STREAM_AT]
         for at in range(0, len(whole), frame_bytes):
             piece = memoryview(whole)[at : at + frame_bytes]
             flags = END_STREAM if at + len(piece) == len(whole) else 0
-            places.append(len(self.wire) + _STREAM_AT)
+            places.append(len(self.wire) + STREAM_AT)
             self.wire += FRAME_HEAD.pack(len(piece) << 8 | DATA, flags, 0)
             self.wire += piece
         self._places = tuple(places)

@@ -29,6 +29,8 @@ MAX_FRAME_SIZE: Final = 5
 FRAME_HEAD = struct.Struct(">IBI")
 """Length (24 bits) and type (8), flags, stream: the 9 bytes before every payload."""
 HEAD_BYTES: Final = 9
+STREAM_AT: Final = 5
+"""Where the stream's number stands in a frame."""
 FRAME_BYTES: Final = 16384
 """The longest payload that everybody takes; we announce no other."""
 MOST_FRAME_BYTES: Final = (1 << 24) - 1
