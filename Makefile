@@ -13,7 +13,7 @@ INSTALLED := .venv/installed
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
 
-# Our sender beside wrk, k6, Locust, aiohttp and httpx: docs/client.md.
+# Our sender beside wrk, k6, Locust, aiohttp and httpx, over gRPC beside perf_analyzer: docs/client.md.
 bench-client: $(INSTALLED)
 	$(BIN)/python -m benchmarks.client $(ARGS)
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.client.grpc_peers import grpc_peers
 from benchmarks.client.measuring import Plan, Reading, rounds
 from benchmarks.client.memory import footprints, growth_line, memory_table
+from benchmarks.client.null_grpc_server import serving_grpc
 from benchmarks.client.null_server import compile_server, serving
 from benchmarks.client.peers import Peer, all_peers
 from benchmarks.client.table import absent_of, aims_of, as_json, rows_of, shared_of, table_of
@@ -23,6 +25,8 @@ from pytest_servebench.errors import ServebenchError
 
 PAYLOADS_BYTES = (500, 60_000, 602_112)
 LONG_BYTES = 19_267_584
+TENSOR_BYTES = 602_112
+HTTP, GRPC = "http", "grpc"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -36,21 +40,29 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _compare(asked: argparse.Namespace) -> int:
-    peers = [peer for peer in all_peers() if peer.name not in asked.without]
-    present = [peer for peer in peers if peer.missing is None]
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
-        readings = _measured(asked, present, Console(stderr=True))
+        found = {over: _compare_over(over, asked, console) for over in asked.over or (HTTP, GRPC)}
     except ServebenchError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    rows = rows_of(readings, present[0].name)
-    console.print(table_of(rows))
+    if asked.json:
+        Path(asked.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _compare_over(over: str, asked: argparse.Namespace, console: Console) -> dict[str, object]:
+    every = grpc_peers() if over == GRPC else all_peers()
+    peers = [peer for peer in every if peer.name not in asked.without]
+    present = [peer for peer in peers if peer.missing is None]
+    measured = _measured_grpc if over == GRPC else _measured
+    readings = measured(asked, present, Console(stderr=True)) if present else []
+    rows = rows_of(readings, present[0].name) if present else []
+    if rows:
+        console.print(table_of(rows, over))
     for line in (*aims_of(readings), *shared_of(rows), *absent_of(peers)):
         console.print(line, highlight=False)
-    if asked.json:
-        Path(asked.json).write_text(json.dumps(as_json(rows, readings), indent=1) + "\n", encoding="utf-8")
-    return 0
+    return as_json(rows, readings)
 
 
 def _show_truth(asked: argparse.Namespace) -> int:
@@ -91,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--in-flight", type=int, default=8, help="requests in flight")
     parser.add_argument("--payload", type=int, action="append", help="bytes of a body; may be repeated")
     parser.add_argument("--long", action="store_true", help=f"also bodies of {LONG_BYTES:,} bytes")
+    parser.add_argument(
+        "--over",
+        choices=(HTTP, GRPC),
+        action="append",
+        help="compare over this protocol only; may be repeated",
+    )
     parser.add_argument("--truth", action="store_true", help="instead: what ours reports, and what was true")
     parser.add_argument("--memory", action="store_true", help="instead: memory by the number of requests")
     parser.add_argument("--workers", action="store_true", help="instead: what a second worker adds")
@@ -111,6 +129,20 @@ def _measured(asked: argparse.Namespace, peers: Sequence[Peer], console: Console
             for reading in rounds(peers, bodies, plan, server, asked.rounds):
                 readings.append(reading)
                 status.update(f"window {len(readings)} of {total}: {reading.peer}")
+    return readings
+
+
+def _measured_grpc(asked: argparse.Namespace, peers: Sequence[Peer], console: Console) -> list[Reading]:
+    plan = _plan(asked)
+    readings = []
+    with tempfile.TemporaryDirectory(prefix="null-grpc-server-") as name, console.status("grpc") as status:
+        folder = Path(name)
+        for size in asked.payload or [TENSOR_BYTES]:
+            body = _body(folder, size)
+            with serving_grpc(folder, plan.server_core, size) as server:
+                for reading in rounds(peers, [body], plan, server, asked.rounds):
+                    readings.append(reading)
+                    status.update(f"gRPC, window {len(readings)}: {reading.peer}")
     return readings
 
 

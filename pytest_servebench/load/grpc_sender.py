@@ -1,221 +1,191 @@
-"""gRPC with messages serialised beforehand, through grpcio: one thread and one channel per request in flight.
+"""Moves bytes over gRPC: unary calls with messages serialised beforehand, one in flight on a connection.
 
-Threads with blocking calls cost the least CPU of grpcio's ways to call. grpcio's
-share of the work stays in C; the rows are written by the steering thread alone.
+A reply whose header blocks were seen before (nearly every one) costs one look-up; the
+others are decoded. grpcio is the reference that this is checked against: `grpcio_sender`.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+import errno
+import select
+from collections.abc import Sequence
 
-from pytest_servebench.clock import monotonic_ns, process_cpu_ns
-from pytest_servebench.errors import LoadError, MissingPieceError
+from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.load.book import Book
-from pytest_servebench.load.connection import authority_of
-from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Reply
-
-PAUSE_S = 0.05
-"""How long a channel rests after a transport error, so that errors do not spin."""
-JOIN_S = 5.0
-_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share one connection
-    ("grpc.enable_retries", 0),  # a retried call would hide its failure
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 200),
+from pytest_servebench.load.connection import BUFFER_BYTES, Address, error_text
+from pytest_servebench.load.epoll_sender import IN_OUT, EpollSender
+from pytest_servebench.load.grpc_connection import GrpcConnection
+from pytest_servebench.load.grpc_wire import (
+    PREFIX,
+    Call,
+    RefusedError,
+    ReplyReader,
+    check_message,
+    encode_calls,
 )
+from pytest_servebench.load.http2 import Http2Error, UnprocessedError
+from pytest_servebench.load.kept import MASK_ROWS
+from pytest_servebench.load.open_loop import BURST, OpenLoop
+from pytest_servebench.load.sample_log import OUTCOME_BITS
+from pytest_servebench.plan import WireRequest
+from pytest_servebench.results import Outcome, Reply
 
-_NO_ANSWER = (
-    "failed to connect to all addresses",
-    "Failed to connect",
-    "Socket closed",
-    "Cancelling all calls",
-    "Connection reset",
-    "Broken pipe",
-    "GOAWAY",
-    "RST_STREAM",
-    "Stream removed",
-    "Endpoint clos",
-    "Channel closed",
-    "recvmsg",
-)
-"""What grpcio says when there was no status from the server."""
-
-Ended = tuple[int, int, int, Outcome, "bytes | str"]
-"""A finished call: request index, sent, received, outcome, and the message or the failure in words."""
+REST_BYTES = 1 << 18
+"""Received at once of a reply that did not fit into the first buffer."""
 
 
-def exchange_grpc(endpoint: Endpoint, request: WireRequest, timeout_s: float) -> Reply:
-    """Call once on a channel of its own; a status other than 0 is a reply, no status a `LoadError`."""
-    grpc = _grpc()
-    authority = authority_of(endpoint, request.port_role)
-    with grpc.insecure_channel(authority, options=_OPTIONS) as channel:
-        try:
-            body = channel.unary_unary(request.path)(
-                request.body, timeout=timeout_s, metadata=_metadata(request), wait_for_ready=False
-            )
-        except grpc.RpcError as error:
-            outcome, text = _failure(grpc, error)
-            if outcome is Outcome.HTTP_ERROR:
-                return Reply(error.code().value[0], {"grpc-message": error.details() or ""}, b"")
-            raise LoadError(
-                "A gRPC call was not answered.",
-                where=f"{authority}{request.path}",
-                seen=text,
-                next_step="see the server's log, and whether it still runs",
-            ) from error
-    return Reply(0, {}, body)
+class GrpcSender(EpollSender[GrpcConnection, Call]):
+    """The closed loop over gRPC."""
 
+    def __init__(self, address: Address, requests: Sequence[Call], connections: int, book: Book) -> None:
+        super().__init__(address, requests, connections, book)
+        self._reader = ReplyReader()
 
-class GrpcSender:
-    """Keeps ``concurrency`` calls outstanding over as many channels, round robin over the requests."""
-
-    def __init__(self, authority: str, requests: Sequence[WireRequest], load: Load, book: Book) -> None:
-        self.troubled = False
-        """Whether a transport error happened since somebody last looked."""
-        self._grpc = _grpc()
-        self._authority = authority
-        self._timeout_s = load.timeout_s
-        self._book = book
-        self._paths = {request.path for request in requests}
-        self._requests = itertools.cycle(
-            [(i, request.path, request.body, _metadata(request)) for i, request in enumerate(requests)]
-        )
-        self._ended: deque[Ended] = deque()
-        self._stopping = threading.Event()
-        self._trouble = threading.Event()
-        self._given_up: tuple[str, Outcome] | None = None
-        self._channels = [
-            self._grpc.insecure_channel(authority, options=_OPTIONS) for _ in range(load.concurrency)
-        ]
-        self._threads: list[threading.Thread] = []
-
-    @classmethod
-    def for_load(
-        cls, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load, book: Book
-    ) -> GrpcSender:
-        """Return a sender of ``requests``; raises `LoadError`, or `MissingPieceError` without grpcio."""
-        return cls(authority_of(endpoint, requests[0].port_role), requests, load, book)
-
-    def cpu_ns(self) -> int:
-        """Return the CPU time of the process: grpcio's own threads send too."""
-        return process_cpu_ns()
+    @staticmethod
+    def encode(requests: Sequence[WireRequest], authority: str) -> list[Call]:
+        """Return the requests as frames; raises `LoadError`, or `MissingPieceError` without hpack."""
+        return encode_calls(requests, authority)
 
     def turns(self, until_ns: int) -> None:
-        """Let the threads work until ``until_ns`` or a transport error, then write down what ended."""
-        left_ns = until_ns - monotonic_ns()
-        if left_ns > 0 and self._trouble.wait(left_ns / 1e9):
-            self._trouble.clear()
-            self.troubled = True
-        self._write()
+        """Receive and send until the instant ``until_ns``, or until a transport error."""
+        poll, now, slots, free, take = self._poller.poll, monotonic_ns, self._slots, self._free, self._take
+        limit = max(len(self._connections), BURST)
+        self._until_ns = until_ns
+        while (now_ns := now()) < self._until_ns:
+            for descriptor, events in poll(self._pace(now_ns), limit):
+                connection = slots.get(descriptor)
+                if connection is None:  # the timer, or a connection that ended a moment ago
+                    continue
+                if connection.unsent or (events | IN_OUT) != IN_OUT:
+                    self._attend(connection, events)
+                    continue
+                try:
+                    data = connection.recv(BUFFER_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    self._fail(connection, self._words(connection, error))
+                    continue
+                received_ns = now()
+                if 0 < len(data) < BUFFER_BYTES:  # and so the socket is empty
+                    take(connection, data, received_ns)
+                else:
+                    self._receive(connection, data, received_ns)
+            if free:
+                self._send_next()
 
-    def resume(self, now_ns: int) -> None:  # noqa: ARG002 (the pauses lie in the threads)
-        """Start the threads, the first time."""
-        if not self._threads:
-            self._threads = [
-                threading.Thread(target=self._work, args=(slot,), name=f"grpc-load-{slot}", daemon=True)
-                for slot in range(len(self._channels))
-            ]
-            for thread in self._threads:
-                thread.start()
+    def _new_connection(self) -> GrpcConnection:
+        return GrpcConnection(self._address, self._poller, self._slots)
 
-    def stop(self) -> None:
-        """Start no further calls."""
-        self._stopping.set()
-
-    @property
-    def in_flight(self) -> int:
-        """How many threads may have a call without outcome."""
-        return sum(thread.is_alive() for thread in self._threads)
-
-    def give_up_overdue(self, sent_until_ns: int, text: str) -> int | None:  # noqa: ARG002 (see below)
-        """Do nothing: every call carries its deadline, and grpcio ends it."""
-        return None
-
-    def abandon(self, text: str, outcome: Outcome) -> None:
-        """Cancel every call and count it as failed now."""
-        self._given_up = (text, outcome)
-        self.close()
-
-    def close(self) -> None:
-        """Cancel what is outstanding, end the threads and write down the rest; may be called twice."""
-        self._stopping.set()
-        for channel in self._channels:
-            channel.close()
-        for thread in self._threads:
-            thread.join(JOIN_S)
-        self._write()
-
-    def _work(self, slot: int) -> None:
-        """Call, and call again, on one channel: the body of each thread."""
-        channel = self._channels[slot]
-        calls = {path: channel.unary_unary(path) for path in self._paths}
-        while not self._stopping.is_set():
-            self._ended.append(ended := self._call(calls))
-            if ended[3] is Outcome.TRANSPORT_ERROR:
-                self._trouble.set()
-                self._stopping.wait(PAUSE_S)
-
-    def _call(self, calls: dict[str, Callable[..., bytes]]) -> Ended:
-        index, path, body, metadata = next(self._requests)
-        sent_ns = monotonic_ns()
+    def _begin(self, connection: GrpcConnection, request: Call) -> None:
         try:
-            message = calls[path](body, timeout=self._timeout_s, metadata=metadata)
-        except self._grpc.RpcError as error:
-            received_ns = monotonic_ns()
-            outcome, text = _failure(self._grpc, error)
-        except ValueError as error:  # the channel was closed before the call began
-            received_ns = monotonic_ns()
-            outcome, text = Outcome.TRANSPORT_ERROR, str(error)
-        else:
-            return index, sent_ns, monotonic_ns(), Outcome.OK, message
-        if self._given_up is not None and outcome is Outcome.TRANSPORT_ERROR:
-            text, outcome = self._given_up
-        return index, sent_ns, received_ns, outcome, f"{text} (from {self._authority})"
+            connection.begin(request)
+        except OSError as error:
+            self._send_failed(connection, error)
 
-    def _write(self) -> None:
-        while self._ended:
-            index, sent_ns, received_ns, outcome, what = self._ended.popleft()
-            if isinstance(what, bytes):
-                self._book.correct(index, sent_ns, received_ns, Reply(0, {}, what))
-            else:
-                self._book.failed(index, sent_ns, received_ns, outcome, what)
+    def _take(self, connection: GrpcConnection, data: bytes, received_ns: int) -> None:
+        """Take one piece of what has come, and whatever follows from it."""
+        link = connection.link
+        try:
+            if link.receive(data):
+                self._ended(connection, received_ns)
+        except UnprocessedError as error:
+            self._again(connection, str(error))
+            return
+        except Http2Error as error:
+            self._fail(connection, str(error))
+            return
+        if link.leaving and not connection.busy:
+            connection.close()
+        elif connection.socket is not None and (link.answers or connection.unsent):
+            self._push(connection)
+
+    def _ended(self, connection: GrpcConnection, received_ns: int) -> None:
+        """Write down a reply that is complete; raises `Http2Error` when it is not sound."""
+        link, reader = connection.link, self._reader
+        pieces = link.pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if (link.head, link.tail) not in reader.good:
+            try:
+                reader.check(link)
+            except RefusedError as error:
+                self._refused(connection, received_ns, str(error))
+                return
+        if len(body) < PREFIX.size or PREFIX.unpack_from(body) != (0, len(body) - PREFIX.size):
+            check_message(body)
+        index, kept = connection.index, self._kept
+        row = self._log.add(connection.intended_ns, connection.sent_ns, received_ns, index << OUTCOME_BITS)
+        if received_ns >= kept.due_ns or kept.mask[row % MASK_ROWS]:
+            kept.offer(row, index, received_ns, Reply(0, {}, body[PREFIX.size :]))
+        self._release(connection)
+
+    def _refused(self, connection: GrpcConnection, received_ns: int, text: str) -> None:
+        index, sent_ns, intended_ns = connection.index, connection.sent_ns, connection.intended_ns
+        text = f"{text} (from {self._authority})"
+        self._book.failed(index, sent_ns, received_ns, Outcome.HTTP_ERROR, text, intended_ns=intended_ns)
+        self._release(connection)
+
+    def _release(self, connection: GrpcConnection) -> None:
+        """Let the connection be used again; a call answered before it was sent leaves its rest unsent."""
+        connection.busy = False
+        self._free.append(connection)
+        if connection.unsent:
+            connection.close()
+
+    # The slow path: connecting, messages larger than the socket's buffer or the windows, errors.
+
+    def _attend(self, connection: GrpcConnection, events: int) -> None:
+        if connection.unsent:
+            self._push(connection)
+        if events & ~select.EPOLLOUT and connection.socket is not None:
+            self._receive(connection)
+
+    def _push(self, connection: GrpcConnection) -> None:
+        try:
+            connection.push()
+        except OSError as error:
+            self._send_failed(connection, error)
+
+    def _receive(self, connection: GrpcConnection, data: bytes | None = None, received_ns: int = 0) -> None:
+        """Take what has come, beginning with ``data``, until the socket is empty or has ended."""
+        opened = connection.socket
+        try:
+            while connection.socket is opened:
+                if data is None:
+                    data = connection.recv(REST_BYTES)
+                    received_ns = monotonic_ns()
+                if not data:
+                    self._fail(connection, connection.link.end())
+                    return
+                self._take(connection, data, received_ns)
+                data = None
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(connection, self._words(connection, error))
+        except Http2Error as error:
+            self._fail(connection, str(error))
+
+    def _words(self, connection: GrpcConnection, error: OSError) -> str:
+        """Return why a connection broke, with what the server had said until then."""
+        if error.errno not in {errno.ECONNRESET, errno.EPIPE}:
+            return error_text(error)
+        try:
+            return f"{error_text(error)}: {connection.link.end()}"
+        except Http2Error as told:
+            return str(told)
+
+    def _again(self, connection: GrpcConnection, text: str) -> None:
+        """Send a call that the server did not look at on a new connection, with its instants as they are.
+
+        A server that does so with the first call of a connection would do it again: that is a failure.
+        """
+        if connection.link.stream == 1:
+            self._fail(connection, text)
+            return
+        connection.close()
+        self._begin(connection, self._encoded[connection.index])
 
 
-def _grpc() -> Any:  # noqa: ANN401 (grpcio has no types)
-    try:
-        import grpc
-    except ImportError as error:
-        raise MissingPieceError(
-            "gRPC needs the package grpcio.",
-            seen=str(error),
-            next_step='pip install "pytest-servebench[triton]"',
-        ) from error
-    return grpc
-
-
-def _metadata(request: WireRequest) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in request.headers)
-
-
-def _failure(grpc: Any, error: Any) -> tuple[Outcome, str]:  # noqa: ANN401 (grpcio has no types)
-    """Tell a status that the server sent from one that grpcio made up for want of an answer.
-
-    grpcio gives both the same shape (1.85 dropped "received from peer" from its debug
-    text), so its own sentences are what can be known.
-    """
-    code, details = error.code(), error.details() or ""
-    text = f"gRPC {code.value[0]} {code.name}: {details}"
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Outcome.TIMEOUT, text
-    if any(phrase in details for phrase in _NO_ANSWER):
-        return Outcome.TRANSPORT_ERROR, text
-    return Outcome.HTTP_ERROR, text
+class OpenGrpcSender(OpenLoop[GrpcConnection, Call], GrpcSender):
+    """The open loop over gRPC."""

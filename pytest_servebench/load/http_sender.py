@@ -1,8 +1,6 @@
-"""Moves bytes over HTTP: connections with one request in flight each, on one thread and one epoll.
+"""Moves bytes over HTTP: connections with one request in flight each.
 
-Each turn first receives every reply that is there and then sends the next requests,
-so that a reply's instant does not wait for the sending of others' bodies. A reply
-that comes in one piece under a head seen before (nearly every one) costs one
+A reply that comes in one piece under a head seen before (nearly every one) costs one
 look-up; everything else goes the slow path.
 """
 
@@ -12,71 +10,42 @@ import itertools
 import select
 from collections.abc import Sequence
 
-from pytest_servebench.clock import monotonic_ns, thread_cpu_ns
+from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.load.book import Book
-from pytest_servebench.load.connection import (
-    BUFFER_BYTES,
-    Address,
-    Connection,
-    authority_of,
-    error_text,
-    resolve,
-)
+from pytest_servebench.load.connection import BUFFER_BYTES, Address, error_text
+from pytest_servebench.load.epoll_sender import IN_OUT, EpollSender
 from pytest_servebench.load.framing import BodyKind, FramingError, ReplyFramer
+from pytest_servebench.load.http_connection import HttpConnection
 from pytest_servebench.load.kept import MASK_ROWS
+from pytest_servebench.load.open_loop import BURST, OpenLoop
 from pytest_servebench.load.sample_log import OUTCOME_BITS
 from pytest_servebench.load.wire import EncodedRequest, http_bytes
-from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Reply
+from pytest_servebench.plan import WireRequest
+from pytest_servebench.results import Outcome, Reply
 
-PAUSE_NS = 50_000_000
-"""How long a connection rests after a transport error, so that errors do not spin."""
 HEADS_LIMIT = 64
 """Heads remembered; a server that never repeats one just stays on the slow path."""
 OK_STATUS = 200
 SHOWN_BYTES = 200
 
-_IN_OUT = select.EPOLLIN | select.EPOLLOUT
 _BLANK = b"\r\n\r\n"
 
 
-class HttpSender:
-    """Keeps every connection busy with the next of the encoded requests, round robin."""
+class HttpSender(EpollSender[HttpConnection, EncodedRequest]):
+    """The closed loop over HTTP."""
 
     def __init__(
         self, address: Address, requests: Sequence[EncodedRequest], connections: int, book: Book
     ) -> None:
-        self.troubled = False
-        """Whether a transport error happened since somebody last looked."""
-        self._authority = address.authority
-        self._requests = itertools.cycle([(i, request.wire) for i, request in enumerate(requests)])
-        self._methods = [request.method for request in requests]
-        self._book = book
-        self._log = book.log
-        self._kept = book.kept
-        self._sending = True
-        self._until_ns = 0
-        self._poller = select.epoll()
-        self._slots: dict[int, Connection] = {}
-        self._connections = [Connection(address, self._poller, self._slots) for _ in range(connections)]
-        self._free: list[Connection] = []
-        self._paused: list[Connection] = list(self._connections)
+        super().__init__(address, requests, connections, book)
+        self._wires = itertools.cycle([(i, request.wire) for i, request in enumerate(requests)])
         self._whole_bytes: dict[bytes, int] = {}
         """Length of the whole reply by its head: what the fast path knows."""
 
-    @classmethod
-    def for_load(
-        cls, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load, book: Book
-    ) -> HttpSender:
-        """Return a sender of ``requests``, encoded once; raises `LoadError`."""
-        role = requests[0].port_role
-        authority = authority_of(endpoint, role)
-        encoded = [EncodedRequest(http_bytes(request, authority), request.method) for request in requests]
-        return cls(resolve(endpoint, role, load.timeout_s), encoded, load.concurrency, book)
-
-    def cpu_ns(self) -> int:
-        """Return the CPU time of this thread, the only one that sends."""
-        return thread_cpu_ns()
+    @staticmethod
+    def encode(requests: Sequence[WireRequest], authority: str) -> list[EncodedRequest]:
+        """Return the requests as HTTP/1.1 bytes; raises `LoadError`."""
+        return [EncodedRequest(http_bytes(request, authority), request.method) for request in requests]
 
     def turns(self, until_ns: int) -> None:
         """Receive and send until the instant ``until_ns``, or until a transport error."""
@@ -87,7 +56,7 @@ class HttpSender:
         while (left_ns := self._until_ns - now()) > 0:
             for descriptor, events in poll(left_ns / 1e9, limit):
                 connection = slots[descriptor]
-                if (events | _IN_OUT) != _IN_OUT or not connection.awaits_whole:
+                if (events | IN_OUT) != IN_OUT or not connection.awaits_whole:
                     self._attend(connection, events)
                     continue
                 try:
@@ -109,55 +78,19 @@ class HttpSender:
             if free:
                 self._send_next()
 
-    def resume(self, now_ns: int) -> None:
-        """Send on the connections that have rested after an error (at first: on all)."""
-        due = [connection for connection in self._paused if connection.resume_ns <= now_ns]
-        if due:
-            self._paused = [connection for connection in self._paused if connection.resume_ns > now_ns]
-            self._free.extend(due)
-            self._send_next()
-
-    def stop(self) -> None:
-        """Send no further requests; those in flight go on."""
-        self._sending = False
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests have no outcome yet."""
-        return sum(connection.busy for connection in self._connections)
-
-    def give_up_overdue(self, sent_until_ns: int, text: str) -> int | None:
-        """Count requests sent until then as time-outs; return when the oldest other was sent."""
-        oldest_ns: int | None = None
-        for connection in self._connections:
-            if connection.busy and connection.sent_ns <= sent_until_ns:
-                self._fail(connection, text, Outcome.TIMEOUT)
-            elif connection.busy and (oldest_ns is None or connection.sent_ns < oldest_ns):
-                oldest_ns = connection.sent_ns
-        return oldest_ns
-
-    def abandon(self, text: str, outcome: Outcome) -> None:
-        """Count everything in flight as failed now."""
-        for connection in self._connections:
-            if connection.busy:
-                self._fail(connection, text, outcome)
-
-    def close(self) -> None:
-        """Close every connection; may be called twice."""
-        for connection in self._connections:
-            connection.close()
-        self._poller.close()
+    def _new_connection(self) -> HttpConnection:
+        return HttpConnection(self._address, self._poller, self._slots)
 
     def _send_next(self) -> None:
-        """Give every free connection the next request."""
+        """Give every free connection the next request: `_begin`, written out for the sake of its cost."""
         if not self._sending:
             for connection in self._free:
                 connection.busy = connection.awaits_whole = False
             self._free.clear()
             return
-        now, requests = monotonic_ns, self._requests
+        now, wires = monotonic_ns, self._wires
         for connection in self._free:
-            connection.index, wire = next(requests)
+            connection.index, wire = next(wires)
             connection.busy = True
             connection.sent_ns = now()
             try:
@@ -172,9 +105,22 @@ class HttpSender:
                 connection.rest = memoryview(wire)[taken:]
         self._free.clear()
 
+    def _begin(self, connection: HttpConnection, request: EncodedRequest) -> None:
+        wire = request.wire
+        try:
+            taken = connection.send(wire)
+        except BlockingIOError:
+            taken = 0
+        except OSError as error:
+            self._send_failed(connection, error)
+            return
+        connection.awaits_whole = taken == len(wire)
+        if not connection.awaits_whole:
+            connection.rest = memoryview(wire)[taken:]
+
     # The slow path: connecting, bodies larger than the socket's buffer, replies in pieces, errors.
 
-    def _attend(self, connection: Connection, events: int) -> None:
+    def _attend(self, connection: HttpConnection, events: int) -> None:
         try:
             connection.push()
         except OSError as error:
@@ -183,20 +129,7 @@ class HttpSender:
         if events & ~select.EPOLLOUT:
             self._receive(connection)
 
-    def _send_failed(self, connection: Connection, error: OSError) -> None:
-        """Look for a reply that came before the server stopped reading (413), else count the error."""
-        try:
-            data = connection.recv(BUFFER_BYTES)
-        except OSError:
-            data = b""
-        if data:
-            self._receive(connection, data, monotonic_ns())
-        if connection.busy:
-            self._fail(connection, error_text(error))
-        else:
-            connection.close()
-
-    def _receive(self, connection: Connection, data: bytes | None = None, received_ns: int = 0) -> None:
+    def _receive(self, connection: HttpConnection, data: bytes | None = None, received_ns: int = 0) -> None:
         """Take what has come, beginning with ``data``, until the socket is empty or has ended."""
         try:
             while True:
@@ -215,10 +148,10 @@ class HttpSender:
         except FramingError as error:
             self._fail(connection, str(error))
 
-    def _take(self, connection: Connection, data: bytes, received_ns: int) -> None:
+    def _take(self, connection: HttpConnection, data: bytes, received_ns: int) -> None:
         """Take one piece of the reply, or the end of the connection; raises `FramingError`."""
         connection.awaits_whole = False
-        framer = connection.framer = connection.framer or ReplyFramer(self._methods[connection.index])
+        framer = connection.framer = connection.framer or ReplyFramer(self._encoded[connection.index].method)
         if not (framer.feed(data) if data else framer.end()):
             return
         assert framer.head is not None
@@ -229,12 +162,8 @@ class HttpSender:
             connection.close()
         connection.framer = None
 
-    def _intended_ns(self, connection: Connection) -> int:
-        """Return when its request was to begin: in a closed loop, when it did."""
-        return connection.sent_ns
-
-    def _complete(self, connection: Connection, reply: Reply, received_ns: int) -> None:
-        index, sent_ns, intended_ns = connection.index, connection.sent_ns, self._intended_ns(connection)
+    def _complete(self, connection: HttpConnection, reply: Reply, received_ns: int) -> None:
+        index, sent_ns, intended_ns = connection.index, connection.sent_ns, connection.intended_ns
         if reply.status == OK_STATUS:
             self._book.correct(index, sent_ns, received_ns, reply, intended_ns=intended_ns)
         else:
@@ -256,21 +185,42 @@ class HttpSender:
                 self._whole_bytes.clear()
             self._whole_bytes[block] = whole_bytes
 
-    def _fail(self, connection: Connection, text: str, outcome: Outcome = Outcome.TRANSPORT_ERROR) -> None:
-        """Count the request in flight as failed now and replace the connection, after a pause if it broke."""
-        was_busy, connection.busy = connection.busy, False
-        connection.close()
-        if not was_busy:  # it broke after its reply: nothing is lost, and it is on the free list
-            return
-        now_ns = monotonic_ns()
-        text = f"{text} (from {self._authority})"
-        intended_ns = self._intended_ns(connection)
-        self._book.failed(
-            connection.index, connection.sent_ns, now_ns, outcome, text, intended_ns=intended_ns
-        )
-        connection.resume_ns = now_ns
-        self._paused.append(connection)
-        if outcome is Outcome.TRANSPORT_ERROR:
-            connection.resume_ns += PAUSE_NS
-            self.troubled = True
-            self._until_ns = 0
+
+class OpenHttpSender(OpenLoop[HttpConnection, EncodedRequest], HttpSender):
+    """The open loop over HTTP."""
+
+    def turns(self, until_ns: int) -> None:
+        """Send what is due and receive, until the instant ``until_ns``, or until a transport error.
+
+        The reply's fast path is the closed loop's, written out again: a call would cost
+        every request of either loop more than the lines cost a reader.
+        """
+        poll, now, whole_bytes, add = self._poller.poll, monotonic_ns, self._whole_bytes, self._log.add
+        slots, free, kept, mask = self._slots, self._free, self._kept, self._kept.mask
+        timer = self._timer.fileno()
+        self._until_ns = until_ns
+        while (now_ns := now()) < self._until_ns:
+            for descriptor, events in poll(self._pace(now_ns), BURST):
+                if descriptor == timer:
+                    continue
+                connection = slots[descriptor]
+                if (events | IN_OUT) != IN_OUT or not connection.awaits_whole:
+                    self._attend(connection, events)
+                    continue
+                try:
+                    data = connection.recv(BUFFER_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    self._fail(connection, error_text(error))
+                    continue
+                received_ns = now()
+                if whole_bytes.get(data[: data.find(_BLANK) + 4]) != len(data):
+                    self._receive(connection, data, received_ns)
+                    continue
+                index = connection.index
+                row = add(connection.intended_ns, connection.sent_ns, received_ns, index << OUTCOME_BITS)
+                if received_ns >= kept.due_ns or mask[row % MASK_ROWS]:
+                    kept.offer(row, index, received_ns, data)
+                connection.busy = connection.awaits_whole = False
+                free.append(connection)

@@ -15,19 +15,9 @@ from collections.abc import Iterator, Sequence
 from pytest_servebench.clock import monotonic_ns
 from pytest_servebench.load.arrivals import schedule
 from pytest_servebench.load.book import Book
-from pytest_servebench.load.connection import (
-    BUFFER_BYTES,
-    Address,
-    Connection,
-    authority_of,
-    error_text,
-    resolve,
-)
-from pytest_servebench.load.http_sender import HttpSender
-from pytest_servebench.load.kept import MASK_ROWS
-from pytest_servebench.load.sample_log import OUTCOME_BITS
+from pytest_servebench.load.connection import Address, authority_of, resolve
+from pytest_servebench.load.epoll_sender import Encoded, EpollSender, Wire
 from pytest_servebench.load.timer import Timer
-from pytest_servebench.load.wire import EncodedRequest, http_bytes
 from pytest_servebench.plan import Load, WireRequest
 from pytest_servebench.results import Endpoint, Outcome
 
@@ -37,30 +27,20 @@ BURST = 16
 """Most arrivals, or replies, in a row: neither waits long for the other in a rush."""
 NEVER_NS = 1 << 62
 
-_IN_OUT = select.EPOLLIN | select.EPOLLOUT
-_BLANK = b"\r\n\r\n"
 
+class OpenLoop(EpollSender[Wire, Encoded]):
+    """Makes an open loop of a sender, whatever it speaks, as its first base class.
 
-class OpenLoopSender(HttpSender):
-    """Sends the next request at each instant of a schedule, over as many connections as that takes.
-
-    A connection carries one request at a time and is used again after its reply, the latest
-    one first. An arrival that finds ``max_in_flight`` requests unanswered is dropped: written
-    down with its intended instant, never sent. The schedule begins with the first `resume`.
+    The next request goes out at each instant of a schedule, over as many connections as that
+    takes. A connection carries one request at a time and is used again after its reply, the
+    latest one first. An arrival that finds ``max_in_flight`` requests unanswered is dropped:
+    written down with its intended instant, never sent. The schedule begins with the first `resume`.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        requests: Sequence[EncodedRequest],
-        offsets_ns: Iterator[int],
-        max_in_flight: int,
-        book: Book,
-    ) -> None:
-        super().__init__(address, requests, 0, book)
-        self._address = address
-        self._offsets_ns = offsets_ns
-        self._max_in_flight = max_in_flight
+    def __init__(self, address: Address, requests: Sequence[Encoded], connections: int, book: Book) -> None:
+        super().__init__(address, requests, connections, book)
+        self._offsets_ns: Iterator[int] = iter(())
+        self._max_in_flight = 0
         self._start_ns = 0
         self._next_ns = NEVER_NS
         """When the next arrival is due."""
@@ -71,54 +51,17 @@ class OpenLoopSender(HttpSender):
     @classmethod
     def for_load(
         cls, endpoint: Endpoint, requests: Sequence[WireRequest], load: Load, book: Book
-    ) -> OpenLoopSender:
+    ) -> OpenLoop[Wire, Encoded]:
         """Return a sender of ``requests``, encoded once, at the load's arrivals; raises `LoadError`."""
         assert load.arrivals is not None
         role = requests[0].port_role
-        authority = authority_of(endpoint, role)
-        encoded = [EncodedRequest(http_bytes(request, authority), request.method) for request in requests]
+        encoded = cls.encode(requests, authority_of(endpoint, role))
         address = resolve(endpoint, role, load.timeout_s)
         chunks = schedule(load.arrivals, load.seed)
-        offsets_ns = (offset_ns for chunk in chunks for offset_ns in chunk.tolist())
-        return cls(address, encoded, offsets_ns, load.max_in_flight, book)
-
-    def turns(self, until_ns: int) -> None:
-        """Send what is due and receive, until the instant ``until_ns``, or until a transport error.
-
-        The reply's fast path is the closed loop's, written out again: a call would cost
-        every request of either loop more than the lines cost a reader.
-        """
-        poll, now, whole_bytes, add = self._poller.poll, monotonic_ns, self._whole_bytes, self._log.add
-        slots, free, kept, mask = self._slots, self._free, self._kept, self._kept.mask
-        timer = self._timer.fileno()
-        self._until_ns = until_ns
-        while (now_ns := now()) < self._until_ns:
-            if self._next_ns <= now_ns:
-                self._send_due(now_ns)
-            for descriptor, events in poll(self._wait_s(now_ns), BURST):
-                if descriptor == timer:
-                    continue
-                connection = slots[descriptor]
-                if (events | _IN_OUT) != _IN_OUT or not connection.awaits_whole:
-                    self._attend(connection, events)
-                    continue
-                try:
-                    data = connection.recv(BUFFER_BYTES)
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    self._fail(connection, error_text(error))
-                    continue
-                received_ns = now()
-                if whole_bytes.get(data[: data.find(_BLANK) + 4]) != len(data):
-                    self._receive(connection, data, received_ns)
-                    continue
-                index = connection.index
-                row = add(connection.intended_ns, connection.sent_ns, received_ns, index << OUTCOME_BITS)
-                if received_ns >= kept.due_ns or mask[row % MASK_ROWS]:
-                    kept.offer(row, index, received_ns, data)
-                connection.busy = connection.awaits_whole = False
-                free.append(connection)
+        sender = cls(address, encoded, 0, book)
+        sender._offsets_ns = (offset_ns for chunk in chunks for offset_ns in chunk.tolist())
+        sender._max_in_flight = load.max_in_flight
+        return sender
 
     def resume(self, now_ns: int) -> None:
         """Begin the schedule, the first time; let connections that failed be used again at once.
@@ -139,6 +82,9 @@ class OpenLoopSender(HttpSender):
         self._next_ns = NEVER_NS
         super().stop()
 
+    def _send_next(self) -> None:
+        """Leave free connections free: it is the schedule that sends."""
+
     @property
     def in_flight(self) -> int:
         """How many requests have no outcome yet."""
@@ -154,8 +100,10 @@ class OpenLoopSender(HttpSender):
         super().close()
         self._timer.close()
 
-    def _wait_s(self, now_ns: int) -> float:
-        """Return how long to poll: not at all when an arrival is near, else the timer ends it."""
+    def _pace(self, now_ns: int) -> float:
+        """Send what is due; do not wait when an arrival is near, else the timer ends the polling."""
+        if self._next_ns <= now_ns:
+            self._send_due(now_ns)
         if self._next_ns - now_ns <= EARLY_NS:
             return 0.0
         if self._next_ns not in {self._armed_ns, NEVER_NS}:
@@ -175,7 +123,7 @@ class OpenLoopSender(HttpSender):
         return NEVER_NS if offset_ns is None else self._start_ns + offset_ns
 
     def _arrive(self, intended_ns: int) -> None:
-        index, wire = next(self._requests)
+        index, request = next(self._requests)
         connection = self._connection()
         if connection is None:
             text = f"an arrival was dropped: {self._max_in_flight} requests were in flight"
@@ -184,26 +132,14 @@ class OpenLoopSender(HttpSender):
         connection.index, connection.intended_ns = index, intended_ns
         connection.busy = True
         connection.sent_ns = monotonic_ns()
-        try:
-            taken = connection.send(wire)
-        except BlockingIOError:
-            taken = 0
-        except OSError as error:
-            self._send_failed(connection, error)
-            return
-        connection.awaits_whole = taken == len(wire)
-        if not connection.awaits_whole:
-            connection.rest = memoryview(wire)[taken:]
+        self._begin(connection, request)
 
-    def _connection(self) -> Connection | None:
+    def _connection(self) -> Wire | None:
         """Return a connection that nobody uses, a new one if need be; None at the cap."""
         if self._free:
             return self._free.pop()
         if self.in_flight >= self._max_in_flight:
             return None
-        connection = Connection(self._address, self._poller, self._slots)
+        connection = self._new_connection()
         self._connections.append(connection)
         return connection
-
-    def _intended_ns(self, connection: Connection) -> int:
-        return connection.intended_ns

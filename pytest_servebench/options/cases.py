@@ -61,7 +61,7 @@ def cases_for(
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
     makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
-    their scale are asked for. Raises `PlanError` for an open loop over gRPC.
+    their scale are asked for.
 
     A marker with an objective looks for the rate that holds it; the user's objective wins over a
     marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
@@ -84,7 +84,7 @@ def cases_for(
             protocol=protocol,
             items_per_request=count,
             load=replace(
-                _load(plan, concurrency, pace, deployment.max_batch_size, protocol, objective=searched),
+                _load(plan, concurrency, pace, deployment.max_batch_size),
                 objective=plan.objective if arrivals == STAGED else None,
                 abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
             ),
@@ -188,16 +188,7 @@ def _load(
     concurrency: int | str,
     arrivals: Arrivals | None,
     max_batch_size: int,
-    protocol: WireProtocol,
-    *,
-    objective: Objective | None,
 ) -> Load:
-    if protocol is WireProtocol.GRPC and (arrivals or objective):
-        raise PlanError(
-            "there is no open loop over gRPC",
-            seen=f"objective {objective}" if objective else f"arrivals {arrivals}",
-            next_step="give --serve-protocol=http, or --serve-arrivals=closed",
-        )
     if arrivals is None:
         in_flight = plan.concurrency or count_of(concurrency, max_batch_size)
         return Load(

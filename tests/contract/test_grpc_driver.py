@@ -1,7 +1,8 @@
-"""What the driver does over gRPC, against a grpcio server that answers by script."""
+"""What the driver does over gRPC, against a scripted grpcio server: ours does as the reference."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ import pytest
 
 from pytest_servebench.errors import LoadError, MissingPieceError
 from pytest_servebench.load.driver import LoadDriver
+from pytest_servebench.load.grpc_sender import GrpcSender
+from pytest_servebench.load.grpcio_sender import GrpcioSender
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Outcome, Samples
 from tests.loads import Onlooker
@@ -23,6 +26,13 @@ from tests.loads import Onlooker
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 LOAD = Load(concurrency=4, warmup_s=0.1, duration_s=0.3, timeout_s=5.0, verify_share=0.05)
 Answer = Callable[[bytes, Any], bytes]
+
+
+@pytest.fixture(params=[GrpcSender, GrpcioSender], ids=["ours", "grpcio"], autouse=True)
+def sender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have the driver send by each of them."""
+    monkeypatch.setattr("pytest_servebench.load.driver.GrpcSender", request.param)
+    return request.param
 
 
 class Server:
@@ -179,7 +189,7 @@ def test_a_hang_longer_than_the_window_ends_with_the_time_outs() -> None:
         samples = run(server, replace(LOAD, timeout_s=LOAD.warmup_s + LOAD.duration_s + 0.2))
         release.set()
     assert samples.outcome.tolist() == [Outcome.TIMEOUT] * LOAD.concurrency
-    assert samples.first_error.startswith("gRPC 4 DEADLINE_EXCEEDED")
+    assert samples.first_error.startswith(("no reply within 0.6 s", "gRPC 4 DEADLINE_EXCEEDED"))
     assert np.all(samples.received_ns - samples.window_ns[1] < 2e9)
 
 
@@ -206,9 +216,42 @@ def test_a_server_that_dies_ends_the_load_early() -> None:
     assert np.all(samples.received_ns <= end)
 
 
-def test_without_grpcio_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing package is told with the command that installs it."""
-    monkeypatch.setitem(__import__("sys").modules, "grpc", None)
+def test_a_package_that_is_missing_is_told_with_its_remedy(
+    sender: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours needs hpack and the reference grpcio; both come with the same command."""
+    monkeypatch.setitem(sys.modules, "hpack" if sender is GrpcSender else "grpc", None)
     endpoint = Endpoint(stack="grpc", host="127.0.0.1", ports={"grpc": 1}, launcher="test")
-    with pytest.raises(MissingPieceError, match="pip install"):
+    with pytest.raises(MissingPieceError) as caught:
         LoadDriver().run(endpoint, calls(1), LOAD, Onlooker())
+    assert caught.value.next_step == 'pip install "pytest-servebench[triton]"'
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_379, 16_380, 65_530, 65_531, 602_112, 5_000_000])
+def test_a_message_of_any_length_comes_whole(size: int) -> None:
+    """On both sides of a frame, of the first windows and of what a socket takes at once."""
+    whole = bytes(range(256)) * (size // 256 + 1)
+
+    def same(message: bytes, context: Any) -> bytes:
+        del context
+        return b"same" if message == whole[:size] else b"other"
+
+    with serving(same) as server:
+        request = replace(calls(1)[0], body=whole[:size])
+        samples = LoadDriver().run(server.endpoint(), [request], replace(LOAD, verify_share=1.0), Onlooker())
+    assert set(samples.outcome) == {Outcome.OK}, samples.first_error
+    assert {reply.body for reply in samples.replies.values()} == {b"same"}
+
+
+def test_metadata_reach_the_server() -> None:
+    """Headers of the request are metadata of the call, under their names in lower case."""
+
+    def tell(message: bytes, context: Any) -> bytes:
+        del message
+        return str(dict(context.invocation_metadata())["x-tenant"]).encode()
+
+    with serving(tell) as server:
+        request = replace(calls(1)[0], headers=(("X-Tenant", "a b"),))
+        load = replace(LOAD, verify_share=1.0)
+        samples = LoadDriver().run(server.endpoint(), [request], load, Onlooker())
+    assert {reply.body for reply in samples.replies.values()} == {b"a b"}

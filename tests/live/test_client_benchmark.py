@@ -7,14 +7,18 @@ import json
 import shutil
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
 from benchmarks.client.__main__ import main
+from benchmarks.client.grpc_peers import perf_analyzer_path
 from benchmarks.client.measuring import Plan
 from benchmarks.client.memory import AIM_BYTES, footprints, growth_line
+from benchmarks.client.null_grpc_server import replies_for, serving_grpc
 from benchmarks.client.null_server import Truth, compile_server, serving
 from benchmarks.client.peers import all_peers
+from benchmarks.client.senders.infer_request import serialised
 from benchmarks.client.truth import Case, find, judged
 from benchmarks.client.workers import SETTINGS, Turn, aim_line, ratios_of
 from pytest_servebench.errors import LoadError, MissingPieceError
@@ -48,8 +52,8 @@ def test_clients_and_server_agree_on_what_was_sent(
     """What a client says it sent is what the server counted, and the table shows a row for each client."""
     path = tmp_path / "readings.json"
     left_out = [f"--without={name}" for name in ("wrk", "k6", "locust")]
-    assert main([*QUICK, *left_out, f"--json={path}"]) == 0
-    readings = json.loads(path.read_text(encoding="utf-8"))["readings"]
+    assert main([*QUICK, "--over=http", *left_out, f"--json={path}"]) == 0
+    readings = json.loads(path.read_text(encoding="utf-8"))["http"]["readings"]
     assert {reading["peer"] for reading in readings} >= {"ours", "httpx"}
     for reading in readings:
         assert 0 < reading["requests"] <= reading["served"]
@@ -59,6 +63,46 @@ def test_clients_and_server_agree_on_what_was_sent(
     table = capsys.readouterr().out
     assert "60,000" in table
     assert all(reading["peer"] in table for reading in readings)
+
+
+@needs_compiler
+def test_the_grpc_server_drains_what_a_client_by_others_sends(tmp_path: Path) -> None:
+    """Another client gets Triton's fixed replies from it, call after call; tensors are counted."""
+    tensor = bytes(602_112)
+    with (
+        serving_grpc(tmp_path, None, len(tensor)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        service = "/inference.GRPCInferenceService/"
+        for method, reply in replies_for(len(tensor)).items():
+            message = serialised(tensor) if method == "ModelInfer" else b""
+            for _ in range(3):
+                assert channel.unary_unary(service + method)(message, timeout=10) == reply
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(service + "ModelInferr")(b"", timeout=10)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        counts = server.counts()
+    assert counts.requests == 3
+    assert counts.body_bytes >= 3 * len(tensor)
+
+
+@needs_compiler
+def test_grpc_clients_and_server_agree_on_what_was_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over gRPC as over HTTP; the client that ours is to be compared with is there or named."""
+    path = tmp_path / "readings.json"
+    assert main([*QUICK, "--over=grpc", "--without=tritonclient", f"--json={path}"]) == 0
+    said = capsys.readouterr().out
+    readings = json.loads(path.read_text(encoding="utf-8"))["grpc"]["readings"]
+    told = [reading for reading in readings if reading["sent"] is not None]
+    assert {reading["peer"] for reading in told} == {"ours-grpc", "grpcio"}
+    for reading in told:
+        assert 0 < reading["requests"] <= reading["served"]
+        assert reading["client_cpu_s"] > 0
+        assert reading["sent"] <= reading["served"] <= reading["sent"] + 4
+    assert ("aim 2 of perf_analyzer" in said) == (perf_analyzer_path() is not None and "602,112" in said)
+    assert ("perf_analyzer is absent: " in said) == (perf_analyzer_path() is None)
 
 
 @needs_compiler
@@ -74,7 +118,7 @@ def test_absent_clients_are_named(
             (only / name).symlink_to(found)
     monkeypatch.setenv("PATH", str(only))
     others = [f"--without={peer.name}" for peer in all_peers() if peer.name not in {"wrk", "ours"}]
-    assert main([*QUICK, *others]) == 0
+    assert main([*QUICK, "--over=http", *others]) == 0
     said = capsys.readouterr().out
     assert "wrk is absent: apt install wrk" in said
     assert "ratios to ours" in said

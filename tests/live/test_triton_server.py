@@ -12,9 +12,13 @@ import numpy.typing as npt
 import psutil
 import pytest
 
+from pytest_servebench.arrivals import Poisson
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Payload, WireProtocol
+from pytest_servebench.load.driver import LoadDriver
+from pytest_servebench.plan import Artifact, Case, Deployment, Image, Load, ModelFormat, Payload, WireProtocol
+from pytest_servebench.results import Outcome
 from pytest_servebench.stacks.triton import Triton
+from tests.loads import Onlooker
 from tests.processes import ended, runs
 from tests.serving import Served, grown, start
 
@@ -51,6 +55,24 @@ def test_answers_equal_the_model_in_process(
                 np.testing.assert_allclose(got, logits[:3], atol=1e-3)
     engine_name = STACK.backend(deployment).removeprefix("python backend: ")
     assert f"serves with {engine_name}" in server.log()
+
+
+@pytest.mark.parametrize("arrivals", [None, Poisson(60)], ids=["closed", "open"])
+def test_a_load_over_grpc_is_answered_as_single_calls_are(
+    server: Served, images: list[Image], logits: npt.NDArray[np.float32], arrivals: Poisson | None
+) -> None:
+    """Our own HTTP/2 and grpcio get the same answers from the real server, and no call fails."""
+    case = Case(deployment=_deployment(ModelFormat.ONNX), protocol=WireProtocol.GRPC)
+    requests = [STACK.encode(case, [image]) for image in images[:4]]
+    load = Load(concurrency=4, arrivals=arrivals, warmup_s=0.1, duration_s=0.8, verify_share=1.0)
+    with server.loaded(case.deployment):
+        samples = LoadDriver().run(server.running.endpoint, requests, load, Onlooker())
+    assert set(samples.outcome) == {Outcome.OK}, samples.first_error
+    assert {int(samples.request_index[position]) for position in samples.replies} == {0, 1, 2, 3}
+    for position, reply in samples.replies.items():
+        (answer,) = STACK.decode(case, reply)
+        assert answer.logits is not None
+        np.testing.assert_allclose(answer.logits, logits[samples.request_index[position]], atol=1e-3)
 
 
 def test_one_server_serves_every_batch_setting(server: Served, images: list[Image]) -> None:

@@ -177,10 +177,10 @@ def test_a_trace_is_cut_by_a_time_that_was_asked_for_and_never_stretched(tmp_pat
         cases(asked, plan={"warmup_s": 9.0})
 
 
-def test_an_open_loop_over_grpc_is_refused_in_words() -> None:
-    """Better than a load that is something else."""
-    with pytest.raises(PlanError, match="there is no open loop over gRPC"):
-        cases("poisson:50", protocols="grpc")
+def test_an_open_loop_goes_over_grpc_too() -> None:
+    """Arrivals do not depend on what the requests travel in."""
+    case = cases("poisson:50", protocols="grpc")[0]
+    assert (str(case.protocol), case.load.arrivals) == ("grpc", Poisson(50))
 
 
 @pytest.mark.parametrize(
