@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
@@ -13,7 +13,17 @@ import numpy.typing as npt
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, RunningServer, Stack, Watch
 from pytest_servebench.launchers.process import describe_exit
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, WireProtocol, WireRequest
+from pytest_servebench.plan import (
+    Artifact,
+    Case,
+    Deployment,
+    Image,
+    LauncherKind,
+    Payload,
+    SharedRequests,
+    WireProtocol,
+    WireRequest,
+)
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
     Answer,
@@ -27,6 +37,7 @@ from pytest_servebench.results import (
     Validity,
     Verification,
 )
+from pytest_servebench.shared_memory import share, sharing
 from pytest_servebench.statistics import summarise, validity_of
 from pytest_servebench.verification import tolerance_for, verify
 
@@ -65,6 +76,8 @@ class Question:
     requests: tuple[WireRequest, ...]
     expected: npt.NDArray[np.float32]
     """By image, [n, 1000]."""
+    shared: SharedRequests | None = None
+    """Where the requests' tensors lie, when they lie in shared memory."""
 
 
 def request_groups(images: Sequence[Image], items: int) -> tuple[tuple[Image, ...], ...]:
@@ -78,23 +91,38 @@ def question_of(case: Case, rooms: Rooms) -> tuple[Question, tuple[Image, ...]]:
     stack = rooms.stacks[case.stack]
     images = rooms.images(case, max(IMAGES_PER_CASE, 2 * case.items_per_request))
     groups = request_groups(images, case.items_per_request)
+    shared = share(stack, case, groups) if case.payload is Payload.SHM else None
     requests = tuple(
-        replace(stack.encode(case, group), image_indexes=tuple(image.index for image in group))
-        for group in groups
+        replace(request, image_indexes=tuple(image.index for image in group))
+        for group, request in zip(
+            groups,
+            (stack.encode(case, group) for group in groups) if shared is None else shared.requests,
+            strict=True,
+        )
     )
-    return Question(case=case, stack=stack, requests=requests, expected=rooms.reference(case, images)), images
+    expected = rooms.reference(case, images)
+    return Question(case=case, stack=stack, requests=requests, expected=expected, shared=shared), images
+
+
+def _memory_of(question: Question, ready: Ready, rooms: Rooms) -> AbstractContextManager[None]:
+    """Have the shared memory that the question needs, if any, while it is asked."""
+    if question.shared is None:
+        return nullcontext()
+    return sharing(question.shared, ready.endpoint, rooms.driver)
 
 
 def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
     """Measure one case and return all that is known of it.
 
-    Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure;
-    what goes wrong later is a result that is not valid.
+    Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure, and
+    `LoadError` when there is no room for its shared memory; what goes wrong later is a result
+    that is not valid.
     """
     with rooms.measuring():
         question, _ = question_of(case, rooms)
         ready = pool.ready(case.deployment)
-        result = _run(question, ready, rooms, watch)
+        with _memory_of(question, ready, rooms):
+            result = _run(question, ready, rooms, watch)
     if result.validity is Validity.ERRORS:
         pool.distrust()
     return result
@@ -112,7 +140,8 @@ def ask_case(
     with rooms.measuring():
         question, images = question_of(case, rooms)
         ready = pool.ready(case.deployment)
-        asked = ask_each(question, ready.endpoint, rooms)
+        with _memory_of(question, ready, rooms):
+            asked = ask_each(question, ready.endpoint, rooms)
     if asked.trouble:
         pool.distrust()
     mismatches = asked.verification.mismatches
