@@ -128,6 +128,7 @@ def make_record(
         "publishable": result.publishable,
         "verdict": verdict,
         **_measured(result.summary, result.publishable),
+        "ceiling_absent": result.ceiling_absent,
         "samples": _samples(result),
         "first_error": result.samples.first_error if result.samples else "",
         "telemetry": result.telemetry,
@@ -211,6 +212,7 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
         "images_per_s": shown("images_per_s"),
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
+        "ceiling_per_s": None if summary is None else summary.ceiling_per_s,
     }
 
 

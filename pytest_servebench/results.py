@@ -131,6 +131,16 @@ class Progress:
     response_time_p95_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the client reaches against a server that does nothing, with such requests and replies."""
+
+    per_s: float | None
+    """Requests per second."""
+    absent: str = ""
+    """Why it is None."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The statistics of one measured window. A figure that cannot be had is None."""
@@ -164,6 +174,8 @@ class Summary:
     images_per_s: float | None = None
     client_cpu_share: float | None = None
     """Share of one core that the client used inside the window."""
+    ceiling_per_s: float | None = None
+    """Requests per second that the same client sends to a server that does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +223,8 @@ class CaseResult:
     telemetry: Telemetry = field(default_factory=Telemetry)
     before: Verification | None = None
     during: Verification | None = None
+    ceiling_absent: str = ""
+    """Why `Summary.ceiling_per_s` is None."""
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
 

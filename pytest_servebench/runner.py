@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
@@ -19,6 +19,7 @@ from pytest_servebench.plan import (
     Deployment,
     Image,
     LauncherKind,
+    Load,
     Payload,
     SharedRequests,
     WireProtocol,
@@ -28,6 +29,7 @@ from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
     Answer,
     CaseResult,
+    Ceiling,
     Endpoint,
     Outcome,
     Progress,
@@ -47,6 +49,9 @@ IMAGES_PER_CASE = 16
 VERIFY_TIMEOUT_S = 120.0
 
 
+NO_CEILING = Ceiling(None, "nobody measured it")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
     """Everything a case needs from the rest of the house."""
@@ -63,6 +68,8 @@ class Rooms:
         [Endpoint, Deployment], AbstractContextManager[Callable[[tuple[int, int]], Telemetry]]
     ]
     """Readings beside the load; inside the context, called with the window once it is over."""
+    ceiling: Callable[[Sequence[WireRequest], Reply, Load], Ceiling] = lambda *_: NO_CEILING
+    """What the client can send of such requests, answered like such a reply, under such a load."""
     measuring: Callable[[], AbstractContextManager[object]]
     """Held from a case's launch to its last reply: another's launch would be in a window too."""
 
@@ -104,13 +111,6 @@ def question_of(case: Case, rooms: Rooms) -> tuple[Question, tuple[Image, ...]]:
     return Question(case=case, stack=stack, requests=requests, expected=expected, shared=shared), images
 
 
-def _memory_of(question: Question, ready: Ready, rooms: Rooms) -> AbstractContextManager[None]:
-    """Have the shared memory that the question needs, if any, while it is asked."""
-    if question.shared is None:
-        return nullcontext()
-    return sharing(question.shared, ready.endpoint, rooms.driver)
-
-
 def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
     """Measure one case and return all that is known of it.
 
@@ -121,7 +121,7 @@ def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseRe
     with rooms.measuring():
         question, _ = question_of(case, rooms)
         ready = pool.ready(case.deployment)
-        with _memory_of(question, ready, rooms):
+        with sharing(question.shared, ready.endpoint, rooms.driver):
             result = _run(question, ready, rooms, watch)
     if result.validity is Validity.ERRORS:
         pool.distrust()
@@ -140,7 +140,7 @@ def ask_case(
     with rooms.measuring():
         question, images = question_of(case, rooms)
         ready = pool.ready(case.deployment)
-        with _memory_of(question, ready, rooms):
+        with sharing(question.shared, ready.endpoint, rooms.driver):
             asked = ask_each(question, ready.endpoint, rooms)
     if asked.trouble:
         pool.distrust()
@@ -167,13 +167,15 @@ class Asked:
     """Why not every request was answered, in words; empty when all were."""
     first_correct_ns: int | None
     """When the first correct answers were there."""
+    reply: Reply | None = None
+    """A correct reply, for its length."""
 
 
 def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
     """Ask every request once, up to the first that is not answered."""
     answers: list[Answer] = []
     checks: list[Check] = []
-    trouble, first_correct_ns = "", None
+    trouble, first_correct_ns, correct = "", None, None
     for number, request in enumerate(question.requests):
         try:
             reply = rooms.driver.exchange(endpoint, request, VERIFY_TIMEOUT_S)
@@ -185,7 +187,7 @@ def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
             break
         said, verification = _check(question, request, reply)
         if first_correct_ns is None and not verification.mismatches:
-            first_correct_ns = rooms.clock.now_ns()
+            first_correct_ns, correct = rooms.clock.now_ns(), reply
         answers += said
         checks.append((number, verification))
     return Asked(
@@ -193,6 +195,7 @@ def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
         verification=_joined(question, checks),
         trouble=trouble,
         first_correct_ns=first_correct_ns,
+        reply=correct,
     )
 
 
@@ -203,11 +206,13 @@ def _run(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> CaseRe
         return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
     if asked.trouble:
         return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
+    # Now: the server is up and idle, as it is not after the load, and telemetry has not begun.
+    ceiling = _ceiling(question, asked, rooms)
     try:
         samples, telemetry = _measure(question, ready, rooms, watch)
     except LoadError as error:
         return replace(result, validity=Validity.ERRORS, reason=str(error))
-    concluded = _conclude(replace(result, telemetry=telemetry), question, samples)
+    concluded = _conclude(replace(result, telemetry=telemetry), question, samples, ceiling)
     code = ready.server.exit_code()
     if concluded.validity is Validity.ERRORS and code is not None:
         reason = f"the server ended by itself with {describe_exit(code)}: {concluded.reason}"
@@ -275,6 +280,12 @@ def _joined(question: Question, checks: Sequence[Check]) -> Verification:
     )
 
 
+def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:
+    if asked.reply is None:
+        return NO_CEILING
+    return rooms.ceiling(question.requests, asked.reply, question.case.load)
+
+
 def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:
     """Load the server and read beside it; raises `LoadError`."""
     endpoint, deployment = ready.endpoint, question.case.deployment
@@ -301,7 +312,7 @@ class _ServerWatch:
         return self._watch.server_gone()
 
 
-def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseResult:
+def _conclude(result: CaseResult, question: Question, samples: Samples, ceiling: Ceiling) -> CaseResult:
     """Verify what was kept, mark the wrong ones, and say whether the run may be believed."""
     during, wrong = _verify_kept(question, samples)
     outcome = samples.outcome.copy()
@@ -314,6 +325,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
         timeout_s=case.load.timeout_s,
         open_loop=case.load.arrivals is not None,
     )
+    summary = replace(summary, ceiling_per_s=ceiling.per_s)
     validity, reason = validity_of(
         summary,
         samples,
@@ -325,6 +337,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples) -> CaseR
         samples=samples,
         summary=summary,
         during=during,
+        ceiling_absent=ceiling.absent,
         validity=validity,
         reason=reason,
     )

@@ -48,12 +48,17 @@ def share(stack: Stack, case: Case, groups: Sequence[Sequence[Image]]) -> Shared
 
 
 @contextmanager
-def sharing(shared: SharedRequests, endpoint: Endpoint, driver: Driver) -> Iterator[None]:
-    """Have the region there, filled, and known to the server at ``endpoint``, for as long as the block runs.
+def sharing(shared: SharedRequests | None, endpoint: Endpoint, driver: Driver) -> Iterator[None]:
+    """Have the region there, filled, and known to the server at ``endpoint``, while the block runs.
+
+    None: nothing is shared, and nothing is done.
 
     Raises `ControlError` when the server is elsewhere or refuses it, `LoadError` when there is no
     room for it, `MissingPieceError` without Triton's client.
     """
+    if shared is None:
+        yield
+        return
     _check_is_here(shared, endpoint)
     remove_leftovers()
     with _region(_helpers(), shared):

@@ -107,7 +107,10 @@ def test_a_client_that_used_its_core_up_is_the_limit() -> None:
     assert judged(STEADY, client_cpu_s=0.9)[0] is Validity.VALID
     assert judged(STEADY, client_cpu_s=0.95) == (
         Validity.CLIENT_LIMITED,
-        "the client used 95% of a core, above 90%: it may be what limits these figures, not the server",
+        (
+            "the client used 95% of a core, above 90%: it may be what limits these figures, not the server; "
+            "send from more processes with --serve-load-workers=N"
+        ),
     )
 
 
