@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from pytest_servebench.plan import (
     Case,
     Device,
     Image,
+    Load,
     Payload,
     SharedRequests,
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import CaseResult, Outcome, Reply, Validity
+from pytest_servebench.results import CaseResult, Ceiling, Outcome, Reply, Telemetry, Validity
 from pytest_servebench.runner import IMAGES_PER_CASE, ask_case, question_of, request_groups, run_case
 from pytest_servebench.shared_memory import FOLDER
 from pytest_servebench.testing.launcher import FakeLauncher
@@ -288,6 +290,56 @@ def test_the_watch_sees_the_load() -> None:
     house, onlooker = EchoHouse(), Onlooker()
     run_case(case(), house.rooms, house.pool, onlooker)
     assert onlooker.seen
+
+
+def test_the_ceiling_is_measured_before_the_load_and_its_readings() -> None:
+    """On an idle server, with a correct reply, and outside all that telemetry counts."""
+    house, events = EchoHouse(), []
+
+    def ceiling(requests: Sequence[WireRequest], reply: Reply, load: Load) -> Ceiling:
+        events.append("ceiling")
+        assert (len(requests), reply, load) == (IMAGES_PER_CASE, said([0]), case().load)
+        assert house.asked == IMAGES_PER_CASE
+        assert house.driver.loads == []
+        return Ceiling(20_000.0)
+
+    @contextmanager
+    def telemetry(_endpoint: object, _deployment: object) -> Iterator[Callable[[object], Telemetry]]:
+        events.append("telemetry")
+        yield lambda _: Telemetry()
+
+    rooms = replace(house.rooms, ceiling=ceiling, telemetry=telemetry)
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert events == ["ceiling", "telemetry"]
+    assert result.validity is Validity.VALID
+    assert result.summary is not None
+    assert (result.summary.ceiling_per_s, result.ceiling_absent) == (20_000.0, "")
+
+
+def test_a_load_near_the_ceiling_is_the_clients() -> None:
+    """20 replies a second of at most 24 say more of the client than of the server."""
+    house = EchoHouse()
+    rooms = replace(house.rooms, ceiling=lambda *_: Ceiling(24.0))
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert result.validity is Validity.CLIENT_LIMITED
+    assert result.reason.startswith("answered were 20 requests/s, above 80% of the 24 that this client sends")
+
+
+def test_a_case_without_a_ceiling_keeps_its_verdict_and_says_why() -> None:
+    """What was not measured is no ground for a doubt, and is not hidden."""
+    house = EchoHouse()
+    rooms = replace(house.rooms, ceiling=lambda *_: Ceiling(None, "no second core"))
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert result.validity is Validity.VALID
+    assert result.summary is not None
+    assert (result.summary.ceiling_per_s, result.ceiling_absent) == (None, "no second core")
+
+
+def test_a_wrong_server_costs_no_ceiling() -> None:
+    """A case that is not loaded needs none."""
+    house = EchoHouse(answers=lambda _: said([-1]))
+    rooms = replace(house.rooms, ceiling=lambda *_: pytest.fail("measured"))
+    assert run_case(case(), rooms, house.pool, Onlooker()).validity is Validity.WRONG_OUTPUT
 
 
 @dataclass(frozen=True, kw_only=True)
