@@ -94,6 +94,16 @@ def test_an_open_loop_is_recorded_with_what_was_offered() -> None:
     assert record_of()["load"]["arrivals"] == "closed"
 
 
+def test_a_ceiling_is_recorded_or_its_absence_explained() -> None:
+    """What the client could have sent stands beside what it did; one that is missing has its reason."""
+    result = made_up_result()
+    assert result.summary is not None
+    measured = record_of(summary=replace(result.summary, ceiling_per_s=31_000.5))
+    assert (measured["ceiling_per_s"], measured["ceiling_absent"]) == (31_000.5, "")
+    missing = record_of(ceiling_absent="the load is made by k6")
+    assert (missing["ceiling_per_s"], missing["ceiling_absent"]) == (None, "the load is made by k6")
+
+
 def test_record_is_exactly_json_types() -> None:
     """Nothing but JSON's own types goes in, so that JSON and execnet carry it unchanged."""
     record = record_of()
