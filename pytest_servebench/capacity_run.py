@@ -23,7 +23,7 @@ from pytest_servebench.objective import Objective
 from pytest_servebench.plan import Case, Engine, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.runner import Question, Rooms, loaded, question_of, verified
+from pytest_servebench.runner import Question, Rooms, loaded, measured
 from pytest_servebench.statistics import DEFAULT_LIMITS
 
 START_SHARE = 0.5
@@ -53,16 +53,13 @@ def find_capacity(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> C
             seen=f"load engine {case.load.engine}",
             next_step=f"use the load engine {Engine.SERVEBENCH}",
         )
-    with rooms.measuring():
-        question, _ = question_of(case, rooms)
-        ready = pool.ready(case.deployment)
-        before = verified(question, ready, rooms)
-        result = (
-            before if before.reason else _Survey(case.objective, question, ready, rooms, watch).of(before)
-        )
-    if result.validity is Validity.ERRORS:
-        pool.distrust()
-    return result
+    objective = case.objective
+    return measured(
+        case,
+        rooms,
+        pool,
+        lambda before, question, ready: _Survey(objective, question, ready, rooms, watch).of(before),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from pytest_servebench.plan import (
     MissingPiece,
     ModelFormat,
     Payload,
+    SharedRequests,
     WireProtocol,
     WireRequest,
 )
@@ -110,6 +111,16 @@ class ModelControl(Protocol):
 
     def unload_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
         """Return the requests, in order, after which ``deployment`` is gone."""
+
+
+class MemorySharing(Protocol):
+    """A stack whose server reads tensors from system shared memory: it offers the payload ``shm``."""
+
+    def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
+        """Return what lies in a region of that name, and the requests that ask for each of ``groups``.
+
+        The images of a group lie side by side. `Stack.encode` is never asked for such a case.
+        """
 
 
 class RunningServer(Protocol):

@@ -11,9 +11,10 @@ from pytest_servebench.arrivals import Constant, Poisson
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Samples, Summary
 
+MORE_WORKERS = "send from more processes with --serve-load-workers=N"
 _REMEDY = (
-    "the client, not the server, may be what limits these figures: lower the rate, "
-    "run the load where the server leaves it a core, or send from more workers (--serve-load-workers)"
+    f"the client, not the server, may be what limits these figures: {MORE_WORKERS}, lower the rate, "
+    "or run the load where the server leaves it a core"
 )
 
 
@@ -53,6 +54,21 @@ def late_client(summary: Summary, limits: ArrivalLimits) -> str:
             f"below {limits.achieved_share:.0%}; {_REMEDY}"
         )
     return ""
+
+
+def near_ceiling(summary: Summary, load: Load, share: float) -> str:
+    """Return how near the load came to all that the client can send, or nothing.
+
+    A closed loop is held to the ceiling by its throughput, an open one by what it offered.
+    """
+    closed = load.arrivals is None
+    rate = summary.throughput_per_s if closed else summary.offered_per_s
+    if rate is None or summary.ceiling_per_s is None or rate <= share * summary.ceiling_per_s:
+        return ""
+    return (
+        f"{'answered' if closed else 'offered'} were {rate:.0f} requests/s, above {share:.0%} of the "
+        f"{summary.ceiling_per_s:.0f} that this client sends to a server that does nothing; {_REMEDY}"
+    )
 
 
 def dropped_arrivals(summary: Summary, load: Load) -> str:

@@ -35,6 +35,8 @@ class Payload(Word):
 
     TENSOR = "tensor"
     JPEG = "jpeg"
+    SHM = "shm"
+    """A tensor in system shared memory; the request only says where."""
 
 
 class WireProtocol(Word):
@@ -260,6 +262,27 @@ class WireRequest:
     port_role: str = "http"
     image_indexes: tuple[int, ...] = ()
     """Which images it carries, in order; the answer must be theirs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SharedRequests:
+    """Requests whose tensors lie in one region of system shared memory, and what its server is told of it."""
+
+    region: str
+    """The region's name, for the server as for the system (``/dev/shm/NAME``)."""
+    tensors: tuple[npt.NDArray[np.float32], ...]
+    """What lies in it, one after another from its begin."""
+    requests: tuple[WireRequest, ...]
+    """One for each group of images, in order."""
+    register: WireRequest
+    """After it the server reads from the region."""
+    unregister: WireRequest
+    """After it the server has let go of the region."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how long the region is."""
+        return sum(tensor.nbytes for tensor in self.tensors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,7 @@ def make_record(
         **_measured(result.summary, result.publishable),
         "stages": stage_records(result),
         "scaling": result.scaling,
+        "ceiling_absent": result.ceiling.absent,
         "samples": _samples(result),
         "workers": _workers(result),
         "histogram": histogram_facts(result.samples, publishable=result.publishable),
@@ -259,6 +260,7 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
         "client_cpu_shares": {} if summary is None else summary.client_cpu_shares,
+        "ceiling_per_s": None if summary is None else summary.ceiling_per_s,
     }
 
 

@@ -261,6 +261,19 @@ class Progress:
     response_time_p95_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the client reaches against a server that does nothing, with such requests and replies."""
+
+    per_s: float | None
+    """Requests per second."""
+    absent: str = ""
+    """Why it is None."""
+
+
+NO_CEILING = Ceiling(None, "nobody measured it")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The statistics of one measured window. A figure that cannot be had is None."""
@@ -306,6 +319,8 @@ class Summary:
     """Share of one core that the client used inside the window; the sum over its workers."""
     client_cpu_shares: Mapping[str, float] = field(default_factory=dict)
     """The same by worker; empty where this process sent."""
+    ceiling_per_s: float | None = None
+    """Requests per second that the same client sends to a server that does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +374,7 @@ class CaseResult:
     during: Verification | None = None
     capacity: Capacity | None = None
     """What the search found whose confirming run this is; None for a case without an objective."""
+    ceiling: Ceiling = NO_CEILING
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
@@ -13,11 +13,24 @@ import numpy.typing as npt
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, RunningServer, Stack, Watch
 from pytest_servebench.launchers.process import describe_exit
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, WireProtocol, WireRequest
+from pytest_servebench.plan import (
+    Artifact,
+    Case,
+    Deployment,
+    Image,
+    LauncherKind,
+    Load,
+    Payload,
+    SharedRequests,
+    WireProtocol,
+    WireRequest,
+)
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import (
+    NO_CEILING,
     Answer,
     CaseResult,
+    Ceiling,
     Endpoint,
     Outcome,
     Progress,
@@ -27,6 +40,7 @@ from pytest_servebench.results import (
     Validity,
     Verification,
 )
+from pytest_servebench.shared_memory import share, sharing
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 from pytest_servebench.verification import tolerance_for, verify
@@ -53,6 +67,8 @@ class Rooms:
         [Endpoint, Deployment], AbstractContextManager[Callable[[tuple[int, int]], Telemetry]]
     ]
     """Readings beside the load; inside the context, called with the window once it is over."""
+    ceiling: Callable[[Sequence[WireRequest], Reply, Load], Ceiling] = lambda *_: NO_CEILING
+    """What the client can send of such requests, answered like such a reply, under such a load."""
     measuring: Callable[[], AbstractContextManager[object]]
     """Held from a case's launch to its last reply: another's launch would be in a window too."""
 
@@ -66,6 +82,8 @@ class Question:
     requests: tuple[WireRequest, ...]
     expected: npt.NDArray[np.float32]
     """By image, [n, 1000]."""
+    shared: SharedRequests | None = None
+    """Where the requests' tensors lie, when they lie in shared memory."""
 
 
 def request_groups(images: Sequence[Image], items: int) -> tuple[tuple[Image, ...], ...]:
@@ -79,23 +97,53 @@ def question_of(case: Case, rooms: Rooms) -> tuple[Question, tuple[Image, ...]]:
     stack = rooms.stacks[case.stack]
     images = rooms.images(case, max(IMAGES_PER_CASE, 2 * case.items_per_request))
     groups = request_groups(images, case.items_per_request)
+    shared = share(stack, case, groups) if case.payload is Payload.SHM else None
     requests = tuple(
-        replace(stack.encode(case, group), image_indexes=tuple(image.index for image in group))
-        for group in groups
+        replace(request, image_indexes=tuple(image.index for image in group))
+        for group, request in zip(
+            groups,
+            (stack.encode(case, group) for group in groups) if shared is None else shared.requests,
+            strict=True,
+        )
     )
-    return Question(case=case, stack=stack, requests=requests, expected=rooms.reference(case, images)), images
+    expected = rooms.reference(case, images)
+    return Question(case=case, stack=stack, requests=requests, expected=expected, shared=shared), images
+
+
+@contextmanager
+def at_the_server(
+    case: Case, rooms: Rooms, pool: ServerPool
+) -> Iterator[tuple[Question, tuple[Image, ...], Ready]]:
+    """Hold the machine, with what is asked, the images and the case's server, until the block ends."""
+    with rooms.measuring():
+        question, images = question_of(case, rooms)
+        ready = pool.ready(case.deployment)
+        with sharing(question.shared, ready.endpoint, rooms.driver):
+            yield question, images, ready
 
 
 def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
     """Measure one case and return all that is known of it.
 
-    Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure;
-    what goes wrong later is a result that is not valid.
+    Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure, and
+    `LoadError` when there is no room for its shared memory; what goes wrong later is a result
+    that is not valid.
     """
-    with rooms.measuring():
-        question, _ = question_of(case, rooms)
-        ready = pool.ready(case.deployment)
-        result = _run(question, ready, rooms, watch)
+    return measured(
+        case, rooms, pool, lambda before, question, ready: loaded(before, question, ready, rooms, watch)
+    )
+
+
+def measured(
+    case: Case,
+    rooms: Rooms,
+    pool: ServerPool,
+    measure: Callable[[CaseResult, Question, Ready], CaseResult],
+) -> CaseResult:
+    """Return what ``measure`` makes of a server that answers rightly, else why nothing was measured."""
+    with at_the_server(case, rooms, pool) as (question, _, ready):
+        before = verified(question, ready, rooms)
+        result = before if before.reason else measure(before, question, ready)
     if result.validity is Validity.ERRORS:
         pool.distrust()
     return result
@@ -110,9 +158,7 @@ def ask_case(
 
     Raises `AnswerError` when a reply cannot be read or differs from the reference.
     """
-    with rooms.measuring():
-        question, images = question_of(case, rooms)
-        ready = pool.ready(case.deployment)
+    with at_the_server(case, rooms, pool) as (question, images, ready):
         asked = ask_each(question, ready.endpoint, rooms)
     if asked.trouble:
         pool.distrust()
@@ -139,13 +185,15 @@ class Asked:
     """Why not every request was answered, in words; empty when all were."""
     first_correct_ns: int | None
     """When the first correct answers were there."""
+    reply: Reply | None = None
+    """A correct reply, for its length."""
 
 
 def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
     """Ask every request once, up to the first that is not answered."""
     answers: list[Answer] = []
     checks: list[Check] = []
-    trouble, first_correct_ns = "", None
+    trouble, first_correct_ns, correct = "", None, None
     for number, request in enumerate(question.requests):
         try:
             reply = rooms.driver.exchange(endpoint, request, VERIFY_TIMEOUT_S)
@@ -157,7 +205,7 @@ def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
             break
         said, verification = _check(question, request, reply)
         if first_correct_ns is None and not verification.mismatches:
-            first_correct_ns = rooms.clock.now_ns()
+            first_correct_ns, correct = rooms.clock.now_ns(), reply
         answers += said
         checks.append((number, verification))
     return Asked(
@@ -165,12 +213,8 @@ def ask_each(question: Question, endpoint: Endpoint, rooms: Rooms) -> Asked:
         verification=_joined(question, checks),
         trouble=trouble,
         first_correct_ns=first_correct_ns,
+        reply=correct,
     )
-
-
-def _run(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> CaseResult:
-    result = verified(question, ready, rooms)
-    return result if result.reason else loaded(result, question, ready, rooms, watch)
 
 
 def verified(question: Question, ready: Ready, rooms: Rooms) -> CaseResult:
@@ -181,7 +225,8 @@ def verified(question: Question, ready: Ready, rooms: Rooms) -> CaseResult:
         return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
     if asked.trouble:
         return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
-    return result
+    # Now: the server is up and idle, as it is not after the load, and telemetry has not begun.
+    return replace(result, ceiling=_ceiling(question, asked, rooms))
 
 
 def loaded(
@@ -266,6 +311,12 @@ def _joined(question: Question, checks: Sequence[Check]) -> Verification:
     )
 
 
+def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:
+    if asked.reply is None:
+        return NO_CEILING
+    return rooms.ceiling(question.requests, asked.reply, question.case.load)
+
+
 def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:
     """Load the server and read beside it; raises `LoadError`."""
     endpoint, deployment = ready.endpoint, question.case.deployment
@@ -305,6 +356,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         timeout_s=case.load.timeout_s,
         open_loop=case.load.arrivals is not None,
     )
+    summary = replace(summary, ceiling_per_s=result.ceiling.per_s)
     validity, reason = validity_of(
         summary,
         samples,

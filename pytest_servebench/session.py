@@ -15,6 +15,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from pytest_servebench.capacity_run import find_capacity
+from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
@@ -58,6 +59,7 @@ class BenchSession:
         self._folder = folder
         self._clock = MonotonicClock()
         self._driver = LoadDriver()
+        self._ceilings = Ceilings(self._driver)
 
     @cached_property
     def pool(self) -> ServerPool:
@@ -90,6 +92,7 @@ class BenchSession:
                 self._driver,
                 self._clock,
             ),
+            ceiling=self._ceilings.of,
             measuring=self._measuring,
         )
 

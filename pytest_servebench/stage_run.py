@@ -9,7 +9,7 @@ from pytest_servebench.interfaces import Watch
 from pytest_servebench.plan import Case, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.runner import Question, Rooms, loaded, question_of, verified
+from pytest_servebench.runner import Question, Rooms, loaded, measured
 from pytest_servebench.staged import Scaling
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits
 
@@ -33,14 +33,12 @@ def run_staged(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> Case
 
     Raises what `runner.run_case` raises.
     """
-    with rooms.measuring():
-        question, _ = question_of(case, rooms)
-        ready = pool.ready(case.deployment)
-        before = verified(question, ready, rooms)
-        result = before if before.reason else _Staging(question, ready, rooms, watch).of(before)
-    if result.validity is Validity.ERRORS:
-        pool.distrust()
-    return result
+    return measured(
+        case,
+        rooms,
+        pool,
+        lambda before, question, ready: _Staging(question, ready, rooms, watch).of(before),
+    )
 
 
 def closed_loop_of(case: Case) -> Load:

@@ -13,7 +13,14 @@ import numpy.typing as npt
 from pytest_servebench.arrivals import Constant, Poisson
 from pytest_servebench.drift import DriftLimits, drift_of
 from pytest_servebench.intervals import intervals_of
-from pytest_servebench.keeping_up import ArrivalLimits, dropped_arrivals, growing_backlog, late_client
+from pytest_servebench.keeping_up import (
+    MORE_WORKERS,
+    ArrivalLimits,
+    dropped_arrivals,
+    growing_backlog,
+    late_client,
+    near_ceiling,
+)
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
 from pytest_servebench.slices import grouped, window_slices
@@ -38,6 +45,8 @@ class ValidityLimits:
     """Highest share of errors and time-outs among the window's requests. No dropped arrival is allowed."""
     client_cpu_share: float = 0.9
     """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
+    ceiling_share: float = 0.8
+    """Highest share of the client's ceiling that a load may reach and be believed."""
     arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
     drift: DriftLimits = field(default_factory=DriftLimits)
     thirds_ratio: float = 2.0
@@ -112,6 +121,7 @@ def validity_of(
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
         (Validity.UNDECIDED, _too_little_ended(summary)),
         (Validity.CLIENT_LIMITED, client),
+        (Validity.CLIENT_LIMITED, near_ceiling(summary, load, limits.ceiling_share)),
         (Validity.ERRORS, dropped_arrivals(summary, load)),
         (Validity.UNSTABLE, growing_backlog(samples, load, limits.arrivals)),
         (Validity.UNSTABLE, _unequal_thirds(samples, _at_once(summary, load), limits)),
@@ -257,8 +267,7 @@ def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
         return ""
     return (
         f"{name} used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
-        "it may be what limits these figures, not the server; "
-        f"send from more workers, as in --serve-load-workers={len(shares) + 1}"
+        f"it may be what limits these figures, not the server; {MORE_WORKERS}"
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench import session
+from pytest_servebench import ceiling, session
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import (
@@ -182,6 +182,8 @@ def furnish(config: pytest.Config) -> None:
     patch.setattr(session, "artifact", lambda model, model_format, _cache: echo_artifact(model, model_format))
     patch.setattr(session, "reference_logits", lambda _onnx, images: echo_reference(images))
     patch.setattr(session, "image_set", lambda _name, _card, count, _seed: echo_images(count))
+    # Enough to have been measured; every session of a test has to wait for it.
+    patch.setattr(ceiling, "WINDOW_S", 0.1)
     session._image_set.cache_clear()
     config.add_cleanup(session._image_set.cache_clear)
     config.add_cleanup(patch.undo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,7 @@ from pytest_servebench.plan import (
     Image,
     LaunchSpec,
     ModelFormat,
+    Payload,
     WireRequest,
 )
 from pytest_servebench.pool import controls_models
@@ -39,16 +41,32 @@ def deployments_of(stack: Stack) -> tuple[Deployment, ...]:
 
 
 def cases_of(stack: Stack) -> Iterator[Case]:
-    """Yield every combination that a stack offers, with one to four images per request."""
+    """Yield every combination that a stack encodes, with one to four images per request.
+
+    Requests for shared memory are made by `share`: `shared_cases_of`.
+    """
     deployments = [deployment for deployment in deployments_of(stack) if deployment.max_batch_size > 1]
     for deployment, payload, protocol, items in product(
-        deployments, sorted(stack.payloads), sorted(stack.protocols), (1, 2, 3, 4)
+        deployments, sorted(stack.payloads - {Payload.SHM}), sorted(stack.protocols), (1, 2, 3, 4)
     ):
         yield Case(deployment=deployment, payload=payload, protocol=protocol, items_per_request=items)
 
 
+def shared_cases_of(stack: Stack) -> Iterator[Case]:
+    """Yield the same combinations with tensors in shared memory, where a stack offers it."""
+    if Payload.SHM not in stack.payloads:
+        return
+    for case in cases_of(stack):
+        if case.payload is Payload.TENSOR:
+            yield replace(case, payload=Payload.SHM)
+
+
 CASES = [pytest.param(stack, case, id=f"{case.id}") for stack in STACKS for case in cases_of(stack)]
 each_case = pytest.mark.parametrize(("stack", "case"), CASES)
+SHARED_CASES = [
+    pytest.param(stack, case, id=f"{case.id}") for stack in STACKS for case in shared_cases_of(stack)
+]
+each_shared_case = pytest.mark.parametrize(("stack", "case"), SHARED_CASES)
 
 
 def specs_of(stack: Stack, artifacts: Mapping[str, Artifact]) -> list[LaunchSpec]:

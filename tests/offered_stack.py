@@ -21,7 +21,7 @@ from pytest_servebench.plan import (
 from pytest_servebench.results import Answer, Reply
 
 ONNX, PYTORCH, TENSORRT = ModelFormat
-TENSOR, JPEG = Payload
+TENSOR, JPEG, SHM = Payload
 HTTP, GRPC = WireProtocol
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -51,6 +52,16 @@ def parse_address(url: str) -> Address:
         if fault:
             raise _wrong(url, reason)
     return Address(parts.hostname or "", {"http": port or _HTTP_PORT, **extra})
+
+
+def is_here(host: str) -> bool:
+    """Return whether a host's name or address can only mean this machine: its own loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _wrong(url: str, seen: str) -> PlanError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.launchers.attach import is_here, parse_address
 from pytest_servebench.options.given import Given, StackWish
 from pytest_servebench.options.placement import Placement
 from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Payload, WireProtocol
@@ -148,7 +149,19 @@ def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> Pla
                 f"({wish.stack_option.source})",
                 next_step=f"stacks that offer {word}: {able}; or use --stack=available",
             )
+    url = wish.stacks.attached.get(stack.name, "")
+    if wish.payload is Payload.SHM and url and not is_here(parse_address(url).host):
+        return _no_memory_in_common(stack.name, url)
     return None
+
+
+def _no_memory_in_common(name: str, url: str) -> PlanError:
+    return PlanError(
+        f"--serve-payload={Payload.SHM} needs a server on this machine",
+        where=f"{name} at {url}",
+        seen="an address that is not of this machine's loopback",
+        next_step="give http://127.0.0.1:PORT if it does run here; else --serve-payload=tensor",
+    )
 
 
 def _check_missing(wish: Wish, missing: Mapping[str, Sequence[MissingPiece]]) -> None:

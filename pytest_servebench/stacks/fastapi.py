@@ -57,7 +57,7 @@ class Fastapi:
 
     name: str = "fastapi"
     formats: frozenset[ModelFormat] = frozenset({ModelFormat.ONNX, ModelFormat.PYTORCH})
-    payloads: frozenset[Payload] = frozenset(Payload)
+    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG})
     protocols: frozenset[WireProtocol] = frozenset({WireProtocol.HTTP})
 
     def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:

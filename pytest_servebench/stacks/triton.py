@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from pytest_servebench.errors import MissingPieceError
+from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import (
     Artifact,
@@ -22,13 +22,14 @@ from pytest_servebench.plan import (
     ModelFormat,
     Payload,
     ReadyCheck,
+    SharedRequests,
     WireProtocol,
     WireRequest,
     WorkFile,
 )
 from pytest_servebench.results import Answer, Reply
 from pytest_servebench.shipped import shipped
-from pytest_servebench.stacks import triton_wire
+from pytest_servebench.stacks import triton_shared_memory, triton_wire
 from pytest_servebench.stacks.triton_repository import (
     ServedNames,
     config_json,
@@ -78,7 +79,7 @@ _FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Triton:
-    """The stack ``triton``; a `Stack` with `ModelControl`.
+    """The stack ``triton``; a `Stack` with `ModelControl` and `MemorySharing`.
 
     It counts ``tensorrt`` among its formats because its container serves it; as a local
     process `missing` refuses it.
@@ -140,12 +141,27 @@ class Triton:
         )
 
     def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
-        """Return the request that asks for ``images``; encoded ones go to the ensemble."""
+        """Return the request that asks for ``images``; encoded ones go to the ensemble.
+
+        Raises `PlanError` for the payload ``shm``: `share` knows where its tensors lie.
+        """
+        if case.payload is Payload.SHM:
+            raise PlanError(
+                "a request for shared memory cannot be made of images alone",
+                where=case.id,
+                next_step="ask Triton.share for it, with the region that the images lie in",
+            )
         names = ServedNames.of(case.deployment)
         model = names.jpeg if case.payload is Payload.JPEG else names.model
         if case.protocol is WireProtocol.GRPC:
             return triton_wire.grpc_request(model, case.payload, images)
         return triton_wire.http_request(model, case.payload, images)
+
+    def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
+        """Return what lies in the region, and the requests that only say where; a `MemorySharing`."""
+        return triton_shared_memory.shared_requests(
+            ServedNames.of(case.deployment).model, case.protocol, groups, region
+        )
 
     def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
         """Return one answer per image, with all logits; raises `AnswerError`."""

@@ -19,6 +19,7 @@ from pytest_servebench.plan import (
     WireProtocol,
 )
 from pytest_servebench.pool import controls_models
+from pytest_servebench.shared_memory import share
 from tests.doings import doings
 from tests.every_stack import (
     LOCAL_FORMATS,
@@ -28,6 +29,7 @@ from tests.every_stack import (
     images,
     logits_for,
     requests_of,
+    shared_cases_of,
     specs_of,
     texts_of,
 )
@@ -106,6 +108,8 @@ def test_describes_and_does_nothing(stack: Stack, artifacts: Mapping[str, Artifa
         for case in cases_of(stack):
             stack.encode(case, images(case.items_per_request))
             stack.decode(case, GOOD_REPLIES[stack.name](case, logits_for(case)))
+        for case in shared_cases_of(stack):
+            share(stack, case, [images(case.items_per_request)])
 
     ask_everything()  # what is imported lazily is imported now
     with doings() as done:

@@ -47,7 +47,7 @@ def test_answers_equal_the_model_in_process(
     """Both payloads over both protocols give the logits of the model run in process, in order."""
     deployment = _deployment(model_format)
     with server.loaded(deployment):
-        for payload in Payload:
+        for payload in (Payload.TENSOR, Payload.JPEG):
             for protocol in WireProtocol:
                 case = Case(deployment=deployment, payload=payload, protocol=protocol, items_per_request=3)
                 answers = server.ask(case, images[:3])

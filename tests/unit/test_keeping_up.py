@@ -63,6 +63,7 @@ def test_a_late_client_limits_the_figures() -> None:
         "the client sent late: p99 send lag 2 ms, above 1 ms and 5% of the p95 response time"
     )
     assert "lower the rate" in reason
+    assert "--serve-load-workers=N" in reason
     assert judged_open(paced(lag_ms=2, took_ms=50))[0] is Validity.VALID
     assert judged_open(paced(lag_ms=1))[0] is Validity.VALID
 
@@ -76,6 +77,18 @@ def test_arrivals_that_the_client_did_not_send_in_time_limit_the_figures() -> No
     validity, reason = validity_of(summary, samples, load=PACED, limits=patient)
     assert validity is Validity.CLIENT_LIMITED
     assert reason.startswith("the client sent 95 of 100 arrivals within the window, below 98%")
+
+
+def test_an_open_loop_is_held_to_the_ceiling_by_what_it_offers() -> None:
+    """100 arrivals a second against a client that can send 120: the punctual ones are luck."""
+    samples = samples_of(paced())
+    summary = summarise(samples, items_per_request=1, timeout_s=0.5, open_loop=True)
+    near, far = (replace(summary, ceiling_per_s=per_s) for per_s in (120.0, 130.0))
+    validity, reason = validity_of(near, samples, load=PACED)
+    assert validity is Validity.CLIENT_LIMITED
+    assert reason.startswith("offered were 100 requests/s, above 80% of the 120 that this client sends")
+    assert "--serve-load-workers=N" in reason
+    assert validity_of(far, samples, load=PACED)[0] is Validity.VALID
 
 
 def test_one_dropped_arrival_is_an_error_of_the_server() -> None:

@@ -32,6 +32,7 @@ from pytest_servebench.record import (
 )
 from pytest_servebench.results import (
     CaseResult,
+    Ceiling,
     Folded,
     Outcome,
     Summary,
@@ -130,6 +131,17 @@ def test_a_search_is_recorded_whole() -> None:
     )
     assert record_of()["capacity"] is None
     assert record_of()["case"]["objective"] is None
+
+
+def test_a_ceiling_is_recorded_or_its_absence_explained() -> None:
+    """What the client could have sent stands beside what it did; one that is missing has its reason."""
+    result = made_up_result()
+    assert result.summary is not None
+    ceiling = Ceiling(31_000.5)
+    measured = record_of(summary=replace(result.summary, ceiling_per_s=31_000.5), ceiling=ceiling)
+    assert (measured["ceiling_per_s"], measured["ceiling_absent"]) == (31_000.5, "")
+    missing = record_of(ceiling=Ceiling(None, "the load is made by k6"))
+    assert (missing["ceiling_per_s"], missing["ceiling_absent"]) == (None, "the load is made by k6")
 
 
 def test_record_is_exactly_json_types() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import AnswerError, LoadError, ServerExitedError
-from pytest_servebench.plan import CPU, Device
-from pytest_servebench.results import CaseResult, Outcome, Reply, Validity
+from pytest_servebench.plan import (
+    CPU,
+    Case,
+    Device,
+    Image,
+    Load,
+    Payload,
+    SharedRequests,
+    WireProtocol,
+    WireRequest,
+)
+from pytest_servebench.results import CaseResult, Ceiling, Outcome, Reply, Telemetry, Validity
 from pytest_servebench.runner import IMAGES_PER_CASE, ask_case, question_of, request_groups, run_case
+from pytest_servebench.shared_memory import FOLDER
 from pytest_servebench.testing.launcher import FakeLauncher
 from tests.echo_house import EchoHouse, Onlooker, case, deployment, said
-from tests.echo_stack import echo_images, echo_logits
+from tests.echo_stack import Echo, echo_images, echo_logits
 
 Answers = Callable[[list[int]], Reply]
 
@@ -275,6 +290,120 @@ def test_the_watch_sees_the_load() -> None:
     house, onlooker = EchoHouse(), Onlooker()
     run_case(case(), house.rooms, house.pool, onlooker)
     assert onlooker.seen
+
+
+def test_the_ceiling_is_measured_before_the_load_and_its_readings() -> None:
+    """On an idle server, with a correct reply, and outside all that telemetry counts."""
+    house, events = EchoHouse(), []
+
+    def ceiling(requests: Sequence[WireRequest], reply: Reply, load: Load) -> Ceiling:
+        events.append("ceiling")
+        assert (len(requests), reply, load) == (IMAGES_PER_CASE, said([0]), case().load)
+        assert house.asked == IMAGES_PER_CASE
+        assert house.driver.loads == []
+        return Ceiling(20_000.0)
+
+    @contextmanager
+    def telemetry(_endpoint: object, _deployment: object) -> Iterator[Callable[[object], Telemetry]]:
+        events.append("telemetry")
+        yield lambda _: Telemetry()
+
+    rooms = replace(house.rooms, ceiling=ceiling, telemetry=telemetry)
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert events == ["ceiling", "telemetry"]
+    assert result.validity is Validity.VALID
+    assert result.summary is not None
+    assert (result.summary.ceiling_per_s, result.ceiling.absent) == (20_000.0, "")
+
+
+def test_a_load_near_the_ceiling_is_the_clients() -> None:
+    """20 replies a second of at most 24 say more of the client than of the server."""
+    house = EchoHouse()
+    rooms = replace(house.rooms, ceiling=lambda *_: Ceiling(24.0))
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert result.validity is Validity.CLIENT_LIMITED
+    assert result.reason.startswith("answered were 20 requests/s, above 80% of the 24 that this client sends")
+
+
+def test_a_case_without_a_ceiling_keeps_its_verdict_and_says_why() -> None:
+    """What was not measured is no ground for a doubt, and is not hidden."""
+    house = EchoHouse()
+    rooms = replace(house.rooms, ceiling=lambda *_: Ceiling(None, "no second core"))
+    result = run_case(case(), rooms, house.pool, Onlooker())
+    assert result.validity is Validity.VALID
+    assert result.summary is not None
+    assert (result.summary.ceiling_per_s, result.ceiling.absent) == (None, "no second core")
+
+
+def test_a_wrong_server_costs_no_ceiling() -> None:
+    """A case that is not loaded needs none."""
+    house = EchoHouse(answers=lambda _: said([-1]))
+    rooms = replace(house.rooms, ceiling=lambda *_: pytest.fail("measured"))
+    assert run_case(case(), rooms, house.pool, Onlooker()).validity is Validity.WRONG_OUTPUT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingEcho(Echo):
+    """Says that its tensors lie in shared memory, and names the images in its requests all the same."""
+
+    payloads: frozenset[Payload] = frozenset({Payload.SHM})
+
+    def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
+        told = [
+            WireRequest(protocol=WireProtocol.HTTP, path=f"/{verb}/{region}", body=b"")
+            for verb in ("register", "unregister")
+        ]
+        return SharedRequests(
+            region=region,
+            tensors=tuple(image.tensor for group in groups for image in group),
+            requests=tuple(self.encode(case, group) for group in groups),
+            register=told[0],
+            unregister=told[1],
+        )
+
+
+def shared_case(items: int = 1) -> Case:
+    """Return a case of shared memory."""
+    return replace(case(items=items), payload=Payload.SHM)
+
+
+def ours() -> list[Path]:
+    """Return the regions of this process."""
+    return sorted(FOLDER.glob(f"servebench-{os.getpid()}-*"))
+
+
+def test_shared_memory_is_there_while_a_case_is_asked_and_loaded() -> None:
+    """Registered before the first answer, gone after the last; answers are verified as ever."""
+    house = EchoHouse(stacks=[SharingEcho()])
+    seen: list[list[Path]] = []
+    house.answers = lambda images: (seen.append(ours()), said(images))[1]  # type: ignore[func-returns-value]
+    result = run_case(shared_case(items=3), house.rooms, house.pool, Onlooker())
+    assert result.validity is Validity.VALID
+    assert result.before is not None
+    assert result.before.compared == 18
+    assert all(len(regions) == 1 for regions in seen)
+    assert [path.split("/")[1] for path in house.commands if "servebench-" in path] == [
+        "register",
+        "unregister",
+    ]
+    assert ours() == []
+    ask_case(shared_case(), house.rooms, house.pool)
+    assert ours() == []
+
+
+def test_ctrl_c_in_a_case_leaves_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is told, and the region is gone, before the interrupt reaches anybody else."""
+    house = EchoHouse(stacks=[SharingEcho()])
+
+    def interrupt(*_: object) -> None:
+        assert len(ours()) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(house.driver), "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_case(shared_case(), house.rooms, house.pool, Onlooker())
+    assert house.commands[-1].startswith("/unregister/")
+    assert ours() == []
 
 
 def test_one_image_fills_a_request() -> None:

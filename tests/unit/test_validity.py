@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,29 @@ def test_a_client_that_used_its_core_up_is_the_limit() -> None:
     assert validity is Validity.CLIENT_LIMITED
     assert reason == (
         "the client used 95% of a core, above 90%: it may be what limits these figures, not the server; "
-        "send from more workers, as in --serve-load-workers=2"
+        "send from more processes with --serve-load-workers=N"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ceiling_per_s", "validity"),
+    [(None, Validity.VALID), (250.0, Validity.VALID), (248.0, Validity.CLIENT_LIMITED)],
+)
+def test_a_client_near_its_ceiling_is_the_limit(ceiling_per_s: float | None, validity: Validity) -> None:
+    """199 a second are up to 80% of 250 and above 80% of 248; without a ceiling nothing is said."""
+    samples = samples_of(STEADY)
+    summary = replace(summarise(samples, items_per_request=1, timeout_s=0.5), ceiling_per_s=ceiling_per_s)
+    assert validity_of(summary, samples, load=Load(timeout_s=0.5))[0] is validity
+
+
+def test_a_client_near_its_ceiling_is_told_the_remedy() -> None:
+    """Both figures, and more workers before anything else."""
+    samples = samples_of(STEADY)
+    summary = replace(summarise(samples, items_per_request=1, timeout_s=0.5), ceiling_per_s=200.0)
+    assert validity_of(summary, samples, load=Load(timeout_s=0.5))[1] == (
+        "answered were 199 requests/s, above 80% of the 200 that this client sends to a server that does "
+        "nothing; the client, not the server, may be what limits these figures: send from more processes "
+        "with --serve-load-workers=N, lower the rate, or run the load where the server leaves it a core"
     )
 
 

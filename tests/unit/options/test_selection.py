@@ -14,6 +14,7 @@ from tests.offered_stack import (
     JPEG,
     ONNX,
     PYTORCH,
+    SHM,
     TENSORRT,
     THREE,
     TORCHSERVE,
@@ -164,3 +165,39 @@ def test_a_payload_a_stack_does_not_take_is_an_error() -> None:
     no_jpeg = replace(FASTAPI, payloads=THREE["fastapi"].payloads - {JPEG})
     with pytest.raises(PlanError, match="--serve-payload=jpeg is not offered by fastapi"):
         plan(offered=offers(no_jpeg), stack="fastapi", payload="jpeg")
+
+
+SHARING = replace(TRITON, payloads=TRITON.payloads | {SHM})
+
+
+def test_shared_memory_is_a_payload_like_any_other() -> None:
+    """``all`` with a stack that does not offer it is an error, ``available`` leaves that stack out."""
+    offered = offers(FASTAPI, SHARING)
+    with pytest.raises(PlanError) as caught:
+        plan(offered=offered, stack="all", payload="shm")
+    assert str(caught.value).startswith("--serve-payload=shm is not offered by fastapi\n")
+    assert "stacks that offer shm: triton; or use --stack=available" in str(caught.value)
+    chosen = plan(offered=offered, stack="available", payload="shm")
+    assert chosen.stacks == ("triton",)
+    assert chosen.left_out == {"fastapi": "--serve-payload=shm is not offered by fastapi"}
+
+
+@pytest.mark.parametrize("host", ["gpu-7", "10.0.0.7", "127.0.0.1.example.org"])
+def test_memory_is_shared_on_one_machine_only(host: str) -> None:
+    """A server that runs elsewhere cannot read it, and this is told before anything is measured."""
+    with pytest.raises(PlanError) as caught:
+        plan(offered=offers(SHARING), stack=f"triton=http://{host}:8000", payload="shm")
+    assert str(caught.value) == (
+        "--serve-payload=shm needs a server on this machine\n"
+        f"  where: triton at http://{host}:8000\n"
+        "  seen: an address that is not of this machine's loopback\n"
+        "  next: give http://127.0.0.1:PORT if it does run here; else --serve-payload=tensor"
+    )
+    assert plan(offered=offers(SHARING), stack=f"triton=http://{host}:8000").attached
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3"])
+def test_an_attached_server_of_this_machine_shares_its_memory(host: str) -> None:
+    """Loopback is here, by whatever name."""
+    chosen = plan(offered=offers(SHARING), stack=f"triton=http://{host}:8000", payload="shm")
+    assert chosen.payload is SHM

@@ -75,7 +75,7 @@ def test_it_offers_what_its_server_can() -> None:
     """Formats with an engine, both payloads, HTTP alone."""
     assert STACK.name == "fastapi"
     assert STACK.formats == {ModelFormat.ONNX, ModelFormat.PYTORCH}
-    assert STACK.payloads == set(Payload)
+    assert STACK.payloads == {Payload.TENSOR, Payload.JPEG}
     assert STACK.protocols == {WireProtocol.HTTP}
 
 

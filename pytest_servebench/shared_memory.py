@@ -1,0 +1,163 @@
+"""System shared memory around a case: a region is made and filled, told to the server, and always removed.
+
+A region is a file ``/dev/shm/servebench-PID-N``. Its process removes it whatever happens to the case;
+what one that was killed could not remove is removed by the next, once no process has that number.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+
+from pytest_servebench.errors import ControlError, LoadError, MissingPieceError, PlanError
+from pytest_servebench.interfaces import Driver, MemorySharing, Stack
+from pytest_servebench.launchers.attach import is_here
+from pytest_servebench.plan import Case, Image, SharedRequests, WireProtocol, WireRequest
+from pytest_servebench.results import Endpoint
+
+FOLDER = Path("/dev/shm")  # noqa: S108 (where Linux shows shared memory; the names are ours)
+TELL_TIMEOUT_S = 10.0
+_NAME = re.compile(r"servebench-(\d+)-\d+")
+_numbers = itertools.count()
+
+
+def next_region() -> str:
+    """Return a name that no region of any running process has."""
+    return f"servebench-{os.getpid()}-{next(_numbers)}"
+
+
+def share(stack: Stack, case: Case, groups: Sequence[Sequence[Image]]) -> SharedRequests:
+    """Return a case's requests for a region of a new name; nothing is made yet.
+
+    Raises `PlanError` for a stack that offers the payload and does not describe the sharing.
+    """
+    if not hasattr(stack, "share"):
+        raise PlanError(
+            f"{stack.name} offers the payload {case.payload} and does not say how memory is shared",
+            where=f"{type(stack).__module__}.{type(stack).__qualname__}",
+            next_step="give it the method of pytest_servebench.interfaces.MemorySharing",
+        )
+    return cast("MemorySharing", stack).share(case, groups, next_region())
+
+
+@contextmanager
+def sharing(shared: SharedRequests | None, endpoint: Endpoint, driver: Driver) -> Iterator[None]:
+    """Have the region there, filled, and known to the server at ``endpoint``, while the block runs.
+
+    None: nothing is shared, and nothing is done.
+
+    Raises `ControlError` when the server is elsewhere or refuses it, `LoadError` when there is no
+    room for it, `MissingPieceError` without Triton's client.
+    """
+    if shared is None:
+        yield
+        return
+    _check_is_here(shared, endpoint)
+    remove_leftovers()
+    with _region(_helpers(), shared):
+        try:
+            # A server that registered it and was not heard must let go of it too.
+            _tell(driver, endpoint, shared.register)
+            yield
+        finally:
+            # One that is gone, or never knew it, has let go of it.
+            with suppress(ControlError):
+                _tell(driver, endpoint, shared.unregister)
+
+
+def remove_leftovers(folder: Path = FOLDER) -> list[str]:
+    """Remove the regions of processes that are gone, and return their names; others' are left alone."""
+    removed = []
+    for path in sorted(folder.glob("servebench-*")):
+        match = _NAME.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[1])):
+            with suppress(OSError):  # somebody else's, or another run was faster
+                path.unlink()
+                removed.append(path.name)
+    return removed
+
+
+def _helpers() -> Any:  # noqa: ANN401 (tritonclient has no types)
+    try:
+        from tritonclient.utils import shared_memory
+    except ImportError as error:
+        raise MissingPieceError(
+            "shared memory needs the package tritonclient.",
+            seen=str(error),
+            next_step='pip install "pytest-servebench[triton]"',
+        ) from error
+    return shared_memory
+
+
+@contextmanager
+def _region(memory: Any, shared: SharedRequests) -> Iterator[None]:  # noqa: ANN401 (tritonclient has no types)
+    """Have a region that holds the tensors, for as long as the block runs; raises `LoadError`."""
+    handle = None
+    try:
+        try:
+            handle = memory.create_shared_memory_region(
+                shared.region, shared.region, shared.size_bytes, create_only=True
+            )
+            # Without this a full /dev/shm would end the process by SIGBUS at the first byte too many.
+            _claim(FOLDER / shared.region, shared.size_bytes)
+            memory.set_shared_memory_region(handle, list(shared.tensors))
+        except (OSError, memory.SharedMemoryException) as error:
+            raise _no_room(shared, error) from error
+        yield
+    finally:
+        if handle is not None:
+            memory.destroy_shared_memory_region(handle)
+
+
+def _no_room(shared: SharedRequests, error: Exception) -> LoadError:
+    return LoadError(
+        "A region of shared memory cannot be made.",
+        where=f"{FOLDER / shared.region}, {shared.size_bytes:,} bytes",
+        seen=str(error.__cause__ or error),
+        next_step=f"see df {FOLDER}; a container is given more by --shm-size",
+    )
+
+
+def _claim(path: Path, size_bytes: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _tell(driver: Driver, endpoint: Endpoint, request: WireRequest) -> None:
+    """Send a request that must succeed; raises `ControlError`."""
+    try:
+        reply = driver.exchange(endpoint, request, TELL_TIMEOUT_S)
+    except LoadError as error:
+        raise _refused(endpoint, request, error.seen) from error
+    if reply.status != (200 if request.protocol is WireProtocol.HTTP else 0):
+        said = reply.headers.get("grpc-message") or reply.body[:300].decode(errors="replace")
+        raise _refused(endpoint, request, f"status {reply.status}: {said}")
+
+
+def _refused(endpoint: Endpoint, request: WireRequest, seen: str) -> ControlError:
+    return ControlError(
+        f"{endpoint.stack} did not take the shared memory",
+        where=f"{request.method} {request.path}",
+        seen=seen,
+        next_step="a server in a container needs the host's memory (--ipc=host); else --serve-payload=tensor",
+    )
+
+
+def _check_is_here(shared: SharedRequests, endpoint: Endpoint) -> None:
+    if not is_here(endpoint.host):
+        raise ControlError(
+            f"{endpoint.stack} is not on this machine and cannot share its memory",
+            where=endpoint.host,
+            seen=f"region {shared.region}",
+            next_step="give http://127.0.0.1:PORT if it does run here; else --serve-payload=tensor",
+        )

@@ -1,0 +1,172 @@
+"""Regions of shared memory: there while a case is asked, and gone after it, whatever happened."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_servebench import shared_memory
+from pytest_servebench.errors import ControlError, LoadError
+from pytest_servebench.plan import SharedRequests, WireProtocol, WireRequest
+from pytest_servebench.results import Endpoint, Reply
+from pytest_servebench.shared_memory import FOLDER, next_region, remove_leftovers, sharing
+from pytest_servebench.testing.clock import FakeClock
+from pytest_servebench.testing.driver import FakeDriver
+
+HERE = Endpoint(stack="triton", host="127.0.0.1", ports={"http": 1}, launcher="process")
+TENSORS = tuple(np.full((3, 2, 2), i, np.float32) for i in range(4))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Whatever a test does, /dev/shm holds afterwards what it held before."""
+    before = ours()
+    yield
+    assert ours() == before
+
+
+def ours() -> list[str]:
+    """Return the names of this process's regions."""
+    return [path.name for path in FOLDER.glob(f"servebench-{os.getpid()}-*")]
+
+
+def told(verb: str) -> WireRequest:
+    """Return a request of that path."""
+    return WireRequest(protocol=WireProtocol.HTTP, path=f"/{verb}", body=b"")
+
+
+def described() -> SharedRequests:
+    """Return a region of a new name."""
+    return SharedRequests(
+        region=next_region(),
+        tensors=TENSORS,
+        requests=(),
+        register=told("register"),
+        unregister=told("unregister"),
+    )
+
+
+def driver(answer: Callable[[WireRequest], Reply] = lambda _: Reply(200, {}, b"")) -> FakeDriver:
+    """Return a driver whose server answers so."""
+    return FakeDriver(answering=lambda _, request: answer(request), clock=FakeClock())
+
+
+def said(one: FakeDriver) -> list[str]:
+    """Return what the server was told."""
+    return [request.path for _, request in one.exchanged]
+
+
+def test_the_tensors_lie_in_the_region_one_after_another() -> None:
+    """Any process finds them by the region's name until the block ends; the server is told of both."""
+    asked, shared = driver(), described()
+    with sharing(shared, HERE, asked):
+        content = np.frombuffer((FOLDER / shared.region).read_bytes(), np.float32)
+        assert np.array_equal(content[: 4 * 12], np.concatenate([tensor.ravel() for tensor in TENSORS]))
+        assert said(asked) == ["/register"]
+    assert said(asked) == ["/register", "/unregister"]
+
+
+@pytest.mark.parametrize("error", [LoadError("no"), KeyboardInterrupt(), SystemExit(2)])
+def test_a_region_goes_whatever_ends_the_case(error: BaseException) -> None:
+    """After a failure and after Ctrl-C the server is told, and nothing is left."""
+    asked = driver()
+    with pytest.raises(type(error)), sharing(described(), HERE, asked):
+        raise error
+    assert said(asked) == ["/register", "/unregister"]
+
+
+def test_a_server_that_refuses_is_told_in_words() -> None:
+    """The server's own sentence is in the error, with what a container needs."""
+    refusing = driver(lambda _: Reply(400, {}, b'{"error":"Unable to open shared memory region"}'))
+    with pytest.raises(ControlError) as caught, sharing(described(), HERE, refusing):
+        raise AssertionError("the block ran")
+    assert str(caught.value) == (
+        "triton did not take the shared memory\n"
+        "  where: POST /register\n"
+        '  seen: status 400: {"error":"Unable to open shared memory region"}\n'
+        "  next: a server in a container needs the host's memory (--ipc=host); else --serve-payload=tensor"
+    )
+
+
+def test_a_server_that_died_in_the_load_does_not_keep_the_region() -> None:
+    """What cannot be told any more is not waited for, and the case keeps its own result."""
+
+    def answer(request: WireRequest) -> Reply:
+        if request.path == "/unregister":
+            raise LoadError("A request was not answered.", seen="connection refused")
+        return Reply(200, {}, b"")
+
+    with sharing(described(), HERE, driver(answer)):
+        pass
+
+
+def test_a_server_elsewhere_is_an_error_before_anything_is_made() -> None:
+    """A marker's payload meets an attached server only when it is asked."""
+    asked = driver()
+    far = replace(HERE, host="gpu-7")
+    with pytest.raises(ControlError, match="triton is not on this machine"), sharing(described(), far, asked):
+        raise AssertionError("the block ran")
+    assert said(asked) == []
+
+
+def test_no_room_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full /dev/shm is an error with its size, not a death by SIGBUS."""
+
+    def full(_descriptor: int, _offset: int, _length: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(LoadError) as caught, sharing(described(), HERE, driver()):
+        raise AssertionError("the block ran")
+    assert caught.value.what == "A region of shared memory cannot be made."
+    assert caught.value.where.endswith(", 192 bytes")
+    assert caught.value.seen == "[Errno 28] No space left on device"
+    assert "--shm-size" in caught.value.next_step
+
+
+def test_leftovers_of_dead_processes_go_and_no_others(tmp_path: Path) -> None:
+    """Only a region whose process is gone is removed; those of the living and other files stay."""
+    dead = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])
+    dead.wait()
+    stay = [
+        f"servebench-{os.getpid()}-7",
+        "servebench-1-0",
+        f"servebench-{dead.pid}",
+        f"servebench-{dead.pid}-x",
+        f"somebody-{dead.pid}-0",
+    ]
+    gone = [f"servebench-{dead.pid}-0", f"servebench-{dead.pid}-12"]
+    for name in (*stay, *gone):
+        (tmp_path / name).touch()
+    assert remove_leftovers(tmp_path) == gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stay)
+
+
+def test_the_next_run_removes_what_a_killed_one_left() -> None:
+    """A process that is killed inside the block leaves its region, and the next block takes it away.
+
+    Python's own tracker of shared memory might be faster; it is killed too, as with a whole group.
+    """
+    program = (
+        "import os, signal; from tests.contract.test_shared_memory import *\n"
+        "from multiprocessing import resource_tracker\n"
+        "with sharing(described(), HERE, driver()):\n"
+        "    os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)\n"
+        "    print(*ours(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(shared_memory.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False, timeout=60
+    )
+    (name,) = done.stdout.split()
+    assert (FOLDER / name).exists(), done.stderr
+    with sharing(described(), HERE, driver()):
+        assert not (FOLDER / name).exists()
