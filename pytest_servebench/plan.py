@@ -159,6 +159,7 @@ class Case:
         return (
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
+            + (f"-{load.engine}" if load.engine is not Engine.SERVEBENCH else "")
         )
 
 
@@ -303,6 +304,9 @@ class Plan:
     arrivals: Arrivals | None = None
     """None: a closed loop, asked for or not (``settings`` tells), where a benchmark does not choose."""
     max_in_flight: int = 512
+    engine: Engine = Engine.SERVEBENCH
+    engine_reason: str = ""
+    """Which one it is exactly, e.g. its path; empty for our own."""
     threads: int = 2
     thresholds_path: Path | None = None
     require_thresholds: bool = False

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import CLOSED, text_of
-from pytest_servebench.plan import Case, Load, Plan
+from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Outcome, Summary, Telemetry, Verdict, Verification
 
 SCHEMA = 1
@@ -130,6 +130,7 @@ def make_record(
         **_measured(result.summary, result.publishable),
         "samples": _samples(result),
         "first_error": result.samples.first_error if result.samples else "",
+        "k6": _k6(result),
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
         "cold_start_s": result.cold_start_s,
@@ -158,6 +159,8 @@ def comparable(record: Mapping[str, Any]) -> str:
     case, load = record["case"], record["load"]
     arrivals = load.get("arrivals", CLOSED)
     pace = f"in_flight={load.get('concurrency')}" if arrivals == CLOSED else f"arrivals={arrivals}"
+    engine = load.get("engine", Engine.SERVEBENCH)
+    pace += f" engine={engine}" if engine != Engine.SERVEBENCH else ""
     return (
         f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
         f" batch={case['max_batch_size']} items={case['items_per_request']} {pace}"
@@ -189,6 +192,13 @@ def _load(load: Load) -> dict[str, Any]:
     """Return the load's fields, its arrivals as their text; an open loop keeps no number in flight."""
     given = {**plain(load), "arrivals": text_of(load.arrivals)}
     return given if load.arrivals is None else {**given, "concurrency": None}
+
+
+def _k6(result: CaseResult) -> dict[str, Any] | None:
+    """Return what k6 says of its load; None where another engine made it, or none did."""
+    if result.samples is None or result.case.load.engine is not Engine.K6:
+        return None
+    return dict(result.samples.engine_report)
 
 
 def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:

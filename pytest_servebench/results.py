@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,13 @@ class Samples:
     """Kept replies by sample position, for verification after the window."""
     client_cpu_s: float = 0.0
     """CPU time the client spent inside the window."""
+    client_cores: int = 1
+    """Cores that the client could have used at most: what its CPU time is judged against."""
+    arrivals_due: int | None = None
+    """Arrivals due in the window, from an engine that does not tell when each was due: its ``intended_ns``
+    are when it sent, and nobody knows its lag. None: each has its instant."""
+    engine_report: Mapping[str, Any] = field(default_factory=dict)
+    """What an engine that is not ours says of its load."""
     first_error: str = ""
     """The first failure in words, with its status or errno."""
 

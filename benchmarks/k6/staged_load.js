@@ -36,7 +36,7 @@ let keptSlice = -1;
 export const options = {
   scenarios: { load: asked.scenario },
   thresholds: asked.thresholds || {},
-  systemTags: ["name", "status", "error", "error_code", "check", "vu", "iter"],
+  systemTags: ["name", "status", "error", "error_code", "group", "check", "vu", "iter"],
 };
 
 // A proxy's redirect or a 204 is no answer of a model.
@@ -45,7 +45,7 @@ http.setResponseCallback(http.expectedStatuses(OK));
 export default function () {
   const request = mine[sent++ % mine.length];
   const number = exec.scenario.iterationInTest;
-  if (number === 0 && asked.keep) {
+  if (number === 0 && __ENV.CONFIGURATION) {
     console.log(JSON.stringify({ start_ms: exec.scenario.startTime }));
   }
   const reply = http.request(request.method, request.url, request.body, request.params);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,11 +13,22 @@ from pytest_servebench.arrivals import Arrivals
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.k6.scenario import why_not
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.shape import shaped
-from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
+from pytest_servebench.plan import (
+    Case,
+    Deployment,
+    Engine,
+    Load,
+    ModelFormat,
+    Payload,
+    Plan,
+    WireProtocol,
+    Word,
+)
 from pytest_servebench.words import did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
@@ -70,7 +82,7 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+            load=_made(_load(plan, concurrency, pace, deployment.max_batch_size, protocol), plan, protocol),
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
@@ -185,6 +197,20 @@ def _load(
         ),
         timed=timed,
     )
+
+
+def _made(load: Load, plan: Plan, protocol: WireProtocol) -> Load:
+    """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it."""
+    trouble = why_not(load, protocol) if plan.engine is Engine.K6 else ""
+    if trouble:
+        raise PlanError(
+            "k6 cannot make this load",
+            where=f"--serve-load-engine={plan.engine}",
+            seen=trouble,
+            next_step="give it a closed loop, constant:RATE or stages:... over http, "
+            "or use --serve-load-engine=servebench",
+        )
+    return replace(load, engine=plan.engine)
 
 
 def _speaks(stack: Stack, payload: Payload, protocol: WireProtocol) -> bool:

@@ -19,7 +19,7 @@ from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import MODELS, NORMAL, QUICK, plan_for
-from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
 
@@ -114,6 +114,12 @@ OPTIONS = (
         f"Open loop: an arrival that finds so many requests unanswered is dropped and counted. "
         f"Default: {Plan().max_in_flight}.",
         "N",
+    ),
+    Option(
+        "load-engine",
+        "What makes the load: servebench, or the real k6, over HTTP, in closed loops, constant rates and "
+        "stages. Default: servebench.",
+        _or(Engine),
     ),
     Option(
         "thresholds",

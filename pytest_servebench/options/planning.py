@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.k6.binary import missing_k6
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import (
@@ -26,7 +27,7 @@ from pytest_servebench.options.given import (
 )
 from pytest_servebench.options.placement import Surroundings, choose_placement
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
-from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
 
 MODELS = tuple(CATALOGUE)
 
@@ -61,6 +62,7 @@ def plan_for(
     value and `MissingPieceError` for a stack that was asked for and cannot run.
     """
     plan = _measuring(asked, Plan(threads=surroundings.logical_cores))
+    plan = _with_engine(asked, plan, surroundings)
     plan = replace(
         plan,
         model=_value(asked, "model", partial(parse_word, allowed=models), models[0]),
@@ -87,6 +89,14 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         threads=_value(asked, "threads", parse_count, plan.threads),
     )
+
+
+def _with_engine(asked: Asked, plan: Plan, surroundings: Surroundings) -> Plan:
+    """Return ``plan`` with its engine; raises `MissingPieceError` for one that is not installed."""
+    engine = _value(asked, "load-engine", partial(parse_member, vocabulary=Engine), plan.engine)
+    if engine is Engine.K6 and not surroundings.k6:
+        raise missing_k6(f"{asked['load-engine'].flag}=k6 ({asked['load-engine'].source})")
+    return replace(plan, engine=engine, engine_reason=surroundings.k6 if engine is Engine.K6 else "")
 
 
 def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
+from pytest_servebench.plan import Engine
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
@@ -213,11 +214,13 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
 
 
 def _words(load: Mapping[str, Any]) -> str:
-    """Return how the load is paced, shortened to what a table has room for."""
+    """Return how the load is paced, shortened to what a table has room for, and by whom if not by us."""
     arrivals = str(load.get("arrivals", CLOSED))
+    engine = load.get("engine", Engine.SERVEBENCH)
+    by = f" by {engine}" if engine != Engine.SERVEBENCH else ""
     if arrivals == CLOSED:
-        return f"{load.get('concurrency')} in flight"
-    return arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}..."
+        return f"{load.get('concurrency')} in flight{by}"
+    return (arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}...") + by
 
 
 def _number(value: str | float | None, places: int) -> str:
