@@ -49,8 +49,8 @@ def told_of(console: str) -> Told:
     """Return what is in the lines of JSON that the script wrote; raises `LoadError`."""
     try:
         lines = [json.loads(line) for line in console.splitlines()]
-        starts = [(int(line["start_ms"]) + 1) * 1_000_000 for line in lines if "start_ms" in line]
-        kept = {key_of(line["vu"], line["iter"]): _reply(line) for line in lines if "vu" in line}
+        starts = [(int(line["start_ms"]) + 1) * 1_000_000 for line in lines if line.get("start_ms")]
+        kept = {key_of(line["vu"], line["iter"]): _reply(line) for line in lines if line.get("vu")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LoadError(
             "The script that k6 runs tells something else than it should.",

@@ -64,6 +64,7 @@ def test_everything_given_reaches_the_plan() -> None:
         concurrency="7",
         arrivals="poisson:9",
         max_in_flight="64",
+        load_engine="servebench",
         thresholds="/t.toml",
         require_thresholds="yes",
         quick="no",
