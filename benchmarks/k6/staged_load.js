@@ -30,6 +30,7 @@ const ENCODERS = { fastapi: askFastapi, triton: askTriton, torchserve: askTorchs
 const asked = __ENV.CONFIGURATION ? JSON.parse(open(__ENV.CONFIGURATION)) : byHand(__ENV);
 const mine = requestsOf(__VU, asked);
 let sent = 0;
+const kept = new Set();
 let keptBytes = 0;
 let keptSlice = -1;
 
@@ -51,7 +52,7 @@ export default function () {
   const reply = http.request(request.method, request.url, request.body, request.params);
   check(reply, request.checks);
   if (asked.keep && reply.status === OK) {
-    keep(reply, number);
+    keep(reply, number, request.index);
   } else if (reply.status === 0 && asked.scenario.vus) {
     sleep(PAUSE_S);
   }
@@ -65,6 +66,7 @@ function requestsOf(vu, { requests, virtual_users: users, timeout_ms: timeout })
   const own = requests.map((request, index) => ({ ...request, index }));
   const share = own.filter((_, index) => vu === 0 || index % users === (vu - 1) % Math.min(users, own.length));
   return share.map(({ method, url, headers, body, body_file: file, index }) => ({
+    index,
     method,
     url,
     body: file ? open(file, "b") : body || null,
@@ -219,14 +221,16 @@ function hasOutputs(reply) {
 
 // Replies kept for verification after the load: a seeded share, and a few spread over the window.
 
-function keep(reply, number) {
+function keep(reply, number, index) {
   const { share, seed, every, slices, from_ms: from, until_ms: until, bytes } = asked.keep;
   const at = Date.now() - exec.scenario.startTime;
   if (at < from || at > until || keptBytes > bytes) return;
   const slice = Math.floor((slices * (at - from)) / (until - from));
-  const due = every ? number % every === 0 : __VU <= slices && slice > keptSlice;
+  const another = !kept.has(index) || kept.size === mine.length;
+  const due = every ? number % every === 0 : __VU <= slices && slice > keptSlice && another;
   if (!due && drawn(number, seed) >= share) return;
-  keptSlice = slice;
+  keptSlice = due ? slice : keptSlice;
+  kept.add(index);
   const body = encoding.b64encode(reply.body || "");
   keptBytes += body.length;
   const { idInInstance: vu, iterationInInstance: iter } = exec.vu;

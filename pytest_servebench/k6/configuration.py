@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import Any
 
 from pytest_servebench.errors import LoadError
@@ -36,7 +37,7 @@ def configuration(
             }
             for request, file in zip(requests, body_files, strict=True)
         ],
-        "keep": _keeping(load),
+        "keep": _keeping(load, len(requests)),
     }
 
 
@@ -64,7 +65,7 @@ def _check_bodies(load: Load, requests: Sequence[WireRequest]) -> None:
         )
 
 
-def _keeping(load: Load) -> dict[str, Any] | None:
+def _keeping(load: Load, requests: int) -> dict[str, Any] | None:
     """Return which replies of the window k6 hands over for verification; None: none of them."""
     if load.verify_share <= 0:
         return None
@@ -73,9 +74,14 @@ def _keeping(load: Load) -> dict[str, Any] | None:
         "share": load.verify_share,
         "seed": load.seed,
         # Open loop: one in so many. Closed: the first users one in each slice of the window.
-        "every": 0 if due is None else max(1, due // FEWEST),
+        "every": 0 if due is None else _stride(max(1, due // FEWEST), requests),
         "slices": FEWEST,
         "from_ms": load.warmup_s * 1e3,
         "until_ms": (load.warmup_s + load.duration_s) * 1e3,
         "bytes": LIMIT_BYTES // virtual_users(load),
     }
+
+
+def _stride(longest: int, requests: int) -> int:
+    """Return the greatest stride up to ``longest`` that meets every one of so many requests."""
+    return next(stride for stride in range(longest, 0, -1) if gcd(stride, requests) == 1)

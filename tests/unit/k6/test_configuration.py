@@ -40,6 +40,8 @@ def test_replies_are_kept_in_the_window_only() -> None:
     assert (kept["every"], kept["slices"]) == (0, 8)
     paced = Load(arrivals=Constant(80), warmup_s=0.5, duration_s=2)
     assert configuration(paced, [request()], "h:1", ["f"])["keep"]["every"] == 20
+    # A stride of 20 would meet but one of 4 requests.
+    assert configuration(paced, [request()] * 4, "h:1", ["f"] * 4)["keep"]["every"] == 19
     assert configuration(Load(verify_share=0), [request()], "h:1", ["f"])["keep"] is None
 
 
