@@ -65,7 +65,8 @@ def cases_for(
 
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
-    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC.
+    makes no case unless the user asks for an open loop. Raises `PlanError` for one over gRPC, and
+    for a load that the plan's engine cannot make.
     """
     pace = _pace(plan, arrivals)
     if arrivals == OPEN and pace is None:
@@ -82,7 +83,12 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=_made(_load(plan, concurrency, pace, deployment.max_batch_size, protocol), plan, protocol),
+            load=_made(
+                _load(plan, concurrency, pace, deployment.max_batch_size, protocol),
+                plan,
+                protocol,
+                meant=protocols is not None,
+            ),
             images=images,
         )
         for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
@@ -199,8 +205,14 @@ def _load(
     )
 
 
-def _made(load: Load, plan: Plan, protocol: WireProtocol) -> Load:
-    """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it."""
+def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Load:
+    """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it.
+
+    A protocol that k6 does not speak, and that the benchmark means, is spoken by our own sender:
+    no engine was asked for it.
+    """
+    if meant and protocol is not WireProtocol.HTTP and "protocol" not in plan.settings:
+        return load
     trouble = why_not(load, protocol) if plan.engine is Engine.K6 else ""
     if trouble:
         raise PlanError(

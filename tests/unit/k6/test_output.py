@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_failed_checks_of_predictions_name_their_iteration() -> None:
 def test_pieces_make_no_difference(cuts: list[int]) -> None:
     """A line may come in halves."""
     output, edges = K6Output(), [0, *sorted(cuts), len(CSV)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         output.feed(CSV[begin:end])
     assert output == recorded()
 

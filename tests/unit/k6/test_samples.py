@@ -29,7 +29,7 @@ def counts(columns: Columns) -> dict[str, int]:
 
 
 def test_every_outcome_is_told_apart(columns: Columns) -> None:
-    """By the order of the script: well, none, 500, reset, silent and five dropped, well, cut, 302, 404; again."""
+    """In the order of the script: well, none, 500, reset, silent (five dropped), well, cut, 302, 404."""
     assert counts(columns) == {
         "OK": 4,
         "HTTP_ERROR": 4,
@@ -54,7 +54,7 @@ def test_instants_are_those_of_the_monotonic_clock(columns: Columns) -> None:
     spans_ms = (columns.received_ns - columns.sent_ns)[sent] / 1e6
     assert spans_ms[0] == pytest.approx(20, abs=15)
     assert np.all(spans_ms[columns.outcome[sent] == Outcome.TIMEOUT] >= 250)
-    assert START_NS - OFFSET_NS <= columns.begun_ns[0] + 1_000_000
+    assert columns.begun_ns[0] >= START_NS - OFFSET_NS - 1_000_000
 
 
 def test_kept_replies_are_those_of_correct_requests_in_the_window(columns: Columns) -> None:
