@@ -219,15 +219,16 @@ function hasOutputs(reply) {
   return sizes.length > 0 && sizes.reduce((sum, size) => sum + size, length) === reply.body.byteLength;
 }
 
-// Replies kept for verification after the load: a seeded share, and a few spread over the window.
+// Replies kept for verification after the load: a seeded share, and a few spread over the window. In a closed
+// loop that is every user's first, and of the first users one in each slice; in an open one, one in so many.
 
 function keep(reply, number, index) {
   const { share, seed, every, slices, from_ms: from, until_ms: until, bytes } = asked.keep;
   const at = Date.now() - exec.scenario.startTime;
   if (at < from || at > until || keptBytes > bytes) return;
   const slice = Math.floor((slices * (at - from)) / (until - from));
-  const another = !kept.has(index) || kept.size === mine.length;
-  const due = every ? number % every === 0 : __VU <= slices && slice > keptSlice && another;
+  const another = __VU <= slices && slice > keptSlice && (!kept.has(index) || kept.size === mine.length);
+  const due = every ? number % every === 0 : another || kept.size === 0;
   if (!due && drawn(number, seed) >= share) return;
   keptSlice = due ? slice : keptSlice;
   kept.add(index);

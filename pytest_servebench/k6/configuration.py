@@ -73,7 +73,7 @@ def _keeping(load: Load, requests: int) -> dict[str, Any] | None:
     return {
         "share": load.verify_share,
         "seed": load.seed,
-        # Open loop: one in so many. Closed: the first users one in each slice of the window.
+        # Open loop: one in so many. Closed: every user's first, the first users' one in each slice.
         "every": 0 if due is None else _stride(max(1, due // FEWEST), requests),
         "slices": FEWEST,
         "from_ms": load.warmup_s * 1e3,
