@@ -8,6 +8,9 @@ from datetime import datetime, timezone
 monotonic_ns = time.monotonic_ns
 """CLOCK_MONOTONIC in nanoseconds, unwrapped: for the sender's hot loop."""
 
+wall_ns = time.time_ns
+"""Calendar time in nanoseconds: only to translate what others have stamped with it."""
+
 thread_cpu_ns = time.thread_time_ns
 """CPU time of the calling thread in nanoseconds."""
 

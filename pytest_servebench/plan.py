@@ -171,6 +171,7 @@ class Case:
         return (
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
+            + (f"-{load.engine}" if load.engine is not Engine.SERVEBENCH else "")
         )
 
 
@@ -350,6 +351,9 @@ class Plan:
     """Who sends, as execnet gateway specifications; none: this process."""
     host: str = "127.0.0.1"
     """Where servers that are launched listen, and where load is sent."""
+    engine: Engine = Engine.SERVEBENCH
+    engine_reason: str = ""
+    """Which one it is exactly, e.g. its path; empty for our own."""
     threads: int = 2
     thresholds_path: Path | None = None
     require_thresholds: bool = False

@@ -18,7 +18,7 @@ from pytest_servebench.distributions import (
     response_times,
     timeline_facts,
 )
-from pytest_servebench.plan import Case, Load, Plan
+from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import (
     CaseResult,
     Outcome,
@@ -160,6 +160,7 @@ def make_record(
         "histogram": histogram_facts(result.samples, publishable=result.publishable),
         "timeline": timeline_facts(result.samples, publishable=result.publishable),
         "first_error": result.samples.first_error if result.samples else "",
+        "k6": _k6(result),
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
         "capacity": _capacity(result),
@@ -192,6 +193,8 @@ def comparable(record: Mapping[str, Any]) -> str:
     if case.get("objective"):  # its rate is what was looked for, and differs from stack to stack
         pace = f"objective={case['objective']}"
     pace += f" workers={len(load['workers'])}" if load.get("workers") else ""
+    engine = load.get("engine", Engine.SERVEBENCH)
+    pace += f" engine={engine}" if engine != Engine.SERVEBENCH else ""
     return (
         f"{record['benchmark']} {case['model']} {case['payload']}/{case['protocol']}"
         f" batch={case['max_batch_size']} items={case['items_per_request']} {pace}"
@@ -233,6 +236,13 @@ def _load(load: Load) -> dict[str, Any]:
     objective = None if load.objective is None else str(load.objective)
     given = {**plain(load), "arrivals": text_of(load.arrivals), "objective": objective}
     return given if load.arrivals is None else {**given, "concurrency": None}
+
+
+def _k6(result: CaseResult) -> dict[str, Any] | None:
+    """Return what k6 says of its load; None where another engine made it, or none did."""
+    if result.samples is None or result.case.load.engine is not Engine.K6:
+        return None
+    return dict(result.samples.engine_report)
 
 
 def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:

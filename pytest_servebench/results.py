@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -239,6 +240,13 @@ class Samples:
     """CPU time the client spent inside the window, all workers together."""
     clients: tuple[ClientShare, ...] = ()
     """What each worker did; empty where this process sent."""
+    client_cores: int = 1
+    """Cores that the client could have used at most: what its CPU time is judged against."""
+    arrivals_due: int | None = None
+    """Arrivals due in the window, from an engine that does not tell when each was due: its ``intended_ns``
+    are when it sent, and nobody knows its lag. None: each has its instant."""
+    engine_report: Mapping[str, Any] = field(default_factory=dict)
+    """What an engine that is not ours says of its load."""
     first_error: str = ""
     """The first failure in words, with its status or errno."""
 

@@ -17,11 +17,11 @@ from filelock import FileLock
 from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
@@ -58,7 +58,7 @@ class BenchSession:
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
         self._clock = MonotonicClock()
-        self._driver = LoadDriver()
+        self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
 
     @cached_property

@@ -21,7 +21,7 @@ from pytest_servebench.keeping_up import (
     late_client,
     near_ceiling,
 )
-from pytest_servebench.plan import Load
+from pytest_servebench.plan import Engine, Load
 from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
 from pytest_servebench.slices import grouped, window_slices
 from pytest_servebench.spread import Spread, spread_of
@@ -44,7 +44,8 @@ class ValidityLimits:
     failed_share: float = 0.01
     """Highest share of errors and time-outs among the window's requests. No dropped arrival is allowed."""
     client_cpu_share: float = 0.9
-    """Highest share of one core a closed loop's client may use before it may be what limits the figures."""
+    """Highest share of the cores it can use (ours: one) that a closed loop's client may use before it may
+    be what limits the figures. An engine that tells no send lag is judged by it in an open loop too."""
     ceiling_share: float = 0.8
     """Highest share of the client's ceiling that a load may reach and be believed."""
     arrivals: ArrivalLimits = field(default_factory=ArrivalLimits)
@@ -65,7 +66,8 @@ def summarise(
 
     Response time is received - intended and service time received - sent, over correct replies
     only. An open loop's send lag and offered rate are those of the arrivals intended inside the
-    window; the achieved rate counts what was sent inside it. Percentiles are
+    window; where only their number is known (`Samples.arrivals_due`) there is no lag. The
+    achieved rate counts what was sent inside the window. Percentiles are
     interpolated linearly between order statistics (numpy's default, Hyndman and Fan's
     type 7). Throughput is correct replies / window. All figures are None when no request
     ended in the window; response times also when none of them was correct. A client
@@ -115,7 +117,9 @@ def validity_of(
     and at the worst moment; those that a late client dropped are laid to the client.
     """
     late = _late_failures(samples, load.timeout_s)
-    client = _busy_client(summary, limits) if load.arrivals is None else late_client(summary, limits.arrivals)
+    client = "" if load.arrivals is None else late_client(summary, limits.arrivals)
+    if load.arrivals is None or load.engine is Engine.K6:
+        client = client or _busy_client(summary, samples.client_cores, limits)
     for validity, reason in (
         (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
@@ -174,6 +178,8 @@ def _response_times(samples: Samples, correct: Mask) -> dict[str, Any]:
 
 def _offers(samples: Samples, window_s: float) -> dict[str, Any]:
     """Return the fields of `Summary` that only an open loop has; no lag without a request sent."""
+    if samples.arrivals_due is not None:
+        return {"offered_per_s": samples.arrivals_due / window_s}
     begin, end = samples.window_ns
     intended = (begin < samples.intended_ns) & (samples.intended_ns <= end)
     sent = intended & (samples.sent_ns >= 0)
@@ -258,15 +264,17 @@ def _too_little_ended(summary: Summary) -> str:
     )
 
 
-def _busy_client(summary: Summary, limits: ValidityLimits) -> str:
+def _busy_client(summary: Summary, cores: int, limits: ValidityLimits) -> str:
     """Return why the client may be the limit, or nothing; of several workers the busiest tells."""
     alone = {"the client": summary.client_cpu_share or 0.0}
     shares = {f"worker {name}": share for name, share in summary.client_cpu_shares.items()} or alone
     name, share = max(shares.items(), key=lambda item: item[1])
-    if share <= limits.client_cpu_share:
+    limit = limits.client_cpu_share * cores
+    if share <= limit:
         return ""
+    of_these = f" of the {cores} it can use" if cores > 1 else ""
     return (
-        f"{name} used {share:.0%} of a core, above {limits.client_cpu_share:.0%}: "
+        f"{name} used {share:.0%} of a core{of_these}, above {limit:.0%}: "
         f"it may be what limits these figures, not the server; {MORE_WORKERS}"
     )
 

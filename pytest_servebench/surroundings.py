@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.telemetry.gpu import Gpus
@@ -22,6 +23,7 @@ def look_around(gpus: Gpus) -> Surroundings:
         docker_engine=engine.version,
         docker_absent=engine.absent,
         nvidia_runtime=engine.nvidia_runtime,
+        k6=str(find_k6() or ""),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_servebench.load.helm import Helm, LocalHelm
+from pytest_servebench.load.helm import Helm
+from pytest_servebench.load.stage_helm import helm_of
 from pytest_servebench.load.window import Stage
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Slice
@@ -17,7 +18,8 @@ STEPS_AHEAD = 2
 def stages_steered(load: Load, helm: Helm | None) -> tuple[str, ...]:
     """Return the stages that somebody may end before their time, of which slices have to be told."""
     warm_up = (Stage.WARM_UP.value,) if load.steady or helm is not None else ()
-    return (*warm_up, *((Stage.MEASURING.value,) if load.precision is not None or helm is not None else ()))
+    early = load.precision is not None or load.abort_after_s is not None or helm is not None
+    return (*warm_up, Stage.MEASURING.value) if early else warm_up
 
 
 class Steering:
@@ -26,7 +28,7 @@ class Steering:
     def __init__(self, load: Load, workers: int, helm: Helm | None = None) -> None:
         self.stage = Stage.WARM_UP
         """The stage whose end is not decided yet; draining: there is none."""
-        self._helm = LocalHelm(load) if helm is None else helm
+        self._helm = helm_of(load) if helm is None else helm
         self._lines: list[list[Slice]] = [[] for _ in range(workers)]
         self._asked = 0
 

@@ -13,6 +13,7 @@ from pytest_servebench.arrivals import Arrivals, Constant, Poisson
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.k6.scenario import why_not
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
@@ -20,7 +21,17 @@ from pytest_servebench.options.given import Given
 from pytest_servebench.options.pace import STAGED, pace_of
 from pytest_servebench.options.planning import default_pace
 from pytest_servebench.options.shape import shaped
-from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Payload, Plan, WireProtocol, Word
+from pytest_servebench.plan import (
+    Case,
+    Deployment,
+    Engine,
+    Load,
+    ModelFormat,
+    Payload,
+    Plan,
+    WireProtocol,
+    Word,
+)
 from pytest_servebench.words import did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
@@ -65,7 +76,8 @@ def cases_for(
 
     A marker with an objective looks for the rate that holds it; the user's objective wins over a
     marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
-    judged by the plan's.
+    judged by the plan's. Raises `PlanError` for a load that the plan's engine
+    cannot make.
     """
     searched = _objective(plan, objective)
     pace = None if searched else pace_of(plan, arrivals)
@@ -83,10 +95,15 @@ def cases_for(
             payload=payload,
             protocol=protocol,
             items_per_request=count,
-            load=replace(
-                _load(plan, concurrency, pace, deployment.max_batch_size),
-                objective=plan.objective if arrivals == STAGED else None,
-                abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
+            load=_made(
+                replace(
+                    _load(plan, concurrency, pace, deployment.max_batch_size),
+                    objective=plan.objective if arrivals == STAGED else None,
+                    abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
+                ),
+                plan,
+                protocol,
+                meant=protocols is not None,
             ),
             objective=searched,
             images=images,
@@ -215,6 +232,26 @@ def _load(
     if plan.steady:
         load = replace(load, warmup_s=default_pace(quick=plan.quick).warmup_s)
     return shaped(load, timed=timed)
+
+
+def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Load:
+    """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it.
+
+    A protocol that k6 does not speak, and that the benchmark means, is spoken by our own sender:
+    no engine was asked for it.
+    """
+    if meant and protocol is not WireProtocol.HTTP and "protocol" not in plan.settings:
+        return load
+    trouble = why_not(load, protocol) if plan.engine is Engine.K6 else ""
+    if trouble:
+        raise PlanError(
+            "k6 cannot make this load",
+            where=f"--serve-load-engine={plan.engine}",
+            seen=trouble,
+            next_step="give it a closed loop, constant:RATE or stages:... over http, "
+            "or use --serve-load-engine=servebench",
+        )
+    return replace(load, engine=plan.engine)
 
 
 def _speaks(stack: Stack, payload: Payload, protocol: WireProtocol) -> bool:

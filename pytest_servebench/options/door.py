@@ -22,7 +22,7 @@ from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import AUTO_WARMUPS, MODELS, NORMAL, QUICK, plan_for
 from pytest_servebench.options.workers import FORMS as WORKER_FORMS
-from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
 
@@ -158,6 +158,12 @@ OPTIONS = (
         "Address on which launched servers listen and to which load is sent; whoever reaches it reaches "
         f"the servers. Default: {Plan().host}.",
         "ADDRESS",
+    ),
+    Option(
+        "load-engine",
+        "What makes the load: servebench, or the real k6, over HTTP, in closed loops, constant rates and "
+        "stages. Default: servebench.",
+        _or(Engine),
     ),
     Option(
         "thresholds",

@@ -31,6 +31,8 @@ class Surroundings:
     """Why ``docker_engine`` is empty."""
     nvidia_runtime: bool = False
     """Whether that engine gives GPUs to containers."""
+    k6: str = ""
+    """Path of the k6 binary; empty without one."""
     docker_launcher: bool = False
     """Whether this version of the package can launch containers."""
 

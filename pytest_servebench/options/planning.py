@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.k6.binary import missing_k6
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
@@ -30,7 +31,7 @@ from pytest_servebench.options.given import (
 from pytest_servebench.options.placement import Surroundings, choose_placement
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
-from pytest_servebench.plan import ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
 
 MODELS = tuple(CATALOGUE)
 
@@ -72,6 +73,7 @@ def plan_for(
     value and `MissingPieceError` for a stack that was asked for and cannot run.
     """
     plan = _measuring(asked, Plan(threads=surroundings.logical_cores))
+    plan = _with_engine(asked, plan, surroundings)
     plan = replace(
         plan,
         model=_value(asked, "model", partial(parse_word, allowed=models), models[0]),
@@ -112,6 +114,14 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
 
 def _objective(given: Given) -> Objective:
     return parse_objective(given.text, flag=given.flag, where=given.source)
+
+
+def _with_engine(asked: Asked, plan: Plan, surroundings: Surroundings) -> Plan:
+    """Return ``plan`` with its engine; raises `MissingPieceError` for one that is not installed."""
+    engine = _value(asked, "load-engine", partial(parse_member, vocabulary=Engine), plan.engine)
+    if engine is Engine.K6 and not surroundings.k6:
+        raise missing_k6(f"{asked['load-engine'].flag}=k6 ({asked['load-engine'].source})")
+    return replace(plan, engine=engine, engine_reason=surroundings.k6 if engine is Engine.K6 else "")
 
 
 def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
+from pytest_servebench.plan import Engine
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
@@ -223,9 +224,11 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
 
 
 def _words(load: Mapping[str, Any]) -> str:
-    """Return how the load is paced, shortened to what a table has room for."""
+    """Return how the load is paced, shortened to what a table has room for, and by whom if not by us."""
     arrivals, workers = str(load.get("arrivals", CLOSED)), len(load.get("workers") or ())
+    engine = load.get("engine", Engine.SERVEBENCH)
     by = f" by {workers} worker{'s' * (workers > 1)}" if workers else ""
+    by = by if engine == Engine.SERVEBENCH else f" by {engine}"
     if arrivals == CLOSED:
         return f"{load.get('concurrency')} in flight{by}"
     return (arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}...") + by

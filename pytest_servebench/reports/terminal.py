@@ -32,6 +32,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "model": f"{model}, weights {weights}",
         "device": _because(str(plan.device), plan.device_reason),
         "launcher": _because(str(plan.launcher), plan.launcher_reason),
+        "engine": _because(str(plan.engine), plan.engine_reason) if plan.engine_reason else "",
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_servebench.arrivals import Constant, Stage, Staged
 from pytest_servebench.keeping_up import ArrivalLimits
-from pytest_servebench.plan import Load
+from pytest_servebench.plan import Engine, Load
 from pytest_servebench.results import Outcome, Validity
 from pytest_servebench.statistics import ValidityLimits, summarise, validity_of
 from tests.rows import Row, samples_of
@@ -124,3 +124,31 @@ def test_a_backlog_that_grows_is_no_steady_state() -> None:
     stalled = [*paced()[:92], *((at, at, 2101, Outcome.OK) for at in range(1925, 2005, 10))]
     assert judged_open(stalled) == (Validity.VALID, "")
     assert judged_open(slow, replace(PACED, arrivals=Staged(stages=(Stage(1, 100),))))[0] is Validity.VALID
+
+
+BY_K6 = replace(PACED, engine=Engine.K6)
+
+
+def test_an_engine_that_tells_no_lag_is_not_given_one() -> None:
+    """Offers are those of its schedule, and lag is None: 0 would say that it was never late."""
+    samples = samples_of(paced(), arrivals_due=125)
+    s = summarise(samples, items_per_request=1, timeout_s=0.5, open_loop=True)
+    assert (s.offered_per_s, s.achieved_per_s) == (125.0, 100.0)
+    assert (s.send_lag_p50_ms, s.send_lag_p99_ms) == (None, None)
+
+
+def test_an_engine_that_sends_too_little_limits_the_figures() -> None:
+    """What its schedule had due and it neither sent nor dropped, it owes."""
+    assert judged_open(paced(), BY_K6, arrivals_due=100) == (Validity.VALID, "")
+    validity, reason = judged_open(paced(), BY_K6, arrivals_due=125)
+    assert validity is Validity.CLIENT_LIMITED
+    assert "the client sent 100 of 125 arrivals within the window" in reason
+
+
+def test_an_engine_that_tells_no_lag_is_judged_by_its_cpu() -> None:
+    """Against all the cores that it can use, and not against one as our single thread is."""
+    busy = {"arrivals_due": 100, "client_cores": 2}
+    assert judged_open(paced(), BY_K6, client_cpu_s=1.7, **busy) == (Validity.VALID, "")
+    validity, reason = judged_open(paced(), BY_K6, client_cpu_s=1.9, **busy)
+    assert validity is Validity.CLIENT_LIMITED
+    assert reason.startswith("the client used 190% of a core of the 2 it can use, above 180%")

@@ -78,6 +78,7 @@ def test_everything_given_reaches_the_plan() -> None:
         max_in_flight="64",
         load_workers="2*popen",
         host="10.0.0.7",
+        load_engine="servebench",
         thresholds="/t.toml",
         require_thresholds="yes",
         quick="no",
