@@ -20,9 +20,11 @@ from pytest_servebench.errors import LoadError
 from pytest_servebench.load import gateways, team
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.load.team import sum_of
-from pytest_servebench.plan import Load
+from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Outcome, Progress, Samples, Slice
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
+from tests.contract.test_grpc_driver import METHOD, serving
+from tests.contract.test_grpc_driver import echo as grpc_echo
 from tests.contract.test_open_loop import assert_on_schedule
 from tests.loads import SHORT, STEADY, Onlooker, echo, mortal, outcomes, posts
 from tests.processes import ended
@@ -332,3 +334,17 @@ def test_stages_end_for_all_workers_at_one_instant(driver: LoadDriver) -> None:
     assert {samples.started_ns, begin, end} <= edges
     assert max(helm.seen) > 50
     assert sum(one.sent for one in samples.clients) > 0
+
+
+def test_grpc_is_sent_by_workers_too(driver: LoadDriver) -> None:
+    """Channels are opened in the workers, and each reply is that of its own message."""
+    bodies = [f"{number}:".encode() for number in range(3)]
+    requests = [
+        WireRequest(protocol=WireProtocol.GRPC, path=METHOD, body=body, port_role="grpc") for body in bodies
+    ]
+    with serving(grpc_echo) as server:
+        samples = driver.run(server.endpoint(), requests, TWO, Onlooker())
+    assert outcomes(samples) == {Outcome.OK: len(samples)}
+    assert server.calls == len(samples)
+    for at, reply in samples.replies.items():
+        assert int(reply.body) == samples.request_index[at]
