@@ -147,7 +147,7 @@ def test_of_several_workers_the_busiest_is_the_limit() -> None:
     validity, reason = judged(STEADY, client_cpu_s=1.45, clients=clients[1])
     assert validity is Validity.CLIENT_LIMITED
     assert reason.startswith("worker 2:popen used 95% of a core")
-    assert reason.endswith("send from more workers, as in --serve-load-workers=3")
+    assert reason.endswith("send from more processes with --serve-load-workers=N")
 
 
 def test_a_window_that_slows_down_by_half_and_more_is_unstable() -> None:

@@ -10,7 +10,7 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.cases import cases_for, marker_arguments
-from pytest_servebench.plan import Case, Plan
+from pytest_servebench.plan import Case, Plan, WireProtocol
 from tests.offered_stack import THREE
 
 ASKED, OWN = "p95<=50ms,errors<2%", "p99<1s"
@@ -80,8 +80,8 @@ def test_a_wrong_marker_says_where(marker: dict[str, Any], message: str) -> None
     assert caught.value.next_step
 
 
-def test_a_search_over_grpc_is_refused_in_words() -> None:
-    """Its probes are open loops."""
-    with pytest.raises(PlanError, match="there is no open loop over gRPC") as caught:
-        cases(ASKED, objective="open", protocols="grpc")
-    assert caught.value.seen == f"objective {ASKED}"
+def test_a_search_goes_over_grpc_too() -> None:
+    """Its probes are open loops, which gRPC has as well as HTTP."""
+    found = cases(ASKED, objective="open", protocols="grpc")
+    assert found
+    assert {case.protocol for case in found} == {WireProtocol.GRPC}
