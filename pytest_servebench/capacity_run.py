@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pytest_servebench.arrivals import Poisson
+from pytest_servebench.asking import Question
 from pytest_servebench.capacity import (
     Attempt,
     Capacity,
@@ -23,7 +24,8 @@ from pytest_servebench.objective import Objective
 from pytest_servebench.plan import Case, Engine, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.runner import Question, Rooms, loaded, measured
+from pytest_servebench.rooms import Rooms
+from pytest_servebench.runner import loaded, measured
 from pytest_servebench.statistics import DEFAULT_LIMITS
 
 START_SHARE = 0.5

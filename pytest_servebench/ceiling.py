@@ -17,7 +17,8 @@ from pathlib import Path
 from pytest_servebench.errors import LaunchError, ServebenchError
 from pytest_servebench.interfaces import Driver
 from pytest_servebench.plan import Engine, Load, WireProtocol, WireRequest
-from pytest_servebench.results import Ceiling, Endpoint, Progress, Reply, Samples
+from pytest_servebench.results import Ceiling, Endpoint, Progress
+from pytest_servebench.samples import Reply, Samples
 from pytest_servebench.statistics import summarise
 
 WARMUP_S = 0.1

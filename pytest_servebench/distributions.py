@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.histogram import HIGHEST_NS, LOWEST_NS, SIGNIFICANT_DIGITS, Histogram
-from pytest_servebench.results import Folded, Outcome, Samples, Slice
+from pytest_servebench.samples import Folded, Outcome, Samples, Slice
 from pytest_servebench.slices import coarsened, window_slices
 
 FORMAT = "HdrHistogram V2 compressed, base64"

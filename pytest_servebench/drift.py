@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.slices import grouped
 
 Numbers = npt.NDArray[np.float64]

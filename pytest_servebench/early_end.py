@@ -12,7 +12,7 @@ from pytest_servebench.arrivals import Staged
 from pytest_servebench.early_stopping import Finding, finding_of
 from pytest_servebench.objective import Limit, TimeLimit
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.staged import StageKind
 from pytest_servebench.stages import Span, spans_of
 

@@ -8,7 +8,8 @@ from pytest_servebench.interfaces import Driver, Watch
 from pytest_servebench.k6.k6 import K6
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Engine, Load, WireRequest
-from pytest_servebench.results import Endpoint, Reply, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Reply, Samples
 
 
 class Engines:

@@ -21,7 +21,8 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Endpoint, Progress, Reply, Samples
+from pytest_servebench.results import Answer, Endpoint, Progress
+from pytest_servebench.samples import Reply, Samples
 
 
 class Clock(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.histogram import Histogram
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.slices import grouped
 
 CONFIDENCE = 0.95

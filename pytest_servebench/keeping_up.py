@@ -9,7 +9,8 @@ import numpy as np
 
 from pytest_servebench.arrivals import Constant, Poisson
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Samples, Summary
+from pytest_servebench.results import Summary
+from pytest_servebench.samples import Samples
 
 MORE_WORKERS = "send from more processes with --serve-load-workers=N"
 _REMEDY = (

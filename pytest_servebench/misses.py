@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pytest_servebench.early_stopping import Finding, finding_of, requests_to_decide, requests_to_pass
 from pytest_servebench.objective import Limit, Objective, TimeLimit
-from pytest_servebench.results import Outcome, Samples
+from pytest_servebench.samples import Outcome, Samples
 
 Times = npt.NDArray[np.float64]
 """Response times in milliseconds, in order of the arrivals; infinite for a request without a right answer."""

@@ -19,14 +19,8 @@ from pytest_servebench.distributions import (
     timeline_facts,
 )
 from pytest_servebench.plan import Case, Engine, Load, Plan
-from pytest_servebench.results import (
-    CaseResult,
-    Outcome,
-    Summary,
-    Telemetry,
-    Verdict,
-    Verification,
-)
+from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
+from pytest_servebench.samples import Outcome
 from pytest_servebench.stage_record import stage_records
 
 SCHEMA = 1

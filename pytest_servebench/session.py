@@ -31,7 +31,8 @@ from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelForma
 from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import Answer, CaseResult
-from pytest_servebench.runner import Rooms, ask_case, run_case
+from pytest_servebench.rooms import Rooms
+from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
 IMAGE_SEED = 0

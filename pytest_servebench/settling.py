@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.intervals import order_interval
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.slices import grouped
 
 WINDOWS = 3

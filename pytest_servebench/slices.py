@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pytest_servebench.histogram import Histogram
-from pytest_servebench.results import Outcome, Samples, Slice
+from pytest_servebench.samples import Outcome, Samples, Slice
 
 STEP_NS = 100_000_000
 """A slice's length in loads of up to a minute."""

@@ -14,7 +14,8 @@ from pytest_servebench.early_stopping import Finding, finding_of, requests_to_de
 from pytest_servebench.keeping_up import ArrivalLimits, late_client
 from pytest_servebench.objective import ErrorLimit, Limit, Objective
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples, Summary
+from pytest_servebench.results import Summary
+from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.staged import StageKind, StageResult, StageVerdict
 from pytest_servebench.stages import Due, Span, due_in, spans_of, stages_of
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pytest_servebench.arrivals import Staged
+from pytest_servebench.asking import Question
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.plan import Case, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.runner import Question, Rooms, loaded, measured
+from pytest_servebench.rooms import Rooms
+from pytest_servebench.runner import loaded, measured
 from pytest_servebench.staged import Scaling
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pytest_servebench.arrivals import Staged
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.objective import ErrorLimit, Limit
-from pytest_servebench.results import Outcome, Samples, Tally
+from pytest_servebench.samples import Outcome, Samples, Tally
 from pytest_servebench.staged import StageKind
 
 Which = npt.NDArray[np.int64]

@@ -22,7 +22,8 @@ from pytest_servebench.keeping_up import (
     near_ceiling,
 )
 from pytest_servebench.plan import Engine, Load
-from pytest_servebench.results import Folded, Outcome, Samples, Summary, Validity, Verification
+from pytest_servebench.results import Summary, Validity, Verification
+from pytest_servebench.samples import Folded, Outcome, Samples
 from pytest_servebench.slices import grouped, window_slices
 from pytest_servebench.spread import Spread, spread_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.histogram import Recorder
-from pytest_servebench.results import Outcome, Tally
+from pytest_servebench.samples import Outcome, Tally
 
 Instants = npt.NDArray[np.int64]
 Outcomes = npt.NDArray[np.uint8]

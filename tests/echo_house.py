@@ -18,8 +18,9 @@ from pytest_servebench.plan import (
     WireRequest,
 )
 from pytest_servebench.pool import ServerPool
-from pytest_servebench.results import Endpoint, Progress, Reply, Telemetry
-from pytest_servebench.runner import Rooms
+from pytest_servebench.results import Endpoint, Progress, Telemetry
+from pytest_servebench.rooms import Rooms
+from pytest_servebench.samples import Reply
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from pytest_servebench.testing.launcher import FakeLauncher, FakeServer

@@ -34,7 +34,8 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 
 SERVER = Path(__file__).with_name("echo_server.py")
 TAG_VARIABLE = "SERVEBENCH_ECHO_TAG"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.plan import Case, Payload, WireProtocol
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 from pytest_servebench.verification import softmax
 
 Logits = npt.NDArray[np.float32]

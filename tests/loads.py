@@ -8,7 +8,8 @@ import numpy as np
 
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Outcome, Progress, Samples
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.testing.server import ScriptedReply, ScriptedServer, SeenRequest
 
 SHORT = Load(concurrency=4, warmup_s=0.0, duration_s=0.2, timeout_s=5.0, verify_share=0.05)

@@ -16,14 +16,13 @@ from pytest_servebench.results import (
     CaseResult,
     Endpoint,
     Judgement,
-    Outcome,
-    Samples,
     Summary,
     Telemetry,
     Validity,
     Verdict,
     Verification,
 )
+from pytest_servebench.samples import Outcome, Samples
 
 MACHINE = {"cpu": "made-up CPU", "gpu": "made-up GPU", "driver": "1.2.3"}
 SETTINGS: dict[str, Any] = {"settings": {"stack": "all"}, "quick": False}

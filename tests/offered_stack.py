@@ -18,7 +18,8 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 
 ONNX, PYTORCH, TENSORRT = ModelFormat
 TENSOR, JPEG, SHM = Payload

@@ -15,7 +15,8 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.load.arrivals import schedule
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Reply, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome, Reply, Samples
 from pytest_servebench.testing.driver import FakeDriver
 from tests.echo_house import EchoHouse
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_servebench.results import Outcome, Samples, Summary
+from pytest_servebench.results import Summary
+from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.statistics import summarise
 
 MS = 1_000_000

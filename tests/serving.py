@@ -15,7 +15,8 @@ from pytest_servebench.interfaces import ModelControl, ServerCounters, Stack
 from pytest_servebench.launchers.process import ProcessLauncher, ProcessServer
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, WireProtocol, WireRequest
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 
 TIMEOUT_S = 60.0
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from pytest_servebench.results import Outcome, Samples, Slice
+from pytest_servebench.samples import Outcome, Samples, Slice
 from pytest_servebench.slices import window_slices
 
 Numbers = npt.NDArray[np.float64]

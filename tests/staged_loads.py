@@ -12,7 +12,7 @@ from pytest_servebench.arrivals import Stage, Staged
 from pytest_servebench.load.arrivals import schedule
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples
+from pytest_servebench.samples import Outcome, Samples
 
 START_NS = 10**12
 PROFILE = Staged(stages=(Stage(10, 50), Stage(20, 50), Stage(10, 200), Stage(20, 200), Stage(10, 0)))

@@ -21,7 +21,8 @@ from pytest_servebench.load.course import Course
 from pytest_servebench.load.kept import MASK_ROWS
 from pytest_servebench.load.sample_log import OUTCOME_BITS
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Progress, Samples, Slice
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome, Samples, Slice
 from pytest_servebench.statistics import summarise
 
 SIZES = (1_000_000, 10_000_000)

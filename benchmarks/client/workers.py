@@ -15,7 +15,8 @@ from benchmarks.client.measuring import tree_cpu_ns
 from benchmarks.client.null_server import NullServer, compile_server, serving
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Progress, Samples
+from pytest_servebench.results import Endpoint, Progress
+from pytest_servebench.samples import Outcome, Samples
 
 AIM = 1.8
 """Close to twice: where client and server together need no more cores than there are."""

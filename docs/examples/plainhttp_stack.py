@@ -28,7 +28,8 @@ from pytest_servebench.plan import (
     WireRequest,
     WorkFile,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 
 SERVER = Path(__file__).with_name("plainhttp_server.py")
 CLASSES = 1000

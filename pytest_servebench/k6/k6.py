@@ -23,7 +23,8 @@ from pytest_servebench.k6.summary import disagreement, report_of
 from pytest_servebench.load.connection import authority_of
 from pytest_servebench.load.wire import http_bytes
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Samples
 from pytest_servebench.shipped import shipped
 
 SCRIPT = Path("k6") / "staged_load.js"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import LoadError
 from pytest_servebench.k6.output import HTTP_ERRORS, OK_STATUS, TIMED_OUT, K6Output, key_of
-from pytest_servebench.results import Outcome, Reply
+from pytest_servebench.samples import Outcome, Reply
 
 NEVER = -1
 NOBODY = -1

@@ -11,7 +11,7 @@ from pytest_servebench.load.sample_log import SampleLog, code_of
 from pytest_servebench.load.window import Window
 from pytest_servebench.load.wire import read_reply
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Reply, Samples, Slice
+from pytest_servebench.samples import Outcome, Reply, Samples, Slice
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from pytest_servebench.load.stage_helm import helm_of
 from pytest_servebench.load.timeline import TimeLine
 from pytest_servebench.load.window import ProgressMeter, Stage, Window
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Slice
+from pytest_servebench.samples import Outcome, Slice
 
 TICK_NS = 50_000_000
 DRAIN_TICK_NS = 2_000_000

@@ -15,7 +15,8 @@ from pytest_servebench.load.helm import Helm
 from pytest_servebench.load.http_sender import HttpSender, OpenHttpSender
 from pytest_servebench.load.workers import Workers
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Reply, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Reply, Samples
 
 
 class PreparedLoad:

@@ -24,7 +24,8 @@ from pytest_servebench.load.connection import (
     resolve,
 )
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome
 
 PAUSE_NS = 50_000_000
 """How long a connection rests after a transport error, so that errors do not spin."""

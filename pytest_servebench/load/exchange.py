@@ -11,7 +11,8 @@ from pytest_servebench.load.connection import BUFFER_BYTES, authority_of, error_
 from pytest_servebench.load.framing import FramingError, ReplyFramer
 from pytest_servebench.load.wire import http_bytes
 from pytest_servebench.plan import WireRequest
-from pytest_servebench.results import Endpoint, Reply
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Reply
 
 
 def exchange_http(endpoint: Endpoint, request: WireRequest, timeout_s: float) -> Reply:

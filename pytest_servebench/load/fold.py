@@ -11,7 +11,7 @@ from pytest_servebench.arrivals import Share, Staged
 from pytest_servebench.load.sample_log import Columns
 from pytest_servebench.load.window import Stage, Window
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Folded, Outcome
+from pytest_servebench.samples import Folded, Outcome
 from pytest_servebench.tallies import TallySheet
 
 BOUND_ROWS = 1_000_000

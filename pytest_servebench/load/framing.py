@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 
 HEAD_LIMIT_BYTES = 65536
 """A head or trailer section longer than this is not a reply of any server we know."""

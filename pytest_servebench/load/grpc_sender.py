@@ -28,7 +28,7 @@ from pytest_servebench.load.kept import MASK_ROWS
 from pytest_servebench.load.open_loop import BURST, OpenLoop
 from pytest_servebench.load.sample_log import OUTCOME_BITS
 from pytest_servebench.plan import WireRequest
-from pytest_servebench.results import Outcome, Reply
+from pytest_servebench.samples import Outcome, Reply
 
 REST_BYTES = 1 << 18
 """Received at once of a reply that did not fit into the first buffer."""

@@ -17,7 +17,8 @@ from pytest_servebench.errors import LoadError, MissingPieceError
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.connection import authority_of
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Reply
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome, Reply
 
 PAUSE_S = 0.05
 """How long a channel rests after a transport error, so that errors do not spin."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pytest_servebench.intervals import intervals_of
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.settling import settled
 
 FEWEST_WARM_UP = 10

@@ -21,7 +21,7 @@ from pytest_servebench.load.open_loop import BURST, OpenLoop
 from pytest_servebench.load.sample_log import OUTCOME_BITS
 from pytest_servebench.load.wire import EncodedRequest, http_bytes
 from pytest_servebench.plan import WireRequest
-from pytest_servebench.results import Outcome, Reply
+from pytest_servebench.samples import Outcome, Reply
 
 HEADS_LIMIT = 64
 """Heads remembered; a server that never repeats one just stays on the slow path."""

@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 
 MASK_ROWS = 65536
 FEWEST = 8

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.results import ClientShare, Folded, Reply, Samples, Slice
+from pytest_servebench.samples import ClientShare, Folded, Reply, Samples, Slice
 from pytest_servebench.slices import side_by_side
 
 

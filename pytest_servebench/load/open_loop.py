@@ -19,7 +19,8 @@ from pytest_servebench.load.connection import Address, authority_of, resolve
 from pytest_servebench.load.epoll_sender import Encoded, EpollSender, Wire
 from pytest_servebench.load.timer import Timer
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Outcome
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome
 
 EARLY_NS = 150_000
 """How long before an arrival the timer wakes: more than a virtual machine takes to wake a sleeper."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.results import Outcome
+from pytest_servebench.samples import Outcome
 
 CHUNK_ROWS = 16384
 """Rows allocated at once: half a megabyte, so that growing never stalls the sender for long."""

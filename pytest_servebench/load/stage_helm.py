@@ -9,7 +9,7 @@ from pytest_servebench.early_end import missed_hold
 from pytest_servebench.early_stopping import finding_of
 from pytest_servebench.load.helm import Helm, LocalHelm
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 
 LOOK_S = 2.0
 """How often it looks, as k6 does; of a short load 20 times in all."""

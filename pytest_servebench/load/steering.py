@@ -8,7 +8,7 @@ from pytest_servebench.load.helm import Helm
 from pytest_servebench.load.stage_helm import helm_of
 from pytest_servebench.load.window import Stage
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.slices import side_by_side
 
 STEPS_AHEAD = 2

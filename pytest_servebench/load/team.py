@@ -27,7 +27,8 @@ from pytest_servebench.load.steering import Steering, stages_steered
 from pytest_servebench.load.telling import as_heard, heard_samples
 from pytest_servebench.load.window import DRAIN_MARGIN_NS, Stage
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Progress, Samples, Slice
+from pytest_servebench.results import Endpoint, Progress
+from pytest_servebench.samples import Samples, Slice
 
 PREPARE_S = 30.0
 """How long a worker may take in its requests, beyond the time-out within which its server must answer."""

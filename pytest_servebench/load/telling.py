@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from pytest_servebench.histogram import Histogram
-from pytest_servebench.results import Folded, Reply, Samples, Slice, Tally
+from pytest_servebench.samples import Folded, Reply, Samples, Slice, Tally
 
 Plain: TypeAlias = Any
 """None, numbers, text, bytes, and tuples, lists and dicts of them."""

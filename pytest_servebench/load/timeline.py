@@ -6,7 +6,7 @@ import numpy as np
 
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.sample_log import SampleLog
-from pytest_servebench.results import Outcome, Slice
+from pytest_servebench.samples import Outcome, Slice
 from pytest_servebench.slices import STEP_NS, paired
 
 MOST_SLICES = 600

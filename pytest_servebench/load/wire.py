@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_servebench.errors import LoadError
 from pytest_servebench.load.framing import FramingError, ReplyFramer
 from pytest_servebench.plan import WireRequest
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")

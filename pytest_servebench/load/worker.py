@@ -32,7 +32,8 @@ from pytest_servebench.load.orders import (
 from pytest_servebench.load.shares import rotated
 from pytest_servebench.load.telling import told, told_samples
 from pytest_servebench.load.window import Stage
-from pytest_servebench.results import Progress, Samples, Slice
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Samples, Slice
 
 _PR_SET_PDEATHSIG = 1
 

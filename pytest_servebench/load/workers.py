@@ -11,7 +11,8 @@ from pytest_servebench.load.helm import Helm
 from pytest_servebench.load.shares import names_of, shares_of
 from pytest_servebench.load.team import Member, TeamRun
 from pytest_servebench.plan import Load, WireRequest
-from pytest_servebench.results import Endpoint, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Samples
 
 
 class Workers:

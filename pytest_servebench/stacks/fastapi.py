@@ -29,7 +29,8 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 from pytest_servebench.shipped import shipped
 
 _PIECES = {

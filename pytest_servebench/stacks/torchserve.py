@@ -40,7 +40,8 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 from pytest_servebench.stacks.java import OLDEST_MAJOR, find_java, too_old_java
 from pytest_servebench.stacks.torchserve_launch import (
     BATCH_SIZE_METRIC,

@@ -27,7 +27,8 @@ from pytest_servebench.plan import (
     WireRequest,
     WorkFile,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import triton_shared_memory, triton_wire
 from pytest_servebench.stacks.triton_repository import (

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import Image, Payload, WireProtocol, WireRequest
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 
 Floats = npt.NDArray[np.float32]
 

@@ -10,7 +10,8 @@ import numpy as np
 from pytest_servebench.errors import LoadError
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Progress, Reply, Samples
+from pytest_servebench.results import Endpoint, Progress
+from pytest_servebench.samples import Outcome, Reply, Samples
 from pytest_servebench.testing.clock import FakeClock
 
 Answering = Callable[[Endpoint, WireRequest], Reply]

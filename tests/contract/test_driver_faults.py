@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pytest_servebench.errors import LoadError
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
 from tests.loads import SHORT, Onlooker, assert_sound, mortal, outcomes, posts, run
 

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_servebench.interfaces import Driver
 from pytest_servebench.load.driver import LoadDriver
-from pytest_servebench.results import Outcome, Progress
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
 from tests.loads import SHORT, STEADY, Onlooker, assert_sound, echo, outcomes, posts, run
 

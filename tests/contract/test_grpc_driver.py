@@ -20,7 +20,8 @@ from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.load.grpc_sender import GrpcSender
 from pytest_servebench.load.grpcio_sender import GrpcioSender
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Samples
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome, Samples
 from tests.loads import Onlooker
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

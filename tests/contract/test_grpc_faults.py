@@ -16,7 +16,7 @@ from pytest_servebench.errors import LoadError
 from pytest_servebench.load import http2
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Outcome, Samples
+from pytest_servebench.samples import Outcome, Samples
 from tests.http2_server import (
     HEAD,
     Http2Server,

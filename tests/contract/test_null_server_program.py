@@ -18,7 +18,7 @@ from pytest_servebench import ceiling
 from pytest_servebench.ceiling import Ceilings, length_of, null_server
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Outcome, Reply
+from pytest_servebench.samples import Outcome, Reply
 from tests.loads import Onlooker
 from tests.processes import ended, runs
 

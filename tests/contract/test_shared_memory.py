@@ -15,7 +15,8 @@ import pytest
 from pytest_servebench import shared_memory
 from pytest_servebench.errors import ControlError, LoadError
 from pytest_servebench.plan import SharedRequests, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Reply
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Reply
 from pytest_servebench.shared_memory import FOLDER, next_region, remove_leftovers, sharing
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver

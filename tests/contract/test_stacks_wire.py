@@ -17,7 +17,8 @@ from pytest_servebench.plan import (
     Artifact,
     Case,
 )
-from pytest_servebench.results import Answer, Reply
+from pytest_servebench.results import Answer
+from pytest_servebench.samples import Reply
 from pytest_servebench.verification import softmax, verify
 from tests.every_stack import (
     CASES,

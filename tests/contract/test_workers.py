@@ -21,7 +21,8 @@ from pytest_servebench.load import gateways, team
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.load.team import sum_of
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Outcome, Progress, Samples, Slice
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome, Samples, Slice
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer
 from tests.contract.test_grpc_driver import METHOD, serving
 from tests.contract.test_grpc_driver import echo as grpc_echo

@@ -16,7 +16,7 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, Load, ModelFormat, Payload, WireProtocol
-from pytest_servebench.results import Outcome
+from pytest_servebench.samples import Outcome
 from pytest_servebench.stacks.triton import Triton
 from tests.loads import Onlooker
 from tests.processes import ended, runs

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pytest_servebench.asking import request_groups
 from pytest_servebench.errors import ControlError
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import (
@@ -24,8 +25,8 @@ from pytest_servebench.plan import (
     SharedRequests,
     WireProtocol,
 )
-from pytest_servebench.results import Outcome, Progress
-from pytest_servebench.runner import request_groups
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome
 from pytest_servebench.shared_memory import FOLDER, share, sharing
 from pytest_servebench.stacks.triton import Triton
 from tests.loads import Onlooker

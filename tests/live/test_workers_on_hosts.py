@@ -21,7 +21,8 @@ from pytest_servebench.launchers.ports import free_ports
 from pytest_servebench.load import team
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Progress
+from pytest_servebench.results import Progress
+from pytest_servebench.samples import Outcome
 from pytest_servebench.testing.server import ScriptedServer
 from tests.contract.test_open_loop import assert_on_schedule
 from tests.loads import STEADY, Onlooker, outcomes, posts

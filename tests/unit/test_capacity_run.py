@@ -13,7 +13,8 @@ from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.plan import Case, Engine, Load
-from pytest_servebench.results import CaseResult, Outcome, Samples, Validity
+from pytest_servebench.results import CaseResult, Validity
+from pytest_servebench.samples import Outcome, Samples
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.queue_driver import QueueDriver, Rows, mm1_capacity_per_s, queue_house
 

@@ -12,7 +12,8 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.ceiling import OPEN_IN_FLIGHT, Ceilings, length_of
 from pytest_servebench.errors import LaunchError, LoadError
 from pytest_servebench.plan import Engine, Load, WireProtocol, WireRequest
-from pytest_servebench.results import Ceiling, Endpoint, Reply
+from pytest_servebench.results import Ceiling, Endpoint
+from pytest_servebench.samples import Reply
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_servebench.drift import DriftLimits, drift_of
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from tests.simulated import Random, autocorrelated, in_batches, line, one_by_one, poisson_queue
 
 RUNS = 500

@@ -13,7 +13,7 @@ from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.helm import LocalHelm
 from pytest_servebench.load.stage_helm import StageHelm, helm_of
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Slice
+from pytest_servebench.samples import Outcome, Slice
 from pytest_servebench.slices import window_slices
 from tests.staged_loads import START_NS, Serving, between, quick, served, staged_load
 

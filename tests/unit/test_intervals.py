@@ -15,7 +15,7 @@ from pytest_servebench.histogram import Histogram
 from pytest_servebench.intervals import FEWEST_REPLIES, Intervals, intervals_of, order_interval
 from pytest_servebench.load.helm import LocalHelm
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from tests.simulated import Random, autocorrelated, in_batches, line, one_by_one, poisson_queue
 
 RUNS = 200

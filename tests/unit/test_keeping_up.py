@@ -9,7 +9,8 @@ from typing import Any
 from pytest_servebench.arrivals import Constant, Stage, Staged
 from pytest_servebench.keeping_up import ArrivalLimits
 from pytest_servebench.plan import Engine, Load
-from pytest_servebench.results import Outcome, Validity
+from pytest_servebench.results import Validity
+from pytest_servebench.samples import Outcome
 from pytest_servebench.statistics import ValidityLimits, summarise, validity_of
 from tests.rows import Row, samples_of
 

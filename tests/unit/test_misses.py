@@ -8,7 +8,7 @@ import pytest
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.misses import assess, fewest_requests, joined, service_times_of, times_of
 from pytest_servebench.objective import parse_objective
-from pytest_servebench.results import Outcome, Samples
+from pytest_servebench.samples import Outcome, Samples
 
 MS = 1_000_000
 INF = float("inf")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_servebench.errors import ControlError, MissingPieceError, ServerExitedError, ServerNotReadyError
 from pytest_servebench.plan import Artifact, Deployment, WireRequest
-from pytest_servebench.results import Endpoint, Reply
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Reply
 from pytest_servebench.testing.launcher import FakeLauncher
 from tests.echo_house import ONNX, PYTORCH, EchoHouse, deployment
 from tests.echo_stack import echo_artifact

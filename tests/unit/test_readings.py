@@ -14,7 +14,8 @@ from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import Deployment, Device, WireRequest
 from pytest_servebench.readings import readings_beside, server_counters
-from pytest_servebench.results import Endpoint, Reply, Telemetry
+from pytest_servebench.results import Endpoint, Telemetry
+from pytest_servebench.samples import Reply
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from tests.echo_house import deployment, said

@@ -30,16 +30,8 @@ from pytest_servebench.record import (
     thin,
     with_verdict,
 )
-from pytest_servebench.results import (
-    CaseResult,
-    Ceiling,
-    Folded,
-    Outcome,
-    Summary,
-    Telemetry,
-    Validity,
-    Verification,
-)
+from pytest_servebench.results import CaseResult, Ceiling, Summary, Telemetry, Validity, Verification
+from pytest_servebench.samples import Folded, Outcome
 from pytest_servebench.tallies import tally_of
 from tests.made_up import (
     BREACH,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench.asking import IMAGES_PER_CASE, question_of, request_groups
 from pytest_servebench.errors import AnswerError, LoadError, ServerExitedError
 from pytest_servebench.plan import (
     CPU,
@@ -26,8 +27,9 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import CaseResult, Ceiling, Outcome, Reply, Telemetry, Validity
-from pytest_servebench.runner import IMAGES_PER_CASE, ask_case, question_of, request_groups, run_case
+from pytest_servebench.results import CaseResult, Ceiling, Telemetry, Validity
+from pytest_servebench.runner import ask_case, run_case
+from pytest_servebench.samples import Outcome, Reply
 from pytest_servebench.shared_memory import FOLDER
 from pytest_servebench.testing.launcher import FakeLauncher
 from tests.echo_house import EchoHouse, Onlooker, case, deployment, said

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load.helm import LocalHelm
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 from pytest_servebench.settling import FEWEST_REPLIES, WINDOWS, settled
 from tests.simulated import Numbers, Random, autocorrelated, in_batches, line, one_by_one, poisson_queue
 

@@ -11,7 +11,7 @@ from pytest_servebench.arrivals import REFERENCE, Poisson, Stage, Staged
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Folded, Outcome, Samples, Tally
+from pytest_servebench.samples import Folded, Outcome, Samples, Tally
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.staged import StageResult, StageVerdict
 from tests.staged_loads import FIRST_HOLD, PROFILE, SECOND_HOLD, between, quick, served, staged_load

@@ -14,7 +14,8 @@ from pytest_servebench.errors import LoadError
 from pytest_servebench.interfaces import Watch
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Case, Load, WireRequest
-from pytest_servebench.results import CaseResult, Endpoint, Outcome, Reply, Samples, Validity
+from pytest_servebench.results import CaseResult, Endpoint, Validity
+from pytest_servebench.samples import Outcome, Reply, Samples
 from pytest_servebench.stage_run import closed_loop_of, is_staged, limits_of, run_staged
 from pytest_servebench.staged import StageVerdict
 from pytest_servebench.testing.driver import FakeDriver

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_servebench.arrivals import REFERENCE, Stage, Staged
 from pytest_servebench.histogram import Histogram
 from pytest_servebench.objective import parse_objective
-from pytest_servebench.results import Outcome, Tally
+from pytest_servebench.samples import Outcome, Tally
 from pytest_servebench.staged import StageKind
 from pytest_servebench.stages import Due, Ordered, due_in, spans_of, stages_of
 from tests.staged_loads import PROFILE, START_NS, between, served, staged_load

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.results import Outcome, Summary
+from pytest_servebench.results import Summary
+from pytest_servebench.samples import Outcome
 from pytest_servebench.statistics import ended_ns, summarise
 from tests.rows import MS, Row, ok, samples_of, summary_of
 

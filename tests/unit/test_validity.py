@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.plan import Load
-from pytest_servebench.results import ClientShare, Outcome, Validity, Verification
+from pytest_servebench.results import Validity, Verification
+from pytest_servebench.samples import ClientShare, Outcome
 from pytest_servebench.statistics import summarise, validity_of
 from tests.rows import Row, ok, samples_of
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome, Progress
+from pytest_servebench.results import Endpoint, Progress
+from pytest_servebench.samples import Outcome
 
 
 class Unwatched:

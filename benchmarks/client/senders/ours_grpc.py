@@ -10,7 +10,8 @@ from benchmarks.client.senders.infer_request import METHOD, serialised
 from benchmarks.client.senders.ours import Unwatched
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome
 
 
 def main(port: str, body_file: str, in_flight: str, for_s: str) -> None:

@@ -11,7 +11,8 @@ from benchmarks.client.senders.ours import Unwatched
 from pytest_servebench.arrivals import Constant
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
-from pytest_servebench.results import Endpoint, Outcome
+from pytest_servebench.results import Endpoint
+from pytest_servebench.samples import Outcome
 
 
 def main(port: str, in_flight: str, per_s: str, for_s: str, out: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pytest_servebench.errors import LoadError
 from pytest_servebench.k6.output import K6Output, key_of
 from pytest_servebench.k6.samples import NEVER, NOBODY, Columns, columns_of, kept_replies, told_of
-from pytest_servebench.results import Outcome
+from pytest_servebench.samples import Outcome
 from tests.unit.k6.recorded import CONSOLE, SEEN_BY_THE_SERVER, START_NS, recorded
 
 OFFSET_NS = 1_000_000_000_000_000_000

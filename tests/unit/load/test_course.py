@@ -13,7 +13,7 @@ from pytest_servebench.load.book import Book
 from pytest_servebench.load.course import Course
 from pytest_servebench.load.helm import Helm
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome, Samples, Slice
+from pytest_servebench.samples import Outcome, Samples, Slice
 from pytest_servebench.slices import STEP_NS, window_slices
 from pytest_servebench.statistics import summarise
 from tests.loads import Onlooker

@@ -19,7 +19,8 @@ from pytest_servebench.load.book import Book
 from pytest_servebench.load.timeline import TimeLine
 from pytest_servebench.load.window import Window
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Folded, Outcome, Samples, Summary, Tally
+from pytest_servebench.results import Summary
+from pytest_servebench.samples import Folded, Outcome, Samples, Tally
 from pytest_servebench.statistics import summarise
 from pytest_servebench.tallies import tally_of
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load import framing
 from pytest_servebench.load.framing import BodyKind, FramingError, ReplyFramer, read_head
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\n\r\nhello"
 

@@ -15,7 +15,7 @@ from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.clock_offset import ClockOffset, Exchange, offset_from, over_a_load
 from pytest_servebench.load.merging import Part, common_window, merged, shifted
 from pytest_servebench.load.telling import heard_samples, told_samples
-from pytest_servebench.results import Folded, Outcome, Reply, Samples, Slice, Tally
+from pytest_servebench.samples import Folded, Outcome, Reply, Samples, Slice, Tally
 from pytest_servebench.statistics import summarise
 
 WINDOW = (1_000_000, 9_000_000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.load import sample_log
 from pytest_servebench.load.sample_log import CHUNK_ROWS, SampleLog, code_of
-from pytest_servebench.results import Outcome
+from pytest_servebench.samples import Outcome
 
 rows = st.lists(
     st.tuples(

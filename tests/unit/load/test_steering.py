@@ -9,7 +9,7 @@ import pytest
 from pytest_servebench.load.steering import STEPS_AHEAD, Steering, stages_steered
 from pytest_servebench.load.window import Stage
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Slice
+from pytest_servebench.samples import Slice
 
 STEP = 100
 LEAD = 30

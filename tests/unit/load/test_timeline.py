@@ -13,7 +13,7 @@ from pytest_servebench.histogram import Histogram
 from pytest_servebench.load import timeline
 from pytest_servebench.load.sample_log import SampleLog, code_of
 from pytest_servebench.load.timeline import TimeLine
-from pytest_servebench.results import Outcome, Slice
+from pytest_servebench.samples import Outcome, Slice
 from pytest_servebench.slices import STEP_NS, coarsened, grouped, joined, side_by_side
 
 MS = 1_000_000

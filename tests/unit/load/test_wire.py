@@ -11,7 +11,7 @@ from pytest_servebench.errors import LoadError
 from pytest_servebench.load.framing import FramingError
 from pytest_servebench.load.wire import http_bytes, read_reply
 from pytest_servebench.plan import WireProtocol, WireRequest
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 
 POST = WireRequest(
     protocol=WireProtocol.HTTP,

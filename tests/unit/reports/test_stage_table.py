@@ -11,7 +11,8 @@ import pytest
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.stages import COLUMNS, narrower
 from pytest_servebench.reports.terminal import report_lines
-from pytest_servebench.results import Outcome, Validity
+from pytest_servebench.results import Validity
+from pytest_servebench.samples import Outcome
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.staged import Scaling
 from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result

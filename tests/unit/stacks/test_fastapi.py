@@ -32,7 +32,7 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.fastapi import Fastapi
 from tests.unit.stacks.unopened import unopened_artifact

@@ -18,7 +18,7 @@ from pytest_servebench.plan import (
     ModelFormat,
     Payload,
 )
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 from pytest_servebench.stacks.torchserve import Torchserve
 from tests.unit.stacks.unopened import torchserve_deployment as deployment
 

@@ -12,7 +12,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.plan import Image, Payload, WireProtocol
-from pytest_servebench.results import Reply
+from pytest_servebench.samples import Reply
 from pytest_servebench.stacks import triton_wire
 
 STATISTICS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_servebench.asking import question_of
 from pytest_servebench.errors import LoadError
 from pytest_servebench.interfaces import Driver
 from pytest_servebench.plan import Load
-from pytest_servebench.results import Outcome
-from pytest_servebench.runner import question_of
+from pytest_servebench.samples import Outcome
 from pytest_servebench.testing.clock import FakeClock
 from tests.echo_house import EchoHouse, Onlooker, case, deployment, said
 

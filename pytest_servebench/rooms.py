@@ -1,0 +1,49 @@
+"""What a case needs from the rest of the house, each as something to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_servebench.interfaces import Clock, Driver, Stack
+from pytest_servebench.plan import (
+    Artifact,
+    Case,
+    Deployment,
+    Image,
+    Load,
+    WireRequest,
+)
+from pytest_servebench.results import (
+    NO_CEILING,
+    Ceiling,
+    Endpoint,
+    Telemetry,
+)
+from pytest_servebench.samples import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """Everything a case needs from the rest of the house."""
+
+    stacks: Mapping[str, Stack]
+    driver: Driver
+    clock: Clock
+    artifact: Callable[[Deployment], Artifact]
+    images: Callable[[Case, int], tuple[Image, ...]]
+    """The case's image set, at least so many."""
+    reference: Callable[[Case, Sequence[Image]], npt.NDArray[np.float32]]
+    """Logits of the same model in process, [n, 1000]."""
+    telemetry: Callable[
+        [Endpoint, Deployment], AbstractContextManager[Callable[[tuple[int, int]], Telemetry]]
+    ]
+    """Readings beside the load; inside the context, called with the window once it is over."""
+    ceiling: Callable[[Sequence[WireRequest], Reply, Load], Ceiling] = lambda *_: NO_CEILING
+    """What the client can send of such requests, answered like such a reply, under such a load."""
+    measuring: Callable[[], AbstractContextManager[object]]
+    """Held from a case's launch to its last reply: another's launch would be in a window too."""
