@@ -23,6 +23,7 @@ from pytest_servebench.load.connection import (
     error_text,
     resolve,
 )
+from pytest_servebench.load.foresight import Events, Foresight
 from pytest_servebench.plan import Load, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Outcome
@@ -51,6 +52,7 @@ class EpollSender(ABC, Generic[Wire, Encoded]):
         self._sending = True
         self._until_ns = 0
         self._poller = select.epoll()
+        self._foresight = Foresight(self._poller)
         self._slots: dict[int, Wire] = {}
         self._connections = [self._new_connection() for _ in range(connections)]
         self._free: list[Wire] = []
@@ -92,6 +94,7 @@ class EpollSender(ABC, Generic[Wire, Encoded]):
 
     def resume(self, now_ns: int) -> None:
         """Send on the connections that have rested after an error (at first: on all)."""
+        self._foresight.fastest_ns = self._log.recent_fastest_ns()
         due = [connection for connection in self._paused if connection.resume_ns <= now_ns]
         if due:
             self._paused = [connection for connection in self._paused if connection.resume_ns > now_ns]
@@ -127,11 +130,17 @@ class EpollSender(ABC, Generic[Wire, Encoded]):
         """Close every connection; may be called twice."""
         for connection in self._connections:
             connection.close()
+        self._foresight.close()
         self._poller.close()
 
-    def _pace(self, now_ns: int) -> float:
-        """Send what is due by the clock, and return for how many seconds to poll."""
-        return max(0, self._until_ns - now_ns) / 1e9
+    def _events(self, limit: int) -> Events:
+        """Do what is due by the clock, and return what there is to receive, or wait for it."""
+        return self._poller.poll(0, limit) or self._wait(limit)
+
+    def _wait(self, limit: int) -> Events:
+        """Wait for replies, awake when the next one can be foreseen."""
+        sent_ns = (connection.sent_ns for connection in self._connections if connection.busy)
+        return self._foresight.wait(sent_ns, self._until_ns, limit)
 
     def _send_next(self) -> None:
         """Give every free connection the next request."""

@@ -48,11 +48,11 @@ class GrpcSender(EpollSender[GrpcConnection, Call]):
 
     def turns(self, until_ns: int) -> None:
         """Receive and send until the instant ``until_ns``, or until a transport error."""
-        poll, now, slots, free, take = self._poller.poll, monotonic_ns, self._slots, self._free, self._take
+        now, slots, free, take = monotonic_ns, self._slots, self._free, self._take
         limit = max(len(self._connections), BURST)
         self._until_ns = until_ns
-        while (now_ns := now()) < self._until_ns:
-            for descriptor, events in poll(self._pace(now_ns), limit):
+        while now() < self._until_ns:
+            for descriptor, events in self._events(limit):
                 connection = slots.get(descriptor)
                 if connection is None:  # the timer, or a connection that ended a moment ago
                     continue

@@ -53,8 +53,8 @@ class HttpSender(EpollSender[HttpConnection, EncodedRequest]):
         slots, free, kept, mask = self._slots, self._free, self._kept, self._kept.mask
         limit = len(self._connections)
         self._until_ns = until_ns
-        while (left_ns := self._until_ns - now()) > 0:
-            for descriptor, events in poll(left_ns / 1e9, limit):
+        while self._until_ns > now():
+            for descriptor, events in poll(0, limit) or self._wait(limit):
                 connection = slots[descriptor]
                 if (events | IN_OUT) != IN_OUT or not connection.awaits_whole:
                     self._attend(connection, events)

@@ -17,6 +17,7 @@ from pytest_servebench.load.arrivals import schedule
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.connection import Address, authority_of, resolve
 from pytest_servebench.load.epoll_sender import Encoded, EpollSender, Wire
+from pytest_servebench.load.foresight import Events
 from pytest_servebench.load.timer import Timer
 from pytest_servebench.plan import Load, WireRequest
 from pytest_servebench.results import Endpoint
@@ -100,6 +101,10 @@ class OpenLoop(EpollSender[Wire, Encoded]):
         """Close every connection and the timer; may be called twice."""
         super().close()
         self._timer.close()
+
+    def _events(self, limit: int) -> Events:
+        """Send what is due, and poll until the next arrival is near."""
+        return self._poller.poll(self._pace(monotonic_ns()), limit)
 
     def _pace(self, now_ns: int) -> float:
         """Send what is due; do not wait when an arrival is near, else the timer ends the polling."""

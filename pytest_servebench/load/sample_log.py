@@ -17,6 +17,7 @@ CHUNK_ROWS = 16384
 OUTCOME_BITS = 3
 _OUTCOME_MASK = (1 << OUTCOME_BITS) - 1
 _RECENT_ROWS = 4096
+_FASTEST_OF = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +127,13 @@ class SampleLog:
         """Write one row that is not OK and count it."""
         self.failures[outcome] += 1
         return self.add(*instants_ns, code_of(index, outcome))
+
+    def recent_fastest_ns(self) -> int:
+        """Return the shortest service time of the latest replies of the current chunk; 0 without any."""
+        recent = slice(max(0, self._row - _FASTEST_OF), self._row)
+        sent, received = (self._chunk.arrays[column][recent] for column in (1, 2))
+        spans = (received - sent)[(sent >= 0) & (received >= 0)]
+        return int(spans.min()) if len(spans) else 0
 
     def recent_p95_ms(self) -> float | None:
         """Return the p95 response time of the latest rows, up to 4,096 of the current chunk or the last."""
