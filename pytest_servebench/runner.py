@@ -44,7 +44,7 @@ def at_the_server(
     with rooms.measuring():
         question, images = question_of(case, rooms)
         ready = pool.ready(case.deployment)
-        with sharing(question.shared, ready.endpoint, rooms.driver):
+        with sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock):
             yield question, images, ready
 
 

@@ -16,14 +16,19 @@ from typing import Any, cast
 
 import psutil
 
+from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.errors import ControlError, LoadError, MissingPieceError, PlanError
-from pytest_servebench.interfaces import Driver, MemorySharing, Stack
+from pytest_servebench.interfaces import Clock, Driver, MemorySharing, Stack
 from pytest_servebench.launchers.attach import is_here
 from pytest_servebench.plan import Case, Image, SharedRequests, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 
 FOLDER = Path("/dev/shm")  # noqa: S108 (where Linux shows shared memory; the names are ours)
 TELL_TIMEOUT_S = 10.0
+TAKE_BACK_TRIES = 100
+TAKE_BACK_PAUSE_S = 0.05
+_IN_USE = "currently in use"
+"""What Triton says of a region that unanswered requests refer to."""
 _NAME = re.compile(r"servebench-(\d+)-\d+")
 _numbers = itertools.count()
 
@@ -48,7 +53,9 @@ def share(stack: Stack, case: Case, groups: Sequence[Sequence[Image]]) -> Shared
 
 
 @contextmanager
-def sharing(shared: SharedRequests | None, endpoint: Endpoint, driver: Driver) -> Iterator[None]:
+def sharing(
+    shared: SharedRequests | None, endpoint: Endpoint, driver: Driver, clock: Clock | None = None
+) -> Iterator[None]:
     """Have the region there, filled, and known to the server at ``endpoint``, while the block runs.
 
     None: nothing is shared, and nothing is done.
@@ -67,9 +74,7 @@ def sharing(shared: SharedRequests | None, endpoint: Endpoint, driver: Driver) -
             _tell(driver, endpoint, shared.register)
             yield
         finally:
-            # One that is gone, or never knew it, has let go of it.
-            with suppress(ControlError):
-                _tell(driver, endpoint, shared.unregister)
+            _take_back(driver, endpoint, shared, clock or MonotonicClock())
 
 
 def remove_leftovers(folder: Path = FOLDER) -> list[str]:
@@ -142,6 +147,21 @@ def _tell(driver: Driver, endpoint: Endpoint, request: WireRequest) -> None:
     if reply.status != (200 if request.protocol is WireProtocol.HTTP else 0):
         said = reply.headers.get("grpc-message") or reply.body[:300].decode(errors="replace")
         raise _refused(endpoint, request, f"status {reply.status}: {said}")
+
+
+def _take_back(driver: Driver, endpoint: Endpoint, shared: SharedRequests, clock: Clock) -> None:
+    """Have the server let go of the region. One that is gone, or never knew it, has let go of it.
+
+    One that is still busy with requests of a load that was cut short cannot yet: it gets a little time.
+    """
+    for _ in range(TAKE_BACK_TRIES):
+        try:
+            return _tell(driver, endpoint, shared.unregister)
+        except ControlError as error:
+            if _IN_USE not in error.seen:
+                return None
+        clock.sleep_s(TAKE_BACK_PAUSE_S)
+    return None
 
 
 def _refused(endpoint: Endpoint, request: WireRequest, seen: str) -> ControlError:

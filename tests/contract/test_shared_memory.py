@@ -17,9 +17,17 @@ from pytest_servebench.errors import ControlError, LoadError
 from pytest_servebench.plan import SharedRequests, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import FOLDER, next_region, remove_leftovers, sharing
+from pytest_servebench.shared_memory import (
+    FOLDER,
+    TAKE_BACK_PAUSE_S,
+    TAKE_BACK_TRIES,
+    next_region,
+    remove_leftovers,
+    sharing,
+)
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
+from tests.jumping_clock import JumpingClock
 
 HERE = Endpoint(stack="triton", host="127.0.0.1", ports={"http": 1}, launcher="process")
 TENSORS = tuple(np.full((3, 2, 2), i, np.float32) for i in range(4))
@@ -106,6 +114,28 @@ def test_a_server_that_died_in_the_load_does_not_keep_the_region() -> None:
 
     with sharing(described(), HERE, driver(answer)):
         pass
+
+
+def test_a_busy_server_gets_time_to_let_go_of_the_region() -> None:
+    """Requests of a load that was cut short still use it; it is asked again, but not for ever."""
+
+    def answers(busy: int) -> tuple[FakeDriver, JumpingClock]:
+        left = [busy]
+
+        def answer(request: WireRequest) -> Reply:
+            if request.path == "/register" or not left[0]:
+                return Reply(200, {}, b"")
+            left[0] -= 1
+            return Reply(500, {}, b'{"error":"Cannot unregister: it is currently in use."}')
+
+        return driver(answer), JumpingClock()
+
+    for busy, told in ((3, 4), (1000, TAKE_BACK_TRIES)):
+        asked, clock = answers(busy)
+        with sharing(described(), HERE, asked, clock):
+            pass
+        assert said(asked).count("/unregister") == told
+        assert clock.elapsed_s == pytest.approx(TAKE_BACK_PAUSE_S * min(busy, told))
 
 
 def test_a_server_elsewhere_is_an_error_before_anything_is_made() -> None:
