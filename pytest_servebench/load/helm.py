@@ -41,6 +41,10 @@ class LocalHelm:
     """
 
     def __init__(self, load: Load) -> None:
+        if load.steady or load.precision is not None:
+            # What judges takes a tenth of a second to import: now, and not between two sends.
+            import scipy.special
+            import scipy.stats  # noqa: F401
         self._load = load
         self._warm_up_looks, self._window_looks = _Looks(FEWEST_WARM_UP), _Looks(FEWEST_WINDOW)
 

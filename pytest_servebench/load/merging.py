@@ -108,11 +108,12 @@ def _settled(samples: Sequence[Samples]) -> bool | None:
 
 
 def _client(part: Part, window_ns: tuple[int, int]) -> ClientShare:
-    sent_ns = part.samples.sent_ns
+    sent_ns, folded = part.samples.sent_ns, part.samples.folded
+    rows = int(np.count_nonzero((window_ns[0] < sent_ns) & (sent_ns <= window_ns[1])))
     return ClientShare(
         worker=part.worker,
         client_cpu_s=part.samples.client_cpu_s,
-        sent=int(np.count_nonzero((window_ns[0] < sent_ns) & (sent_ns <= window_ns[1]))),
+        sent=rows + (0 if folded is None else folded.sent),
         clock_uncertainty_ns=part.clock_uncertainty_ns,
     )
 

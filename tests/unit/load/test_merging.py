@@ -139,6 +139,8 @@ def test_time_lines_and_folded_requests_add_up(parts: list[Part]) -> None:
     assert (whole.folded is None) == (not folded)
     if whole.folded is not None:
         assert whole.folded.requests == sum(one.requests for one in folded)
+        sent = (whole.window_ns[0] < whole.sent_ns) & (whole.sent_ns <= whole.window_ns[1])
+        assert sum(one.sent for one in whole.clients) == np.count_nonzero(sent) + whole.folded.sent
         assert whole.folded.inside.response_times == Histogram.merged(
             one.inside.response_times for one in folded
         )
