@@ -13,10 +13,17 @@ from pytest_servebench.results import Summary
 from pytest_servebench.samples import Samples
 
 MORE_WORKERS = "send from more processes with --serve-load-workers=N"
-_REMEDY = (
-    f"the client, not the server, may be what limits these figures: {MORE_WORKERS}, lower the rate, "
-    "or run the load where the server leaves it a core"
-)
+LEAVE_A_CORE = "leave it a core of its own (fewer --serve-threads, or the server on another machine)"
+IDLE_SHARE = 0.5
+"""A client that used less of a core than this was late because others kept it from running."""
+
+
+def _remedy(summary: Summary) -> str:
+    share = summary.client_cpu_share
+    kept_away = share is not None and share / max(1, len(summary.client_cpu_shares)) < IDLE_SHARE
+    first = LEAVE_A_CORE if kept_away else MORE_WORKERS
+    used = f"it used {share:.0%} of a core; " if kept_away else ""
+    return f"the client, not the server, may be what limits these figures: {used}{first}, or lower the rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,7 @@ def late_client(summary: Summary, limits: ArrivalLimits) -> str:
     if lag_ms is not None and lag_ms > max(limits.send_lag_ms, limits.send_lag_share * p95_ms):
         return (
             f"the client sent late: p99 send lag {lag_ms:.3g} ms, above {limits.send_lag_ms:g} ms "
-            f"and {limits.send_lag_share:.0%} of the p95 response time; {_REMEDY}"
+            f"and {limits.send_lag_share:.0%} of the p95 response time; {_remedy(summary)}"
         )
     offered = (summary.offered_per_s or 0.0) * summary.window_s - summary.dropped
     achieved = (summary.achieved_per_s or 0.0) * summary.window_s
@@ -52,7 +59,7 @@ def late_client(summary: Summary, limits: ArrivalLimits) -> str:
     if achieved + 1 < limits.achieved_share * offered:
         return (
             f"the client sent {achieved:.0f} of {offered:.0f} arrivals within the window, "
-            f"below {limits.achieved_share:.0%}; {_REMEDY}"
+            f"below {limits.achieved_share:.0%}; {_remedy(summary)}"
         )
     return ""
 
@@ -68,7 +75,8 @@ def near_ceiling(summary: Summary, load: Load, share: float) -> str:
         return ""
     return (
         f"{'answered' if closed else 'offered'} were {rate:.0f} requests/s, above {share:.0%} of the "
-        f"{summary.ceiling_per_s:.0f} that this client sends to a server that does nothing; {_REMEDY}"
+        f"{summary.ceiling_per_s:.0f} that this client sends to a server that does nothing; "
+        f"{_remedy(summary)}"
     )
 
 

@@ -305,16 +305,18 @@ def _imprecise(samples: Samples, load: Load) -> str:
         "too few replies tell how precise its figures are"
         if found is None
         else (
-            f"the 95% confidence intervals reached +-{found.throughput_width:.3g} of the throughput and "
+            f"the 95% confidence intervals reached +-{100 * found.throughput_width:.3g}% of the throughput "
+            "and "
             + (
-                f"+-{found.p95_width:.3g} of the p95"
+                f"+-{100 * found.p95_width:.3g}% of the p95"
                 if isfinite(found.p95_width)
                 else "no upper end for the p95"
             )
         )
     )
     return (
-        f"within {_seconds(*samples.window_ns):.3g} s {reached}, not the {load.precision:.3g} asked for; "
+        f"within {_seconds(*samples.window_ns):.3g} s {reached}, "
+        f"not the {100 * load.precision:.3g}% asked for; "
         "allow more time with --serve-duration, or a wider --serve-precision"
     )
 

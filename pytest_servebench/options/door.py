@@ -117,7 +117,7 @@ OPTIONS = (
         "objective",
         "What a rate of requests must hold: percentiles of the response time and the share of errors, "
         "each under a limit. benchmarks/test_capacity.py looks for the highest rate that does, when this "
-        f"is given. Reference: {DEFAULT_OBJECTIVE}.".replace("%", "%%"),
+        f"is given. Reference: {DEFAULT_OBJECTIVE}.",
         "pNN<=TIME,errors<SHARE",
     ),
     Option(
@@ -130,7 +130,7 @@ OPTIONS = (
     Option(
         "load-scale",
         "Multiplies the rates of staged arrivals, those of the reference's load test where none are given; "
-        f"auto makes the highest {PEAK_SHARE:.0%}% of a capacity measured just before. Without it and "
+        f"auto makes the highest {PEAK_SHARE:.0%} of a capacity measured just before. Without it and "
         "without staged arrivals, the staged load test is not run.",
         f"FACTOR|{AUTO}",
     ),

@@ -74,6 +74,8 @@ COLUMNS = (
 )
 LEFT_ALIGNED = ("stage", "verdict")
 BAD = ("fail", "undecided", "not run")
+DOUBTFUL = ("undecided", "not run")
+"""Verdicts whose reason is told below the table; that of a failure is a breach of the case."""
 
 
 def stage_title(label: str, record: Mapping[str, Any]) -> str:

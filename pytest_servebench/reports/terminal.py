@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pytest_servebench.plan import Plan
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
-from pytest_servebench.reports.stages import narrower, stage_table, stage_title
+from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
 
 LEGEND = (
@@ -36,11 +36,24 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),
+        "window": _window(plan),
         "load workers": _workers(plan),
         "warning": _exposed(plan),
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def _window(plan: Plan) -> str:
+    """Return how long is measured, where that is not fixed."""
+    warm_up = f"warm-up until it has settled, {plan.warmup_s:g} s at most" if plan.steady else ""
+    precise = (
+        f"measured until throughput and p95 are known to {100 * plan.precision:g}%, "
+        f"{plan.duration_s:g} s at most"
+        if plan.precision is not None
+        else ""
+    )
+    return "; ".join(filter(None, (warm_up, precise)))
 
 
 def _workers(plan: Plan) -> str:
@@ -126,7 +139,8 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
     shown = _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
     left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
     missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
-    return ["", stage_title(Row.from_record(record).label, record), *shown, *missing]
+    doubts = [stage["reason"] for stage in stages if stage["verdict"] in DOUBTFUL and stage["reason"]]
+    return ["", stage_title(Row.from_record(record).label, record), *shown, *missing, *doubts]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

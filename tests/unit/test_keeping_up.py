@@ -63,10 +63,16 @@ def test_a_late_client_limits_the_figures() -> None:
     assert reason.startswith(
         "the client sent late: p99 send lag 2 ms, above 1 ms and 5% of the p95 response time"
     )
-    assert "lower the rate" in reason
-    assert "--serve-load-workers=N" in reason
+    assert reason.endswith("send from more processes with --serve-load-workers=N, or lower the rate")
     assert judged_open(paced(lag_ms=2, took_ms=50))[0] is Validity.VALID
     assert judged_open(paced(lag_ms=1))[0] is Validity.VALID
+
+
+def test_an_idle_client_that_was_late_is_given_room_not_company() -> None:
+    """Others kept it from running: one more process of its kind would only wait beside it."""
+    reason = judged_open(paced(lag_ms=2), client_cpu_s=0.02)[1]
+    assert "it used 2% of a core; leave it a core of its own" in reason
+    assert "--serve-load-workers" not in reason
 
 
 def test_arrivals_that_the_client_did_not_send_in_time_limit_the_figures() -> None:

@@ -133,7 +133,7 @@ def test_a_client_near_its_ceiling_is_told_the_remedy() -> None:
     assert validity_of(summary, samples, load=Load(timeout_s=0.5))[1] == (
         "answered were 199 requests/s, above 80% of the 200 that this client sends to a server that does "
         "nothing; the client, not the server, may be what limits these figures: send from more processes "
-        "with --serve-load-workers=N, lower the rate, or run the load where the server leaves it a core"
+        "with --serve-load-workers=N, or lower the rate"
     )
 
 
@@ -213,10 +213,10 @@ def test_a_window_that_was_to_be_precise_and_is_not_decides_nothing() -> None:
     rows = [row for end, ms in zip(range(1005, 2000, 5), took, strict=True) for row in ok(end, took_ms=ms)]
     validity, reason = precisely(rows, 0.01)
     assert validity is Validity.UNDECIDED
-    assert reason.startswith("within 1 s the 95% confidence intervals reached +-0.0")
+    assert reason.startswith("within 1 s the 95% confidence intervals reached +-")
     assert "of the throughput and " in reason
     assert reason.endswith(
-        "not the 0.01 asked for; allow more time with --serve-duration, or a wider --serve-precision"
+        "not the 1% asked for; allow more time with --serve-duration, or a wider --serve-precision"
     )
     assert precisely(STEADY, 0.05) == (Validity.VALID, "")
 

@@ -117,6 +117,13 @@ def test_the_table_has_a_row_for_each_stage_below_the_benchmarks_own() -> None:
     assert rows[3][-1] == "fail"
 
 
+def test_what_a_stage_is_doubted_for_stands_below_its_table() -> None:
+    """A stage that was not reached says why; one that passed says nothing."""
+    lines = shown(record(until_s=40.0))
+    assert "stage 4 (hold at 200/s) was not run: the load ended before it" in lines
+    assert not any(line.startswith("stage 2 (") for line in lines)
+
+
 def test_a_narrow_terminal_keeps_stage_rate_p95_failures_and_verdict() -> None:
     """And every row fits."""
     lines = shown(record(), width=60)

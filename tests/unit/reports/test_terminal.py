@@ -330,6 +330,12 @@ def test_header_says_what_and_why() -> None:
 def test_header_leaves_out_what_is_not_there() -> None:
     """Nothing attached, nothing left out and no reason leave no empty words."""
     lines = header_lines(Plan(stacks=("triton",)), {}, "resnet50", "seeded-random:0")
+    assert not any("servebench window" in line for line in lines)
+    open_ended = Plan(steady=True, warmup_s=10.0, precision=0.05, duration_s=60.0)
+    assert (
+        "servebench window: warm-up until it has settled, 10 s at most; "
+        "measured until throughput and p95 are known to 5%, 60 s at most"
+    ) in header_lines(open_ended, {}, "resnet50", "seeded-random:0")
     assert [line.partition(":")[0] for line in lines] == [
         f"servebench {word}" for word in ("model", "device", "launcher", "stacks")
     ]
