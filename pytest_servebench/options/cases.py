@@ -97,7 +97,7 @@ def cases_for(
             items_per_request=count,
             load=_made(
                 replace(
-                    _load(plan, concurrency, pace, deployment.max_batch_size),
+                    _load(plan, concurrency, pace, deployment.max_batch_size, searched=searched is not None),
                     objective=plan.objective if arrivals == STAGED else None,
                     abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
                 ),
@@ -205,13 +205,16 @@ def _load(
     concurrency: int | str,
     arrivals: Arrivals | None,
     max_batch_size: int,
+    *,
+    searched: bool,
 ) -> Load:
     if arrivals is None:
         in_flight = plan.concurrency or count_of(concurrency, max_batch_size)
         return Load(
             concurrency=in_flight,
             max_in_flight=plan.max_in_flight,
-            workers=plan.load_workers[:in_flight],
+            # The probes of a search are open loops, which keep all of them busy.
+            workers=plan.load_workers if searched else plan.load_workers[:in_flight],
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
             steady=plan.steady,
