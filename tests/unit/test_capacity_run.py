@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 from pytest_servebench.capacity import Capacity, Ending
 from pytest_servebench.capacity_run import find_capacity, finding_of_run
+from pytest_servebench.ceiling import OPEN_IN_FLIGHT
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import Objective, parse_objective
-from pytest_servebench.plan import Case, Engine, Load
-from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.samples import Outcome, Samples
+from pytest_servebench.plan import Case, Engine, Load, WireRequest
+from pytest_servebench.results import CaseResult, Ceiling, Validity
+from pytest_servebench.samples import Outcome, Reply, Samples
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.queue_driver import QueueDriver, Rows, mm1_capacity_per_s, queue_house
 
@@ -171,6 +173,21 @@ def test_errors_beyond_the_objective_fail_a_rate_and_those_within_do_not() -> No
     )
     assert loose.validity is Validity.VALID
     assert capacity(loose).last_passing_per_s is not None
+
+
+def test_the_ceiling_of_a_search_is_that_of_its_probes() -> None:
+    """They are open loops: one request in flight in the first loop says nothing of what the client sends."""
+    house, _ = queue_house(2000.0)
+    asked: list[int] = []
+
+    def ceiling(_requests: Sequence[WireRequest], _reply: Reply, load: Load) -> Ceiling:
+        asked.append(load.concurrency)
+        return Ceiling(1e6)
+
+    house.rooms = replace(house.rooms, ceiling=ceiling)
+    one = searched_case(duration_s=1.0)
+    found(house, replace(one, load=replace(one.load, concurrency=1)))
+    assert asked == [OPEN_IN_FLIGHT]
 
 
 def test_a_case_without_an_objective_has_no_capacity() -> None:
