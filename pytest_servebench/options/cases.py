@@ -104,6 +104,7 @@ def cases_for(
                 plan,
                 protocol,
                 meant=protocols is not None,
+                searched=searched is not None,
             ),
             objective=searched,
             images=images,
@@ -237,7 +238,7 @@ def _load(
     return shaped(load, timed=timed)
 
 
-def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Load:
+def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool, searched: bool) -> Load:
     """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it.
 
     A protocol that k6 does not speak, and that the benchmark means, is spoken by our own sender:
@@ -245,11 +246,19 @@ def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Loa
     """
     if meant and protocol is not WireProtocol.HTTP and "protocol" not in plan.settings:
         return load
+    flag = f"--serve-load-engine={plan.engine}"
+    if searched and plan.engine is not Engine.SERVEBENCH:
+        raise PlanError(
+            f"{plan.engine} cannot look for a capacity",
+            where=flag,
+            seen="the search looks at every request, which only servebench's own engine keeps",
+            next_step="use --serve-load-engine=servebench, or deselect the benchmarks with an objective",
+        )
     trouble = why_not(load, protocol) if plan.engine is Engine.K6 else ""
     if trouble:
         raise PlanError(
             "k6 cannot make this load",
-            where=f"--serve-load-engine={plan.engine}",
+            where=flag,
             seen=trouble,
             next_step="give it a closed loop, constant:RATE or stages:... over http, "
             "or use --serve-load-engine=servebench",
