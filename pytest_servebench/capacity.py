@@ -43,7 +43,11 @@ class SearchLimits:
     most_shrinks: int = 6
     """How often the rate shrinks before no rate is said to hold."""
     most_sustained: int = 4
-    """Sustained runs in all, the first one and those after a step back."""
+    """Sustained runs in all, the first one and those after a step back; 0: no rate is claimed."""
+
+
+SMOKE = SearchLimits(most_probes=1, most_shrinks=0, most_sustained=0)
+"""One probe, to see that the server answers an open loop too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +160,7 @@ def next_attempt(search: Search) -> Attempt | None:
     high = search.above(low)
     enough = search.client_limited or len(probes) >= search.limits.most_probes
     if enough or (high is not None and high <= low * (1 + search.limits.resolution)):
-        return Attempt(rate_per_s=low, sustained=True)
+        return Attempt(rate_per_s=low, sustained=True) if search.limits.most_sustained else None
     return _attempt(low * search.limits.factor if high is None else sqrt(low * high))
 
 

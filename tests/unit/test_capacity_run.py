@@ -175,6 +175,17 @@ def test_errors_beyond_the_objective_fail_a_rate_and_those_within_do_not() -> No
     assert capacity(loose).last_passing_per_s is not None
 
 
+def test_a_smoke_run_is_one_loop_and_one_short_probe() -> None:
+    """Whatever is found, a slow server and a fast one take two loads, and no rate is claimed."""
+    for service_per_s in (50.0, 2000.0):
+        house, driver = queue_house(service_per_s, exponential=False)
+        one = searched_case(duration_s=0.3)
+        result = find_capacity(one, house.rooms, house.pool, Onlooker(), smoke=True)
+        assert [load.duration_s for load in driver.loads] == [0.3, 0.3]
+        assert [load.arrivals is None for load in driver.loads] == [True, False]
+        assert capacity(result).last_passing_per_s is None
+
+
 def test_the_ceiling_of_a_search_is_that_of_its_probes() -> None:
     """They are open loops: one request in flight in the first loop says nothing of what the client sends."""
     house, _ = queue_house(2000.0)
