@@ -73,6 +73,8 @@ class Trial:
     """Those beyond the objective's first limit on times, those without a right answer among them."""
     failed: int = 0
     """Those without a right answer."""
+    needed: int | None = None
+    """About how many requests decide when misses go on like this; None when no number does, or is known."""
     percentile_ms: float | None = None
     """Response time at the percentile of the first limit; None when failures reach so far."""
     duration_s: float = 0.0
@@ -86,6 +88,12 @@ class Trial:
     def verdict(self) -> str:
         """What is said of the rate: ``pass``, ``fail``, ``undecided`` or ``client_limited``."""
         return "client_limited" if self.client_limited else str(self.finding)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing but the number of requests keeps it from passing: fewer a second decide less."""
+        undecided = self.finding is Finding.UNDECIDED and not self.client_limited
+        return undecided and not self.over and not self.failed and (self.needed or 0) > self.requests
 
     @property
     def passes(self) -> bool:
@@ -165,7 +173,7 @@ def next_attempt(search: Search) -> Attempt | None:
 
 
 def _shrink(search: Search) -> Attempt | None:
-    if len(search.probes) > search.limits.most_shrinks:
+    if len(search.probes) > search.limits.most_shrinks or search.probes[-1].too_few:
         return None
     return _attempt(min(trial.rate_per_s for trial in search.probes) / search.limits.factor)
 
@@ -225,6 +233,15 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         return f"{held:g}/s held {objective} and no rate tried failed, so the capacity is at least {held:g}/s"
     if search.sustained:
         return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1], objective)}"
+    return _without_end(search, objective)
+
+
+def _without_end(search: Search, objective: str) -> str:
+    if search.trials and (short := search.trials[-1]).too_few:
+        return (
+            f"to decide {objective} takes {short.needed} requests, and in the {short.duration_s:.3g} s at "
+            f"{short.rate_per_s:g}/s there were {short.requests}, without a miss: probe for longer"
+        )
     last = f"; the last one: {_figures(search.trials[-1], objective)}" if search.trials else ""
     return f"the search for the rate that holds {objective} came to no end{last}"
 

@@ -149,6 +149,7 @@ class _Survey:
             requests=seen.requests,
             over=seen.over,
             failed=seen.failed,
+            needed=seen.needed,
             percentile_ms=seen.percentile_ms,
             duration_s=load.duration_s,
             looks=looks,

@@ -175,6 +175,20 @@ def test_errors_beyond_the_objective_fail_a_rate_and_those_within_do_not() -> No
     assert capacity(loose).last_passing_per_s is not None
 
 
+def test_a_rate_too_low_to_decide_is_not_made_lower() -> None:
+    """Without a miss only more requests decide, and a lower rate has fewer: the search says how many."""
+    house, driver = queue_house(20.0, exponential=False)
+    result = found(house, searched_case(parse_objective("p95<=30s,errors<0.01%"), duration_s=0.3))
+    answer = capacity(result)
+    assert len(answer.trials) == 1
+    assert len(driver.loads) == 3
+    assert answer.ending is Ending.UNDECIDED
+    assert result.reason.startswith(
+        "to decide p95<=30s,errors<0.01% takes 46050 requests, and in the 18 s at "
+    )
+    assert result.reason.endswith(", without a miss: probe for longer")
+
+
 def test_a_smoke_run_is_one_loop_and_one_short_probe() -> None:
     """Whatever is found, a slow server and a fast one take two loads, and no rate is claimed."""
     for service_per_s in (50.0, 2000.0):
