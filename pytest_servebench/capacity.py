@@ -43,7 +43,11 @@ class SearchLimits:
     most_shrinks: int = 6
     """How often the rate shrinks before no rate is said to hold."""
     most_sustained: int = 4
-    """Sustained runs in all, the first one and those after a step back."""
+    """Sustained runs in all, the first one and those after a step back; 0: no rate is claimed."""
+
+
+SMOKE = SearchLimits(most_probes=1, most_shrinks=0, most_sustained=0)
+"""One probe, to see that the server answers an open loop too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ class Trial:
     """Those beyond the objective's first limit on times, those without a right answer among them."""
     failed: int = 0
     """Those without a right answer."""
+    needed: int | None = None
+    """About how many requests decide when misses go on like this; None when no number does, or is known."""
     percentile_ms: float | None = None
     """Response time at the percentile of the first limit; None when failures reach so far."""
     duration_s: float = 0.0
@@ -82,6 +88,12 @@ class Trial:
     def verdict(self) -> str:
         """What is said of the rate: ``pass``, ``fail``, ``undecided`` or ``client_limited``."""
         return "client_limited" if self.client_limited else str(self.finding)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether nothing but the number of requests keeps it from passing: fewer a second decide less."""
+        undecided = self.finding is Finding.UNDECIDED and not self.client_limited
+        return undecided and not self.over and not self.failed and (self.needed or 0) > self.requests
 
     @property
     def passes(self) -> bool:
@@ -156,12 +168,12 @@ def next_attempt(search: Search) -> Attempt | None:
     high = search.above(low)
     enough = search.client_limited or len(probes) >= search.limits.most_probes
     if enough or (high is not None and high <= low * (1 + search.limits.resolution)):
-        return Attempt(rate_per_s=low, sustained=True)
+        return Attempt(rate_per_s=low, sustained=True) if search.limits.most_sustained else None
     return _attempt(low * search.limits.factor if high is None else sqrt(low * high))
 
 
 def _shrink(search: Search) -> Attempt | None:
-    if len(search.probes) > search.limits.most_shrinks:
+    if len(search.probes) > search.limits.most_shrinks or search.probes[-1].too_few:
         return None
     return _attempt(min(trial.rate_per_s for trial in search.probes) / search.limits.factor)
 
@@ -221,6 +233,15 @@ def _sentence(search: Search, objective: str, ending: Ending, held: float | None
         return f"{held:g}/s held {objective} and no rate tried failed, so the capacity is at least {held:g}/s"
     if search.sustained:
         return f"no sustained run held {objective}; the last one: {_figures(search.sustained[-1], objective)}"
+    return _without_end(search, objective)
+
+
+def _without_end(search: Search, objective: str) -> str:
+    if search.trials and (short := search.trials[-1]).too_few:
+        return (
+            f"to decide {objective} takes {short.needed} requests, and in the {short.duration_s:.3g} s at "
+            f"{short.rate_per_s:g}/s there were {short.requests}, without a miss: probe for longer"
+        )
     last = f"; the last one: {_figures(search.trials[-1], objective)}" if search.trials else ""
     return f"the search for the rate that holds {objective} came to no end{last}"
 

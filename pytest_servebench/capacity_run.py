@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.asking import Question
 from pytest_servebench.capacity import (
+    SMOKE,
     Attempt,
     Capacity,
     Ending,
     Pace,
     Search,
+    SearchLimits,
     Trial,
     capacity_of,
     next_attempt,
@@ -35,12 +37,15 @@ LAST_WORDS = (Validity.WRONG_OUTPUT, Validity.ERRORS)
 """What a search keeps of its last run, whatever it found itself."""
 
 
-def find_capacity(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
+def find_capacity(
+    case: Case, rooms: Rooms, pool: ServerPool, watch: Watch, *, smoke: bool = False
+) -> CaseResult:
     """Return the run that confirmed the highest Poisson rate that holds the case's objective.
 
     Its `CaseResult.capacity` has the whole search; without a rate that holds, the result is that of
-    the last run, and is not valid. Raises what `runner.run_case` raises, and `PlanError` for a case
-    without an objective, or for an engine that keeps no samples.
+    the last run, and is not valid. ``smoke`` sends one probe after the first loop, as short as the loop,
+    and claims no rate: its result is that probe's. Raises what `runner.run_case` raises, and
+    `PlanError` for a case without an objective, or for an engine that keeps no samples.
     """
     if case.objective is None:
         raise PlanError(
@@ -60,7 +65,7 @@ def find_capacity(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> C
         case,
         rooms,
         pool,
-        lambda before, question, ready: _Survey(objective, question, ready, rooms, watch).of(before),
+        lambda before, question, ready: _Survey(objective, question, ready, rooms, watch, smoke).of(before),
     )
 
 
@@ -73,6 +78,7 @@ class _Survey:
     ready: Ready
     rooms: Rooms
     watch: Watch
+    smoke: bool
 
     def of(self, before: CaseResult) -> CaseResult:
         """Return the result of the search on the server that ``before`` has verified."""
@@ -80,22 +86,27 @@ class _Survey:
         start = self._run(before, load)
         if start.validity in LAST_WORDS or not start.summary or not start.summary.throughput_per_s:
             return replace(start, reason=f"in the closed loop before the search: {start.reason}")
-        search = Search(start_per_s=float(f"{START_SHARE * start.summary.throughput_per_s:.3g}"))
+        search = Search(
+            start_per_s=float(f"{START_SHARE * start.summary.throughput_per_s:.3g}"),
+            limits=SMOKE if self.smoke else SearchLimits(),
+        )
         result = start
         while (attempt := next_attempt(search)) is not None:
             result, trial = self._try(before, attempt, seed=load.seed + 2 * len(search.trials) + 1)
             if trial is None:
                 break
             search = search.told(trial)
-        return _told(result, capacity_of(search, str(self.objective)))
+        capacity = capacity_of(search, str(self.objective))
+        return replace(result, capacity=capacity) if self.smoke else _told(result, capacity)
 
     def _try(self, before: CaseResult, attempt: Attempt, seed: int) -> tuple[CaseResult, Trial | None]:
         """Return the run at a rate, looked at twice if need be; no trial when the search cannot go on."""
-        pace = Pace(duration_s=self.question.case.load.duration_s, fewest=fewest_requests(self.objective))
+        fewest = 0 if self.smoke else fewest_requests(self.objective)
+        pace = Pace(duration_s=self.question.case.load.duration_s, fewest=fewest)
         load = self._load(attempt, pace.first_s(attempt), seed)
         result, looks = self._run(before, load), 1
         trial, seen = self._trial(result, attempt, looks)
-        if seen is not None and trial is not None and not _decided(trial, seen):
+        if not self.smoke and seen is not None and trial is not None and not _decided(trial, seen):
             load = self._load(attempt, pace.second_s(attempt, seen.needed), seed + 1)
             result, looks = self._run(before, load), 2
             trial, _ = self._trial(result, attempt, looks)
@@ -138,6 +149,7 @@ class _Survey:
             requests=seen.requests,
             over=seen.over,
             failed=seen.failed,
+            needed=seen.needed,
             percentile_ms=seen.percentile_ms,
             duration_s=load.duration_s,
             looks=looks,

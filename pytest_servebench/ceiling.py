@@ -25,7 +25,8 @@ WARMUP_S = 0.1
 WINDOW_S = 0.4
 TIMEOUT_S = 5.0
 OPEN_IN_FLIGHT = 16
-"""Kept in flight for an open loop's ceiling: enough that nothing but the client holds the client back."""
+"""Kept in flight for the ceiling of an open loop, or of a search, whose probes are such: enough that
+nothing but the client holds the client back."""
 END_S = 5.0
 
 Serving = Callable[[WireProtocol, str, int], AbstractContextManager[Endpoint]]

@@ -144,7 +144,12 @@ class Desk:
     def serve(self, item: pytest.Item) -> Servebench:
         """Hand a test its `Servebench`; raises `PlanError` for its limits."""
         self.check_limits([item])
-        return Servebench(self._session, self._watching, lambda result: self._take(item, result))
+        return Servebench(
+            self._session,
+            self._watching,
+            lambda result: self._take(item, result),
+            smoke=self._recorder.short,
+        )
 
     @contextmanager
     def _watching(self, case: Case) -> Iterator[Watching]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
 from pytest_servebench.early_stopping import Finding, finding_of, requests_to_decide, requests_to_pass
-from pytest_servebench.objective import Limit, Objective, TimeLimit
+from pytest_servebench.objective import Objective, TimeLimit
 from pytest_servebench.samples import Outcome, Samples
-
-Times = npt.NDArray[np.float64]
-"""Response times in milliseconds, in order of the arrivals; infinite for a request without a right answer."""
+from pytest_servebench.stages import Due, due_in
 
 FEW_MISSES = 5
 """So many misses of a limit on times should not keep a rate that holds it from being found out."""
@@ -40,41 +38,36 @@ class Assessment:
     """About how many requests decide when misses go on like this; None when no number does."""
 
 
-def times_of(samples: Samples) -> Times:
-    """Return the response times of the arrivals that were due inside the window.
+def times_of(samples: Samples) -> Due:
+    """Return what became of the arrivals that were due inside the window, with their response times.
 
-    Due, not ended: an arrival whose reply comes after the window, or never, is not left out.
+    Due, not ended: an arrival whose reply comes after the window, or never, is not left out. Of requests
+    without rows those that ended inside the window count, a few that were due in the warm-up among them:
+    no more than were in flight when it began.
     """
-    return _times_since(samples.intended_ns, samples, _due(samples))
-
-
-def service_times_of(samples: Samples) -> Times:
-    """Return the service times of the same arrivals, those that were sent: the server's part alone."""
-    return _times_since(samples.sent_ns, samples, _due(samples) & (samples.sent_ns >= 0))
-
-
-def _due(samples: Samples) -> npt.NDArray[np.bool_]:
     begin, end = samples.window_ns
-    due: npt.NDArray[np.bool_] = (begin < samples.intended_ns) & (samples.intended_ns <= end)
-    return due
+    due = (begin < samples.intended_ns) & (samples.intended_ns <= end)
+    return due_in(samples, due, samples.folded.inside if samples.folded is not None else None)
 
 
-def _times_since(begun_ns: npt.NDArray[np.int64], samples: Samples, chosen: npt.NDArray[np.bool_]) -> Times:
-    times_ms = (samples.received_ns[chosen] - begun_ns[chosen]) / 1e6
-    return np.where(samples.outcome[chosen] == Outcome.OK, times_ms, np.inf)
+def service_times_of(samples: Samples) -> Due:
+    """Return the same of those that were sent, with their service times: the server's part alone."""
+    due = times_of(samples).without_lag
+    sent = (0 if ended is Outcome.DROPPED else due.outcomes[ended] for ended in Outcome)
+    return replace(due, outcomes=tuple(sent))
 
 
-def assess(times_ms: Times, objective: Objective) -> Assessment:
-    """Return what ``times_ms`` say of ``objective``, which has a limit at least."""
-    of = len(times_ms)
-    missed = [(_missed(times_ms, limit), limit.miss_share) for limit in objective.limits]
+def assess(due: Due, objective: Objective) -> Assessment:
+    """Return what the arrivals ``due`` say of ``objective``, which has a limit at least."""
+    of = due.offered
+    missed = [(due.missed(limit), limit.miss_share) for limit in objective.limits]
     needed = [requests_to_decide(count, of, share) for count, share in missed]
     finding = joined([finding_of(count, of, share) for count, share in missed])
     return Assessment(
         requests=of,
-        over=_missed(times_ms, objective.times[0]) if objective.times else 0,
-        failed=int(np.isinf(times_ms).sum()),
-        percentile_ms=_percentile_ms(times_ms, objective),
+        over=due.missed(objective.times[0]) if objective.times else 0,
+        failed=of - due.correct,
+        percentile_ms=_percentile_ms(due, objective),
         finding=finding,
         narrow=finding is Finding.FAIL and all(count <= NARROW * share * of for count, share in missed),
         needed=None if None in needed else max(count for count in needed if count is not None),
@@ -96,16 +89,11 @@ def joined(findings: list[Finding]) -> Finding:
     return Finding.UNDECIDED if Finding.UNDECIDED in findings else Finding.PASS
 
 
-def _missed(times_ms: Times, limit: Limit) -> int:
-    if not isinstance(limit, TimeLimit):
-        return int(np.isinf(times_ms).sum())
-    held = times_ms <= limit.limit_ms if limit.inclusive else times_ms < limit.limit_ms
-    return int(len(times_ms) - held.sum())
-
-
-def _percentile_ms(times_ms: Times, objective: Objective) -> float | None:
+def _percentile_ms(due: Due, objective: Objective) -> float | None:
     """Return the order statistic itself: between a time and infinity nothing can be interpolated."""
-    if not objective.times or not len(times_ms):
+    if not objective.times or not due.offered:
         return None
-    found = float(np.percentile(times_ms, objective.times[0].percentile, method="inverted_cdf"))
-    return found if np.isfinite(found) else None
+    place = ceil(objective.times[0].percentile * due.offered / 100) - 1
+    if place >= due.times.count:
+        return None
+    return float(due.times.values_ms[np.searchsorted(due.times.up_to, place, side="right")])

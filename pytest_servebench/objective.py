@@ -17,6 +17,8 @@ GRAMMAR = (
     "limits separated by commas: a percentile of the response time (p50, p90, p95, p99) with a time "
     "(us, ms, s), and errors with a share in percent, each after < or <=, as in p95<=50ms,errors<2%"
 )
+LEAST_PERCENT = Decimal("0.01")
+"""A smaller share takes more than 46,000 requests at each rate to be proved; 0 takes none."""
 LONGEST_NS = 3600 * 10**9
 _UNITS_NS = {"s": 10**9, "ms": 10**6, "us": 10**3}
 """The largest first: a time is printed in the first unit of which it holds a whole one."""
@@ -76,7 +78,7 @@ class ErrorLimit:
         return seen_share <= self.share if self.inclusive else seen_share < self.share
 
     def __str__(self) -> str:
-        return f"errors{_sign(self.inclusive)}{self.share * 100:.12g}%"
+        return f"errors{_sign(self.inclusive)}{_percent_text(self.share)}%"
 
 
 Limit: TypeAlias = TimeLimit | ErrorLimit
@@ -154,11 +156,18 @@ def _error_limit(part: str, number: Decimal, unit: str, *, inclusive: bool) -> E
         raise ValueError(f"has a share above 100% in {part!r}")
     if share == 0 and not inclusive:
         raise ValueError(f"has a share that nothing is below in {part!r} (errors<=0% is none at all)")
+    if 0 < number < LEAST_PERCENT:
+        raise ValueError(f"has a share below {LEAST_PERCENT}% in {part!r} (errors<=0% is none at all)")
     return ErrorLimit(share=share, inclusive=inclusive)
 
 
 def _sign(inclusive: bool) -> str:
     return "<=" if inclusive else "<"
+
+
+def _percent_text(share: float) -> str:
+    """Return the share so that reading it gives the same number: the shortest text of the float."""
+    return f"{(Decimal(repr(float(share))) * 100).normalize():f}"
 
 
 def _time_text(time_ns: int) -> str:

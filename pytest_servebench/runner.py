@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.asking import Asked, Check, Question, ask_each, check, joined, question_of
+from pytest_servebench.ceiling import OPEN_IN_FLIGHT
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import RunningServer, Watch
 from pytest_servebench.launchers.process import describe_exit
@@ -159,7 +160,10 @@ def _wrong_before(verification: Verification) -> str:
 def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:
     if asked.reply is None:
         return NO_CEILING
-    return rooms.ceiling(question.requests, asked.reply, question.case.load)
+    load = question.case.load
+    if question.case.objective is not None:  # what is judged are the open loops of a search, not its first
+        load = replace(load, concurrency=OPEN_IN_FLIGHT)
+    return rooms.ceiling(question.requests, asked.reply, load)
 
 
 def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:

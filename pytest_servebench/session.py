@@ -144,7 +144,7 @@ class Servebench:
     """What a benchmark is handed: measure a case, or just ask it.
 
     ``watching`` looks on while a case runs; ``judge_and_record`` is told every result
-    before the benchmark sees it.
+    before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for.
     """
 
     def __init__(
@@ -152,10 +152,13 @@ class Servebench:
         session: BenchSession,
         watching: Callable[[Case], AbstractContextManager[Watch]],
         judge_and_record: Callable[[CaseResult], None],
+        *,
+        smoke: bool = False,
     ) -> None:
         self._session = session
         self._watching = watching
         self._judge_and_record = judge_and_record
+        self._smoke = smoke
 
     def measure(self, case: Case) -> CaseResult:
         """Bring the case's server up, verify its answers, load it, record the result and return it.
@@ -184,7 +187,7 @@ class Servebench:
         """
         self._check(case)
         with self._watching(case) as watch:
-            result = find_capacity(case, self._session.rooms, self._session.pool, watch)
+            result = find_capacity(case, self._session.rooms, self._session.pool, watch, smoke=self._smoke)
         self._judge_and_record(result)
         return result
 

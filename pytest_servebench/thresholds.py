@@ -12,8 +12,10 @@ from typing import Any
 
 from pytest_servebench.arrivals import text_of
 from pytest_servebench.counts import count_of, is_count
+from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import METRICS
 from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Case, Device, ModelFormat, Payload, Threshold, WireProtocol
 from pytest_servebench.toml_source import KeyPath, TomlSource
 from pytest_servebench.words import did_you_mean, listed
@@ -223,7 +225,7 @@ def _limit_row(source: TomlSource, at: KeyPath, row: Row, profiles: Collection[s
         )
     return LimitRow(
         profile=profile,
-        words={k: _words(source, (*at, k), row[k], ok) for k, ok in _SELECTORS.items() if k in row},
+        words={k: _selected(source, (*at, k), row[k], ok) for k, ok in _SELECTORS.items() if k in row},
         counts={
             k: _counts(source, (*at, k), row[k], relative=k != "max_batch_size") for k in _COUNTS if k in row
         },
@@ -235,6 +237,19 @@ def _limit(source: TomlSource, at: KeyPath, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise source.wrong(at, f"{at[-1]!r} must be a number above 0", seen=repr(value))
     return float(value)
+
+
+def _selected(
+    source: TomlSource, at: KeyPath, value: object, allowed: Collection[str] | None
+) -> tuple[str, ...]:
+    """Return a selector's words, objectives among them as a case prints its own."""
+    words = _words(source, at, value, allowed)
+    if at[-1] != "objective":
+        return words
+    try:
+        return tuple(str(parse_objective(word, flag="'objective'")) for word in words)
+    except PlanError as error:
+        raise source.wrong(at, error.what, seen=error.seen, next_step=error.next_step) from error
 
 
 def _words(

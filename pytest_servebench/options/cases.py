@@ -97,13 +97,14 @@ def cases_for(
             items_per_request=count,
             load=_made(
                 replace(
-                    _load(plan, concurrency, pace, deployment.max_batch_size),
+                    _load(plan, concurrency, pace, deployment.max_batch_size, searched=searched is not None),
                     objective=plan.objective if arrivals == STAGED else None,
                     abort_after_s=plan.abort_after_s if arrivals == STAGED else None,
                 ),
                 plan,
                 protocol,
                 meant=protocols is not None,
+                searched=searched is not None,
             ),
             objective=searched,
             images=images,
@@ -205,13 +206,16 @@ def _load(
     concurrency: int | str,
     arrivals: Arrivals | None,
     max_batch_size: int,
+    *,
+    searched: bool,
 ) -> Load:
     if arrivals is None:
         in_flight = plan.concurrency or count_of(concurrency, max_batch_size)
         return Load(
             concurrency=in_flight,
             max_in_flight=plan.max_in_flight,
-            workers=plan.load_workers[:in_flight],
+            # The probes of a search are open loops, which keep all of them busy.
+            workers=plan.load_workers if searched else plan.load_workers[:in_flight],
             warmup_s=plan.warmup_s,
             duration_s=plan.duration_s,
             steady=plan.steady,
@@ -234,7 +238,7 @@ def _load(
     return shaped(load, timed=timed)
 
 
-def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Load:
+def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool, searched: bool) -> Load:
     """Return ``load`` with the plan's engine; raises `PlanError` when that cannot make it.
 
     A protocol that k6 does not speak, and that the benchmark means, is spoken by our own sender:
@@ -242,11 +246,19 @@ def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool) -> Loa
     """
     if meant and protocol is not WireProtocol.HTTP and "protocol" not in plan.settings:
         return load
+    flag = f"--serve-load-engine={plan.engine}"
+    if searched and plan.engine is not Engine.SERVEBENCH:
+        raise PlanError(
+            f"{plan.engine} cannot look for a capacity",
+            where=flag,
+            seen="the search looks at every request, which only servebench's own engine keeps",
+            next_step="use --serve-load-engine=servebench, or deselect the benchmarks with an objective",
+        )
     trouble = why_not(load, protocol) if plan.engine is Engine.K6 else ""
     if trouble:
         raise PlanError(
             "k6 cannot make this load",
-            where=f"--serve-load-engine={plan.engine}",
+            where=flag,
             seen=trouble,
             next_step="give it a closed loop, constant:RATE or stages:... over http, "
             "or use --serve-load-engine=servebench",

@@ -157,3 +157,12 @@ def test_a_marker_cannot_give_the_rate_that_is_looked_for(suite: EchoSuite) -> N
     suite.write(OF_ITS_OWN.replace("formats=", "arrivals='poisson:5', formats="))
     result = suite.run("--stack=echo", "--collect-only")
     result.stdout.fnmatch_lines(["*the marker servebench has both an objective and arrivals"])
+
+
+def test_disabled_benchmarks_look_for_no_capacity(suite: EchoSuite) -> None:
+    """``--benchmark-disable``: right answers only, so two short loads do and no rate need hold."""
+    suite.write(SUITE, stacks=ONE_AT_A_TIME)
+    result = suite.run("--stack=echo", "--serve-format=onnx", "-k", "holds", EASY, "--benchmark-disable")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.no_fnmatch_line("capacity: *")
+    assert not (suite.pytester.path / "out.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 from pytest_servebench.capacity import Capacity, Ending
 from pytest_servebench.capacity_run import find_capacity, finding_of_run
+from pytest_servebench.ceiling import OPEN_IN_FLIGHT
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import Objective, parse_objective
-from pytest_servebench.plan import Case, Engine, Load
-from pytest_servebench.results import CaseResult, Validity
-from pytest_servebench.samples import Outcome, Samples
+from pytest_servebench.plan import Case, Engine, Load, WireRequest
+from pytest_servebench.results import CaseResult, Ceiling, Validity
+from pytest_servebench.samples import Outcome, Reply, Samples
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.queue_driver import QueueDriver, Rows, mm1_capacity_per_s, queue_house
 
@@ -171,6 +173,46 @@ def test_errors_beyond_the_objective_fail_a_rate_and_those_within_do_not() -> No
     )
     assert loose.validity is Validity.VALID
     assert capacity(loose).last_passing_per_s is not None
+
+
+def test_a_rate_too_low_to_decide_is_not_made_lower() -> None:
+    """Without a miss only more requests decide, and a lower rate has fewer: the search says how many."""
+    house, driver = queue_house(20.0, exponential=False)
+    result = found(house, searched_case(parse_objective("p95<=30s,errors<0.01%"), duration_s=0.3))
+    answer = capacity(result)
+    assert len(answer.trials) == 1
+    assert len(driver.loads) == 3
+    assert answer.ending is Ending.UNDECIDED
+    assert result.reason.startswith(
+        "to decide p95<=30s,errors<0.01% takes 46050 requests, and in the 18 s at "
+    )
+    assert result.reason.endswith(", without a miss: probe for longer")
+
+
+def test_a_smoke_run_is_one_loop_and_one_short_probe() -> None:
+    """Whatever is found, a slow server and a fast one take two loads, and no rate is claimed."""
+    for service_per_s in (50.0, 2000.0):
+        house, driver = queue_house(service_per_s, exponential=False)
+        one = searched_case(duration_s=0.3)
+        result = find_capacity(one, house.rooms, house.pool, Onlooker(), smoke=True)
+        assert [load.duration_s for load in driver.loads] == [0.3, 0.3]
+        assert [load.arrivals is None for load in driver.loads] == [True, False]
+        assert capacity(result).last_passing_per_s is None
+
+
+def test_the_ceiling_of_a_search_is_that_of_its_probes() -> None:
+    """They are open loops: one request in flight in the first loop says nothing of what the client sends."""
+    house, _ = queue_house(2000.0)
+    asked: list[int] = []
+
+    def ceiling(_requests: Sequence[WireRequest], _reply: Reply, load: Load) -> Ceiling:
+        asked.append(load.concurrency)
+        return Ceiling(1e6)
+
+    house.rooms = replace(house.rooms, ceiling=ceiling)
+    one = searched_case(duration_s=1.0)
+    found(house, replace(one, load=replace(one.load, concurrency=1)))
+    assert asked == [OPEN_IN_FLIGHT]
 
 
 def test_a_case_without_an_objective_has_no_capacity() -> None:

@@ -10,6 +10,7 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import (
     DEFAULT_OBJECTIVE,
     GRAMMAR,
+    LONGEST_NS,
     PERCENTILES,
     ErrorLimit,
     Objective,
@@ -20,14 +21,14 @@ from pytest_servebench.objective import (
 ALMOST_50_MS = 49.9999
 ERRORS = st.builds(
     ErrorLimit,
-    share=st.integers(1, 1000).map(lambda tenths: tenths / 1000),
+    share=st.integers(1, 1000).map(lambda tenths: tenths / 1000) | st.floats(0.0001, 1.0),
     inclusive=st.booleans(),
-)
+) | st.just(ErrorLimit(share=0.0, inclusive=True))
 TIMES = st.lists(
     st.builds(
         TimeLimit,
         percentile=st.sampled_from(PERCENTILES),
-        limit_ns=st.integers(1, 3600 * 10**6).map(lambda us: us * 1000),
+        limit_ns=st.integers(1, LONGEST_NS),
         inclusive=st.booleans(),
     ),
     unique_by=lambda limit: limit.percentile,
@@ -92,6 +93,7 @@ def test_what_is_printed_is_read_again(objective: Objective) -> None:
         ("p95<2%", "limits a time by a share in 'p95<2%'"),
         ("errors<2ms", "limits errors by a time in 'errors<2ms'"),
         ("errors<0%", "has a share that nothing is below in 'errors<0%' (errors<=0% is none at all)"),
+        ("errors<0.009%", "has a share below 0.01% in 'errors<0.009%' (errors<=0% is none at all)"),
         ("errors<101%", "has a share above 100% in 'errors<101%'"),
         ("p95<0ms", "has a time that is not above 0 and at most 1 h in 'p95<0ms'"),
         ("p95<2ms,p95<3ms", "limits p95 twice"),

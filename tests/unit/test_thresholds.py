@@ -103,6 +103,15 @@ def test_a_limit_of_a_number_in_flight_is_none_of_an_open_loops() -> None:
     assert limits(P + ROW + 'arrivals = "closed"\np50_ms = 1\n', case())
 
 
+def test_a_wrong_objective_is_told_with_its_line() -> None:
+    """A text that no case can have would never hold, in silence."""
+    with pytest.raises(PlanError) as told:
+        parse_thresholds(P + ROW + 'objective = "p95<=banana"\ncapacity_per_s = 40\n')
+    assert told.value.what == "'objective' has no limit in 'p95<=banana'"
+    assert (told.value.where, told.value.seen) == ("thresholds.toml, line 5", "'p95<=banana'")
+    assert "p95<=50ms,errors<2%" in told.value.next_step
+
+
 def test_a_limit_of_a_capacity_is_that_of_searches_alone() -> None:
     """No other case has a capacity, and at a rate that is looked for the other figures mean nothing."""
     searched = replace(case(), objective=DEFAULT_OBJECTIVE)
@@ -112,6 +121,8 @@ def test_a_limit_of_a_capacity_is_that_of_searches_alone() -> None:
     named = P + ROW + 'objective = "p95<=50ms,errors<2%"\ncapacity_per_s = 40\n'
     assert limits(named, searched)
     assert not limits(named, replace(case(), objective=parse_objective("p99<=50ms")))
+    spaced = P + ROW + 'objective = ["p99<1s", "p95 <= 50ms, errors<2.0%"]\ncapacity_per_s = 40\n'
+    assert limits(spaced, searched) == {"capacity_per_s": (40.0, "cpu")}
     assert not limits(P + ROW + "concurrency = 16\ncapacity_per_s = 40\n", searched)
     two = P + ROW + "capacity_per_s = 40\n" + ROW + "capacity_per_s = 50\n"
     assert limits(two, searched) == {"capacity_per_s": (50.0, "cpu")}

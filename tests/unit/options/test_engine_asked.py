@@ -73,3 +73,15 @@ def test_grpc_that_a_benchmark_means_is_ours() -> None:
     """`test_parity` asks over both; a whole run by k6 must not fail for it, and the case says by whom."""
     found = {case.protocol: case.load.engine for case in cases(protocols=["http", "grpc"])}
     assert found == {WireProtocol.HTTP: Engine.K6, WireProtocol.GRPC: Engine.SERVEBENCH}
+
+
+def test_a_capacity_is_not_looked_for_by_k6() -> None:
+    """Refused when cases are made, not when the server is up; what nobody asked for is no trouble."""
+    with pytest.raises(PlanError) as told:
+        cases(objective="p95<=50ms")
+    assert (told.value.what, told.value.where) == (
+        "k6 cannot look for a capacity",
+        "--serve-load-engine=k6",
+    )
+    assert "--serve-load-engine=servebench" in told.value.next_step
+    assert cases(objective="open") == ()

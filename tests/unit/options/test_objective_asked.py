@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
+from pytest_servebench.load.shares import shares_of
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.cases import cases_for, marker_arguments
 from pytest_servebench.plan import Case, Plan, WireProtocol
@@ -59,6 +61,14 @@ def test_the_load_of_a_search_is_the_closed_loop_it_begins_with() -> None:
     assert {case.load.arrivals for case in found} == {None}
     assert {case.load.concurrency for case in found} == {2, 16}
     assert {case.load.max_in_flight for case in found} == {64}
+
+
+def test_a_search_keeps_every_worker_for_its_probes() -> None:
+    """They are open loops; only one of three has part in a first loop of one request in flight."""
+    (one,) = cases(ASKED, objective="open", plan={"load_workers": ("popen",) * 3, "batch_sizes": (8,)})[:1]
+    assert (one.load.concurrency, one.load.workers) == (1, ("popen",) * 3)
+    assert [share.concurrency for share in shares_of(one.load)] == [1]
+    assert len(shares_of(replace(one.load, arrivals=Poisson(50.0)))) == 3
 
 
 @pytest.mark.parametrize(
