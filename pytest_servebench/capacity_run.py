@@ -106,7 +106,12 @@ class _Survey:
         load = self._load(attempt, pace.first_s(attempt), seed)
         result, looks = self._run(before, load), 1
         trial, seen = self._trial(result, attempt, looks)
-        if not self.smoke and seen is not None and trial is not None and not _decided(trial, seen):
+        if (
+            not self.smoke
+            and seen is not None
+            and trial is not None
+            and not decided(trial, seen, result.validity)
+        ):
             load = self._load(attempt, pace.second_s(attempt, seen.needed), seed + 1)
             result, looks = self._run(before, load), 2
             trial, _ = self._trial(result, attempt, looks)
@@ -182,13 +187,15 @@ def finding_of_run(
     return finding, False
 
 
-def _decided(trial: Trial, seen: Assessment) -> bool:
+def decided(trial: Trial, seen: Assessment, validity: Validity) -> bool:
     """Return whether one look is enough.
 
     A probe that passed by luck is found out by the sustained run; one that failed by bad luck would
-    never be asked again, and those behind one slow request in a queue are slow together.
+    never be asked again, and those behind one slow request in a queue are slow together. One that
+    failed while the client was late too may have failed by what else the machine did.
     """
-    doubtful = seen.narrow and not trial.sustained
+    disturbed = trial.finding is Finding.FAIL and validity is Validity.CLIENT_LIMITED
+    doubtful = (seen.narrow or disturbed) and not trial.sustained
     return not trial.client_limited and trial.finding is not Finding.UNDECIDED and not doubtful
 
 

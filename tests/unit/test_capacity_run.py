@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_servebench.capacity import Capacity, Ending
-from pytest_servebench.capacity_run import find_capacity, finding_of_run
+from pytest_servebench.capacity import Capacity, Ending, Trial
+from pytest_servebench.capacity_run import decided, find_capacity, finding_of_run
 from pytest_servebench.ceiling import OPEN_IN_FLIGHT
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
+from pytest_servebench.misses import Assessment
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.plan import Case, Engine, Load, WireRequest
 from pytest_servebench.results import CaseResult, Ceiling, Validity
@@ -280,6 +281,25 @@ def test_a_run_that_may_not_be_believed_never_says_that_a_rate_holds(
 ) -> None:
     """But for a probe that passed although its client was late; and a late client hides no failure."""
     assert finding_of_run(validity, response, service=service, sustained=sustained) == told
+
+
+@pytest.mark.parametrize(
+    ("validity", "finding", "sustained", "enough"),
+    [
+        (Validity.VALID, FAIL, False, True),
+        (Validity.CLIENT_LIMITED, FAIL, False, False),
+        (Validity.CLIENT_LIMITED, FAIL, True, True),
+        (Validity.CLIENT_LIMITED, PASS, False, True),
+    ],
+)
+def test_a_failure_with_a_late_client_is_looked_at_again(
+    validity: Validity, finding: Finding, sustained: bool, enough: bool
+) -> None:
+    """What kept the client from its core may have kept the server from it."""
+    seen = Assessment(
+        requests=500, over=200, failed=0, percentile_ms=9.0, finding=finding, narrow=False, needed=None
+    )
+    assert decided(Trial(rate_per_s=30.0, finding=finding, sustained=sustained), seen, validity) is enough
 
 
 def test_the_queue_on_paper_is_one() -> None:
