@@ -19,6 +19,10 @@ _REMEDY = (
 )
 
 
+CLIENT_CPU_SHARE = 0.9
+"""Highest share of its cores that a client may use before it may be what limits the figures."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivalLimits:
     """Up to where an open loop is believed."""
@@ -55,6 +59,21 @@ def late_client(summary: Summary, limits: ArrivalLimits) -> str:
             f"below {limits.achieved_share:.0%}; {_REMEDY}"
         )
     return ""
+
+
+def busy_client(summary: Summary, cores: int, most_share: float) -> str:
+    """Return why the client may be the limit, or nothing; of several workers the busiest tells."""
+    alone = {"the client": summary.client_cpu_share or 0.0}
+    shares = {f"worker {name}": share for name, share in summary.client_cpu_shares.items()} or alone
+    name, share = max(shares.items(), key=lambda item: item[1])
+    limit = most_share * cores
+    if share <= limit:
+        return ""
+    of_these = f" of the {cores} it can use" if cores > 1 else ""
+    return (
+        f"{name} used {share:.0%} of a core{of_these}, above {limit:.0%}: "
+        f"it may be what limits these figures, not the server; {MORE_WORKERS}"
+    )
 
 
 def near_ceiling(summary: Summary, load: Load, share: float) -> str:
