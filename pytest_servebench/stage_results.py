@@ -16,7 +16,7 @@ from pytest_servebench.objective import ErrorLimit, Limit, Objective
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.staged import StageKind, StageResult, StageVerdict
+from pytest_servebench.staged import StageKind, StageMiss, StageResult, StageVerdict
 from pytest_servebench.stages import Due, Span, due_in, spans_of, stages_of
 
 ON_TIME_MS = 100.0
@@ -62,7 +62,7 @@ def _result(span: Span, due: Due, ended_s: float, load: Load, samples: Samples) 
     ran_s = min(max(0.0, ended_s - span.begin_s), span.duration_s)
     lag_known = samples.arrivals_due is None
     blind = "" if lag_known else _client_without_lag(span, due, ran_s, samples)
-    verdict, reason = verdict_on(span, due, ran_s, load.objective, blind=blind)
+    verdict, reason, misses = verdict_on(span, due, ran_s, load.objective, blind=blind)
     return StageResult(
         number=span.number,
         kind=span.kind,
@@ -88,6 +88,7 @@ def _result(span: Span, due: Due, ended_s: float, load: Load, samples: Samples) 
         compared=due.compared,
         verdict=verdict,
         reason=reason,
+        misses=misses,
     )
 
 
@@ -97,8 +98,8 @@ def _share(count: int, due: Due) -> float | None:
 
 def verdict_on(
     span: Span, due: Due, ran_s: float, objective: Objective | None, *, blind: str = ""
-) -> tuple[StageVerdict, str]:
-    """Return the verdict on a stage that ran for ``ran_s``, and in one sentence why it is no ``pass``.
+) -> tuple[StageVerdict, str, tuple[StageMiss, ...]]:
+    """Return the verdict on a stage that ran for ``ran_s``, why it is no ``pass``, and the limits it failed.
 
     Only a stage that holds its rate has one. A stage that was cut short decides nothing, unless it had
     failed already, and neither does a late client, unless the service times alone fail: its lateness is
@@ -106,20 +107,35 @@ def verdict_on(
     service times prove nothing either.
     """
     if not ran_s:
-        return StageVerdict.NOT_RUN, f"{span} was not run: the load ended before it"
+        return StageVerdict.NOT_RUN, f"{span} was not run: the load ended before it", ()
     if span.kind is not StageKind.HOLD or objective is None:
-        return StageVerdict.NOT_JUDGED, ""
+        return StageVerdict.NOT_JUDGED, "", ()
     if blind:
-        return StageVerdict.UNDECIDED, f"{span}: {blind}"
+        return StageVerdict.UNDECIDED, f"{span}: {blind}", ()
     client = _late_client(due, ran_s)
     counted = due.without_lag if client else due
     failed = limits_found(counted, objective, Finding.FAIL)
     if failed:
-        text = "; and ".join(_missed_text(counted, one) for one in failed)
         lateness = " (by service times alone, as the client was late)" if client else ""
-        return StageVerdict.FAIL, f"{span} missed {text}{lateness}"
+        texts = {limit: _missed_text(counted, limit) for limit in failed}
+        misses = tuple(
+            _miss(counted, limit, f"{span} missed {text}{lateness}") for limit, text in texts.items()
+        )
+        return StageVerdict.FAIL, f"{span} missed {'; and '.join(texts.values())}{lateness}", misses
     doubt = client or _too_short(span, due, ran_s, objective)
-    return (StageVerdict.UNDECIDED, f"{span}: {doubt}") if doubt else (StageVerdict.PASS, "")
+    return (StageVerdict.UNDECIDED, f"{span}: {doubt}", ()) if doubt else (StageVerdict.PASS, "", ())
+
+
+def _miss(due: Due, limit: Limit, sentence: str) -> StageMiss:
+    if isinstance(limit, ErrorLimit):
+        seen = due.missed(limit) / due.offered
+        return StageMiss(metric="error_share", limit=limit.share, seen=seen, sentence=sentence)
+    return StageMiss(
+        metric=f"response_time_p{limit.percentile}_ms",
+        limit=limit.limit_ms,
+        seen=due.percentile_ms(limit.percentile),
+        sentence=sentence,
+    )
 
 
 def _too_short(span: Span, due: Due, ran_s: float, objective: Objective) -> str:
