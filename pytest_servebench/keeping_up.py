@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.arrivals import Constant, Poisson, Staged
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Samples
@@ -79,16 +79,25 @@ def busy_client(summary: Summary, cores: int, most_share: float) -> str:
 def near_ceiling(summary: Summary, load: Load, share: float) -> str:
     """Return how near the load came to all that the client can send, or nothing.
 
-    A closed loop is held to the ceiling by its throughput, an open one by what it offered.
+    A closed loop is held to the ceiling by its throughput, an open one by what it offered: stages by
+    the highest rate that they came to, because their mean hides the hold in which the client was late.
     """
-    closed = load.arrivals is None
-    rate = summary.throughput_per_s if closed else summary.offered_per_s
+    words, rate = _rate_to_send(summary, load)
     if rate is None or summary.ceiling_per_s is None or rate <= share * summary.ceiling_per_s:
         return ""
     return (
-        f"{'answered' if closed else 'offered'} were {rate:.0f} requests/s, above {share:.0%} of the "
+        f"{words} were {rate:.0f} requests/s, above {share:.0%} of the "
         f"{summary.ceiling_per_s:.0f} that this client sends to a server that does nothing; {_REMEDY}"
     )
+
+
+def _rate_to_send(summary: Summary, load: Load) -> tuple[str, float | None]:
+    if load.arrivals is None:
+        return "answered", summary.throughput_per_s
+    if not isinstance(load.arrivals, Staged) or summary.offered_per_s is None:
+        return "offered", summary.offered_per_s
+    warmup_s = load.warmup_s if summary.warmup_s is None else summary.warmup_s
+    return "offered at the highest", load.arrivals.highest_per_s(warmup_s + summary.window_s)
 
 
 def dropped_arrivals(summary: Summary, load: Load) -> str:
