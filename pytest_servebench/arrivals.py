@@ -92,6 +92,17 @@ class Staged:
         """The highest rate."""
         return max(self.start_per_s, *(stage.per_s for stage in self.stages))
 
+    def highest_per_s(self, until_s: float) -> float:
+        """Return the highest rate up to an instant of the schedule, within a ramp the one it has got to."""
+        highest_per_s = rate_per_s = self.start_per_s
+        for stage in self.stages:
+            if until_s < stage.duration_s:
+                reached_per_s = rate_per_s + (stage.per_s - rate_per_s) * until_s / stage.duration_s
+                return max(highest_per_s, reached_per_s)
+            until_s, rate_per_s = until_s - stage.duration_s, stage.per_s
+            highest_per_s = max(highest_per_s, rate_per_s)
+        return highest_per_s
+
     def scaled(self, scale: Scale) -> Staged:
         """Return the same stages with every rate multiplied; ``auto`` leaves that to `at_capacity`."""
         if scale == AUTO:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from pytest_servebench.errors import PlanError
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import Breach, CaseResult, Judgement, Summary, Validity, Verdict
-from pytest_servebench.staged import StageKind, StageResult, StageVerdict
+from pytest_servebench.staged import StageKind, StageMiss, StageResult, StageVerdict
 from pytest_servebench.words import did_you_mean, listed
 
 
@@ -84,9 +84,8 @@ def _by_stages(result: CaseResult) -> Verdict | None:
     """
     failed = [stage for stage in result.stages if stage.verdict is StageVerdict.FAIL]
     if failed:
-        return Verdict(
-            judgement=Judgement.FAIL, breaches=tuple(_stage_breach(result, stage) for stage in failed)
-        )
+        breaches = tuple(_stage_breach(result, stage, miss) for stage in failed for miss in stage.misses)
+        return Verdict(judgement=Judgement.FAIL, breaches=breaches)
     holds = [stage for stage in result.stages if stage.kind is StageKind.HOLD]
     if not holds or result.case.load.objective is None:
         return None
@@ -96,15 +95,13 @@ def _by_stages(result: CaseResult) -> Verdict | None:
     return Verdict(judgement=Judgement.PASS)
 
 
-def _stage_breach(result: CaseResult, stage: StageResult) -> Breach:
-    objective = result.case.load.objective
-    times = () if objective is None else objective.times
+def _stage_breach(result: CaseResult, stage: StageResult, miss: StageMiss) -> Breach:
     return Breach(
-        metric=f"stage_{stage.number}",
-        limit=times[0].limit_ms if times else math.nan,
-        seen=stage.response_time_p95_ms,
-        profile=str(objective),
-        sentence=stage.reason,
+        metric=f"stage_{stage.number}_{miss.metric}",
+        limit=miss.limit,
+        seen=miss.seen,
+        profile=str(result.case.load.objective),
+        sentence=miss.sentence,
     )
 
 

@@ -7,12 +7,13 @@ from math import sqrt
 
 import numpy as np
 
-from pytest_servebench.arrivals import Constant, Poisson
+from pytest_servebench.arrivals import Constant, Poisson, Staged
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Samples
 
 MORE_WORKERS = "send from more processes with --serve-load-workers=N"
+OWN_ENGINE = "lower the load, or send it with --serve-load-engine=servebench, which costs less"
 LEAVE_A_CORE = "leave it a core of its own (fewer --serve-threads, or the server on another machine)"
 IDLE_SHARE = 0.5
 """A client that used less of a core than this was late because others kept it from running."""
@@ -24,6 +25,10 @@ def _remedy(summary: Summary) -> str:
     first = LEAVE_A_CORE if kept_away else MORE_WORKERS
     used = f"it used {share:.0%} of a core; " if kept_away else ""
     return f"the client, not the server, may be what limits these figures: {used}{first}, or lower the rate"
+
+
+CLIENT_CPU_SHARE = 0.9
+"""Highest share of its cores that a client may use before it may be what limits the figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +69,46 @@ def late_client(summary: Summary, limits: ArrivalLimits) -> str:
     return ""
 
 
+def busy_client(summary: Summary, cores: int, most_share: float) -> str:
+    """Return why the client may be the limit, or nothing; of several workers the busiest tells."""
+    alone = {"the client": summary.client_cpu_share or 0.0}
+    shares = {f"worker {name}": share for name, share in summary.client_cpu_shares.items()} or alone
+    name, share = max(shares.items(), key=lambda item: item[1])
+    limit = most_share * cores
+    if share <= limit:
+        return ""
+    of_these = f" of the {cores} it can use" if cores > 1 else ""
+    # Who uses several cores is an engine that is not ours, and has no workers.
+    remedy = MORE_WORKERS if cores == 1 else OWN_ENGINE
+    return (
+        f"{name} used {share:.0%} of a core{of_these}, above {limit:.0%}: "
+        f"it may be what limits these figures, not the server; {remedy}"
+    )
+
+
 def near_ceiling(summary: Summary, load: Load, share: float) -> str:
     """Return how near the load came to all that the client can send, or nothing.
 
-    A closed loop is held to the ceiling by its throughput, an open one by what it offered.
+    A closed loop is held to the ceiling by its throughput, an open one by what it offered: stages by
+    the highest rate that they came to, because their mean hides the hold in which the client was late.
     """
-    closed = load.arrivals is None
-    rate = summary.throughput_per_s if closed else summary.offered_per_s
+    words, rate = _rate_to_send(summary, load)
     if rate is None or summary.ceiling_per_s is None or rate <= share * summary.ceiling_per_s:
         return ""
     return (
-        f"{'answered' if closed else 'offered'} were {rate:.0f} requests/s, above {share:.0%} of the "
+        f"{words} were {rate:.0f} requests/s, above {share:.0%} of the "
         f"{summary.ceiling_per_s:.0f} that this client sends to a server that does nothing; "
         f"{_remedy(summary)}"
     )
+
+
+def _rate_to_send(summary: Summary, load: Load) -> tuple[str, float | None]:
+    if load.arrivals is None:
+        return "answered", summary.throughput_per_s
+    if not isinstance(load.arrivals, Staged) or summary.offered_per_s is None:
+        return "offered", summary.offered_per_s
+    warmup_s = load.warmup_s if summary.warmup_s is None else summary.warmup_s
+    return "offered at the highest", load.arrivals.highest_per_s(warmup_s + summary.window_s)
 
 
 def dropped_arrivals(summary: Summary, load: Load) -> str:

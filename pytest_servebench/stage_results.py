@@ -11,12 +11,12 @@ from math import inf
 
 from pytest_servebench.arrivals import Staged
 from pytest_servebench.early_stopping import Finding, finding_of, requests_to_decide
-from pytest_servebench.keeping_up import ArrivalLimits, late_client
+from pytest_servebench.keeping_up import CLIENT_CPU_SHARE, ArrivalLimits, busy_client, late_client
 from pytest_servebench.objective import ErrorLimit, Limit, Objective
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.staged import StageKind, StageResult, StageVerdict
+from pytest_servebench.staged import StageKind, StageMiss, StageResult, StageVerdict
 from pytest_servebench.stages import Due, Span, due_in, spans_of, stages_of
 
 ON_TIME_MS = 100.0
@@ -41,7 +41,13 @@ def stage_results(samples: Samples, load: Load) -> tuple[StageResult, ...]:
     ended_s = (samples.window_ns[1] - started_ns) / _NS_PER_S
     folded = () if samples.folded is None else samples.folded.stages
     return tuple(
-        _result(span, due_in(samples, which == place, *folded[span.number - 1 : span.number]), ended_s, load)
+        _result(
+            span,
+            due_in(samples, which == place, *folded[span.number - 1 : span.number]),
+            ended_s,
+            load,
+            samples,
+        )
         for place, span in enumerate(spans)
     )
 
@@ -52,9 +58,11 @@ def _started_ns(samples: Samples, load: Load) -> int:
     return samples.window_ns[0] - round(load.warmup_s * _NS_PER_S)
 
 
-def _result(span: Span, due: Due, ended_s: float, load: Load) -> StageResult:
+def _result(span: Span, due: Due, ended_s: float, load: Load, samples: Samples) -> StageResult:
     ran_s = min(max(0.0, ended_s - span.begin_s), span.duration_s)
-    verdict, reason = verdict_on(span, due, ran_s, load.objective)
+    lag_known = samples.arrivals_due is None
+    blind = "" if lag_known else _client_without_lag(span, due, ran_s, samples)
+    verdict, reason, misses = verdict_on(span, due, ran_s, load.objective, blind=blind)
     return StageResult(
         number=span.number,
         kind=span.kind,
@@ -74,12 +82,13 @@ def _result(span: Span, due: Due, ended_s: float, load: Load) -> StageResult:
         response_time_p50_ms=due.percentile_ms(50),
         response_time_p95_ms=due.percentile_ms(95),
         response_time_p99_ms=due.percentile_ms(99),
-        send_lag_p99_ms=due.send_lags.percentile_ms(99),
+        send_lag_p99_ms=due.send_lags.percentile_ms(99) if lag_known else None,
         status_share=_share(due.correct + due.outcomes[Outcome.WRONG], due),
         on_time_share=_share(due.times.within(ON_TIME_MS), due),
         compared=due.compared,
         verdict=verdict,
         reason=reason,
+        misses=misses,
     )
 
 
@@ -87,26 +96,46 @@ def _share(count: int, due: Due) -> float | None:
     return count / due.offered if due.offered else None
 
 
-def verdict_on(span: Span, due: Due, ran_s: float, objective: Objective | None) -> tuple[StageVerdict, str]:
-    """Return the verdict on a stage that ran for ``ran_s``, and in one sentence why it is no ``pass``.
+def verdict_on(
+    span: Span, due: Due, ran_s: float, objective: Objective | None, *, blind: str = ""
+) -> tuple[StageVerdict, str, tuple[StageMiss, ...]]:
+    """Return the verdict on a stage that ran for ``ran_s``, why it is no ``pass``, and the limits it failed.
 
     Only a stage that holds its rate has one. A stage that was cut short decides nothing, unless it had
     failed already, and neither does a late client, unless the service times alone fail: its lateness is
-    no part of those.
+    no part of those. ``blind`` is why a client whose lateness nobody knows may be to blame: then its
+    service times prove nothing either.
     """
     if not ran_s:
-        return StageVerdict.NOT_RUN, f"{span} was not run: the load ended before it"
+        return StageVerdict.NOT_RUN, f"{span} was not run: the load ended before it", ()
     if span.kind is not StageKind.HOLD or objective is None:
-        return StageVerdict.NOT_JUDGED, ""
+        return StageVerdict.NOT_JUDGED, "", ()
+    if blind:
+        return StageVerdict.UNDECIDED, f"{span}: {blind}", ()
     client = _late_client(due, ran_s)
     counted = due.without_lag if client else due
     failed = limits_found(counted, objective, Finding.FAIL)
     if failed:
-        text = "; and ".join(_missed_text(counted, one) for one in failed)
         lateness = " (by service times alone, as the client was late)" if client else ""
-        return StageVerdict.FAIL, f"{span} missed {text}{lateness}"
+        texts = {limit: _missed_text(counted, limit) for limit in failed}
+        misses = tuple(
+            _miss(counted, limit, f"{span} missed {text}{lateness}") for limit, text in texts.items()
+        )
+        return StageVerdict.FAIL, f"{span} missed {'; and '.join(texts.values())}{lateness}", misses
     doubt = client or _too_short(span, due, ran_s, objective)
-    return (StageVerdict.UNDECIDED, f"{span}: {doubt}") if doubt else (StageVerdict.PASS, "")
+    return (StageVerdict.UNDECIDED, f"{span}: {doubt}", ()) if doubt else (StageVerdict.PASS, "", ())
+
+
+def _miss(due: Due, limit: Limit, sentence: str) -> StageMiss:
+    if isinstance(limit, ErrorLimit):
+        seen = due.missed(limit) / due.offered
+        return StageMiss(metric="error_share", limit=limit.share, seen=seen, sentence=sentence)
+    return StageMiss(
+        metric=f"response_time_p{limit.percentile}_ms",
+        limit=limit.limit_ms,
+        seen=due.percentile_ms(limit.percentile),
+        sentence=sentence,
+    )
 
 
 def _too_short(span: Span, due: Due, ran_s: float, objective: Objective) -> str:
@@ -136,6 +165,26 @@ def _late_client(due: Due, ran_s: float) -> str:
         response_time_p95_ms=inf if p95_ms is None else p95_ms,
     )
     return late_client(seen, ArrivalLimits())
+
+
+def _client_without_lag(span: Span, due: Due, ran_s: float, samples: Samples) -> str:
+    """Return why a client that does not tell its lateness may not have done its part, or nothing.
+
+    Its requests are known by when they were sent, so that what it owes to a hold is the rate's word; its
+    CPU time is known of the whole window only.
+    """
+    if not ran_s or span.kind is not StageKind.HOLD:
+        return ""
+    window_s = (samples.window_ns[1] - samples.window_ns[0]) / _NS_PER_S
+    seen = Summary(
+        window_s=ran_s,
+        correct=due.correct,
+        dropped=due.outcomes[Outcome.DROPPED],
+        offered_per_s=span.end_per_s,
+        achieved_per_s=due.sent / ran_s,
+        client_cpu_share=samples.client_cpu_s / window_s,
+    )
+    return late_client(seen, ArrivalLimits()) or busy_client(seen, samples.client_cores, CLIENT_CPU_SHARE)
 
 
 def _missed_text(due: Due, limit: Limit) -> str:

@@ -30,6 +30,18 @@ class StageVerdict(Word):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageMiss:
+    """One limit of the objective that a stage did not hold."""
+
+    metric: str
+    """What was limited: ``response_time_p95_ms``, or ``error_share`` (0 to 1)."""
+    limit: float
+    seen: float | None
+    """None: the percentile lies among requests without a right answer."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
     """One stage of a staged load: what became of the requests that were due in it, whenever they ended.
 
@@ -71,6 +83,8 @@ class StageResult:
     verdict: StageVerdict = StageVerdict.NOT_JUDGED
     reason: str = ""
     """Why it is not ``pass``, in one sentence."""
+    misses: tuple[StageMiss, ...] = ()
+    """The limits that it failed; none unless its verdict is ``fail``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ from pytest_servebench.arrivals import Constant, Poisson
 from pytest_servebench.drift import DriftLimits, drift_of
 from pytest_servebench.intervals import intervals_of
 from pytest_servebench.keeping_up import (
-    MORE_WORKERS,
+    CLIENT_CPU_SHARE,
     ArrivalLimits,
+    busy_client,
     dropped_arrivals,
     growing_backlog,
     late_client,
@@ -44,7 +45,7 @@ class ValidityLimits:
 
     failed_share: float = 0.01
     """Highest share of errors and time-outs among the window's requests. No dropped arrival is allowed."""
-    client_cpu_share: float = 0.9
+    client_cpu_share: float = CLIENT_CPU_SHARE
     """Highest share of the cores it can use (ours: one) that a closed loop's client may use before it may
     be what limits the figures. An engine that tells no send lag is judged by it in an open loop too."""
     ceiling_share: float = 0.8
@@ -120,7 +121,7 @@ def validity_of(
     late = _late_failures(samples, load.timeout_s)
     client = "" if load.arrivals is None else late_client(summary, limits.arrivals)
     if load.arrivals is None or load.engine is Engine.K6:
-        client = client or _busy_client(summary, samples.client_cores, limits)
+        client = client or busy_client(summary, samples.client_cores, limits.client_cpu_share)
     for validity, reason in (
         (Validity.WRONG_OUTPUT, _wrong_output(summary, verifications)),
         (Validity.ERRORS, _failures(summary, late, samples.first_error, limits)),
@@ -262,21 +263,6 @@ def _too_little_ended(summary: Summary) -> str:
     return (
         f"{_ended(summary) or 'no'} request{'s' * (_ended(summary) > 1)} ended within the window of "
         f"{summary.window_s:g} s, at least {FEWEST_REPLIES} must; make it longer with --serve-duration"
-    )
-
-
-def _busy_client(summary: Summary, cores: int, limits: ValidityLimits) -> str:
-    """Return why the client may be the limit, or nothing; of several workers the busiest tells."""
-    alone = {"the client": summary.client_cpu_share or 0.0}
-    shares = {f"worker {name}": share for name, share in summary.client_cpu_shares.items()} or alone
-    name, share = max(shares.items(), key=lambda item: item[1])
-    limit = limits.client_cpu_share * cores
-    if share <= limit:
-        return ""
-    of_these = f" of the {cores} it can use" if cores > 1 else ""
-    return (
-        f"{name} used {share:.0%} of a core{of_these}, above {limit:.0%}: "
-        f"it may be what limits these figures, not the server; {MORE_WORKERS}"
     )
 
 

@@ -34,10 +34,16 @@ def why_not(load: Load, protocol: WireProtocol) -> str:
         return f"k6 has no executor for {arrivals}: its arrivals are evenly spaced"
     if load.workers:
         return "k6 takes no workers: one k6 uses every core that it is given"
+    return _never_ends_early(load)
+
+
+def _never_ends_early(load: Load) -> str:
     if load.steady:
         return "k6 does not end its warm-up when it is steady: it runs for a fixed time"
     if load.precision is not None:
         return "k6 does not stop at a precision: it runs for a fixed time"
+    if load.abort_after_s is not None:
+        return "k6 does not end once a hold has failed (--serve-abort-on-fail): it runs for a fixed time"
     return ""
 
 

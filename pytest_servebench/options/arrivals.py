@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import replace
+from pathlib import Path
 
 from pytest_servebench.arrivals import (
     AUTO,
@@ -31,6 +33,7 @@ FORMS = (
     "reference",
     "replay:FILE",
 )
+LARGEST_TRACE_BYTES = 64 * 2**20
 HIGHEST_PER_S = 1_000_000.0
 LEAST_SCALE = 0.0001
 HIGHEST_SCALE = 1000.0
@@ -116,6 +119,7 @@ def _stage(given: Given, pieces: list[str], place: str) -> Stage:
 def _replay(given: Given, file: str) -> Replay:
     path = parse_path(replace(given, text=file))
     try:
+        _check_size(given, path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise given.wrong("names a file that cannot be read", seen=str(error)) from error
@@ -129,6 +133,19 @@ def _replay(given: Given, file: str) -> Replay:
             next_step=error.next_step,
         ) from error
     return Replay(path=path, length_s=float(offsets_ns[-1]) / 1e9)
+
+
+def _check_size(given: Given, path: Path) -> None:
+    """Raise `PlanError` for what would be read for ever, and for what no memory should hold."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise given.wrong("names what is no regular file", seen=str(path), next_step="give a file of offsets")
+    if status.st_size > LARGEST_TRACE_BYTES:
+        raise given.wrong(
+            "names a file that is too large for a trace",
+            seen=f"{path}: {status.st_size} bytes",
+            next_step=f"give a file of at most {LARGEST_TRACE_BYTES} bytes",
+        )
 
 
 LOWEST_PER_S = 0.001

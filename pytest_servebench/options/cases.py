@@ -260,8 +260,8 @@ def _made(load: Load, plan: Plan, protocol: WireProtocol, *, meant: bool, search
             "k6 cannot make this load",
             where=flag,
             seen=trouble,
-            next_step="give it a closed loop, constant:RATE or stages:... over http, "
-            "or use --serve-load-engine=servebench",
+            next_step="use --serve-load-engine=servebench, or leave that to it and give k6 a closed loop, "
+            "constant:RATE or stages:... over http, of a fixed length, from one process",
         )
     return replace(load, engine=plan.engine)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pytest_servebench.arrivals import REFERENCE, Arrivals, Staged
+from pytest_servebench.errors import PlanError
+from pytest_servebench.options.arrivals import HIGHEST_PER_S
 from pytest_servebench.plan import Plan
 
 STAGED = "staged"
@@ -11,7 +13,10 @@ and no case when neither is."""
 
 
 def pace_of(plan: Plan, marked: Arrivals | str | None) -> Arrivals | None:
-    """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing."""
+    """Return the arrivals of a benchmark whose marker says ``marked``; empty: it says nothing.
+
+    Raises `PlanError` for a scale that makes rates which could not be asked for either.
+    """
     if marked is None:
         return None
     if marked == STAGED:
@@ -30,4 +35,12 @@ def _stages(plan: Plan) -> Staged | None:
 def _scaled(plan: Plan, arrivals: Arrivals | None) -> Arrivals | None:
     if plan.load_scale is None or not isinstance(arrivals, Staged):
         return arrivals
-    return arrivals.scaled(plan.load_scale)
+    scaled = arrivals.scaled(plan.load_scale)
+    if scaled.peak_per_s > HIGHEST_PER_S:
+        raise PlanError(
+            f"--serve-load-scale makes a rate of {scaled.peak_per_s:.15g}/s, above {HIGHEST_PER_S:.15g}/s",
+            where=f"--serve-load-scale={plan.load_scale:g}",
+            seen=f"{arrivals}, with {arrivals.peak_per_s:g}/s at the highest",
+            next_step=f"give a scale of at most {HIGHEST_PER_S / arrivals.peak_per_s:g}",
+        )
+    return scaled

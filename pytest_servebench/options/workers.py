@@ -49,7 +49,8 @@ def parse_host(given: Given) -> str:
             seen=str(error),
             next_step="give an address of this machine that the workers can reach, as in 10.0.0.7",
         ) from error
-    if address.is_unspecified or address.is_multicast:
+    # The broadcast address is one of the reserved ones, from 240.0.0.0 on.
+    if address.is_unspecified or address.is_multicast or address.is_reserved:
         raise given.wrong(
             f"is no address that load can be sent to: {text}",
             next_step="give one address of this machine, as in 10.0.0.7",
@@ -67,8 +68,7 @@ def elsewhere(spec: str) -> bool:
     destination = _values(spec).get("ssh")
     if destination is None:
         return False
-    host = destination.split()[-1].rpartition("@")[2]
-    return not is_loopback(host)
+    return not is_loopback(_host_of(destination))
 
 
 def check_reach(
@@ -103,6 +103,10 @@ def _check(given: Given, spec: str) -> None:
     values = _values(spec)
     if any(key != "popen" and not value for key, value in values.items()) or values.get("popen"):
         raise _wrong(given, f"has a key without its value, or popen with one, in {spec!r}")
+    if "ssh" in values and not re.match(r"[^-]", _host_of(values["ssh"])):
+        raise _wrong(given, f"has no host for ssh in {spec!r}")
+    if not re.fullmatch(r"-?\d{1,2}", values.get("nice", "0")):
+        raise _wrong(given, f"has a nice that is no whole number in {spec!r}")
     try:
         shlex.split(values.get("python", ""))
     except ValueError as error:
@@ -120,6 +124,11 @@ def _wrong(given: Given, what: str) -> PlanError:
 
 def _values(spec: str) -> dict[str, str]:
     return {key: value for key, _, value in (part.partition("=") for part in spec.split("//"))}
+
+
+def _host_of(destination: str) -> str:
+    """Return the host, which is the last word: options of ssh may stand before it."""
+    return destination.rpartition(" ")[2].rpartition("@")[2]
 
 
 def _count(given: Given, text: str) -> int:

@@ -12,6 +12,7 @@ from rich.console import Console, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pytest_servebench.arrivals import Staged
 from pytest_servebench.plan import Plan
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
@@ -39,6 +40,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "window": _window(plan),
         "load workers": _workers(plan),
         "warning": _exposed(plan),
+        "abort on fail": _ends_nothing(plan),
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
@@ -61,6 +63,20 @@ def _workers(plan: Plan) -> str:
     specs = ", ".join(f"{count}*{spec}" if count > 1 else spec for spec, count in counts.items())
     many = len(plan.load_workers) > 1
     return specs + "; a case with fewer requests in flight uses as many as it has in flight" * many
+
+
+def _ends_nothing(plan: Plan) -> str:
+    """Return that an early end was asked for, and no load that could have one.
+
+    No error: it may stand in a file of settings, for the days on which the staged load test is run.
+    """
+    staged = isinstance(plan.arrivals, Staged) or plan.load_scale is not None
+    if plan.abort_after_s is None or staged:
+        return ""
+    return (
+        "without effect, as it ends the staged load test only: that takes --serve-arrivals=stages:... "
+        "or --serve-load-scale"
+    )
 
 
 def _exposed(plan: Plan) -> str:

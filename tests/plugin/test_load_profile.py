@@ -76,7 +76,10 @@ def test_a_hold_that_misses_it_fails_the_test_in_one_line_and_is_recorded(suite:
     assert [line.partition(": ")[2].partition(" (")[0] for line in lines] == ["stage 2", "stage 4"]
     (record,) = suite.records.values()
     assert record["verdict"]["judgement"] == "fail"
-    assert [breach["metric"] for breach in record["verdict"]["breaches"]] == ["stage_2", "stage_4"]
+    breaches = record["verdict"]["breaches"]
+    assert [breach["metric"] for breach in breaches] == [f"stage_{n}_response_time_p50_ms" for n in (2, 4)]
+    p50s_ms = [record["stages"][place]["response_time_ms"]["p50"] for place in (1, 3)]
+    assert [(breach["limit"], breach["seen"]) for breach in breaches] == [(0.001, p50) for p50 in p50s_ms]
     assert record["response_time_ms"]["p95"] is not None
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from pytest_servebench.desk import complaint_of
 from pytest_servebench.gate import METRICS, judge
+from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Plan, Threshold
 from pytest_servebench.results import CaseResult, Judgement, Validity
+from pytest_servebench.samples import Outcome
 from pytest_servebench.stage_results import stage_results
 from tests.made_up import made_up_case, made_up_result
 from tests.staged_loads import Serving, between, quick, served, staged_load
@@ -40,7 +42,10 @@ def test_each_failed_stage_is_a_breach_with_its_sentence() -> None:
     """One line for each in what the test says."""
     verdict = judge(result(between(0, 70, 90.0)), ())
     assert verdict.judgement is Judgement.FAIL
-    assert [breach.metric for breach in verdict.breaches] == ["stage_2", "stage_4"]
+    assert [breach.metric for breach in verdict.breaches] == [
+        "stage_2_response_time_p95_ms",
+        "stage_4_response_time_p95_ms",
+    ]
     assert [breach.sentence.partition(" missed")[0] for breach in verdict.breaches] == [
         "stage 2 (hold at 50/s)",
         "stage 4 (hold at 200/s)",
@@ -51,12 +56,37 @@ def test_each_failed_stage_is_a_breach_with_its_sentence() -> None:
     assert [line.partition(": ")[2].partition(" (")[0] for line in lines] == ["stage 2", "stage 4"]
 
 
+def test_each_limit_that_a_stage_missed_is_a_breach_with_its_own_figures() -> None:
+    """A p50 is not compared with a p95, nor a share with a time; a limit that was held is no breach."""
+    objective = parse_objective("p50<=10ms,p95<=100ms,p99<=60ms,errors<2%")
+    refused = result(
+        lambda due_s: Outcome.HTTP_ERROR if 15 <= due_s < 17 else between(40, 60, 90.0)(due_s),
+        load=staged_load(objective=objective),
+    )
+    found = [(breach.metric, breach.limit, breach.seen) for breach in judge(refused, ()).breaches]
+    assert found == [
+        ("stage_2_response_time_p95_ms", 100.0, None),
+        ("stage_2_response_time_p99_ms", 60.0, None),
+        ("stage_2_error_share", 0.02, 0.1),
+        ("stage_4_response_time_p50_ms", 10.0, 90.0),
+        ("stage_4_response_time_p99_ms", 60.0, 90.0),
+    ]
+    sentences = [breach.sentence.partition(" (")[2] for breach in judge(refused, ()).breaches]
+    assert sentences[2].startswith(
+        "hold at 50/s) missed errors<2%: 100 of 1000 requests (10.0%) had no right"
+    )
+    assert sentences[3].startswith("hold at 200/s) missed p50<=10ms: p50 90 ms, 4000 of 4000 requests")
+
+
 def test_limits_of_the_thresholds_file_count_as_well() -> None:
     """Whichever is missed."""
     assert judge(result(), [limit("p95_ms", 100)]).judgement is Judgement.PASS
     assert judge(result(), [limit("p95_ms", 1)]).judgement is Judgement.FAIL
     both = judge(result(between(40, 60, 90.0)), [limit("p95_ms", 1)])
-    assert [breach.metric for breach in both.breaches] == ["stage_4", "response_time_p95_ms"]
+    assert [breach.metric for breach in both.breaches] == [
+        "stage_4_response_time_p95_ms",
+        "response_time_p95_ms",
+    ]
 
 
 def test_an_undecided_or_missing_hold_is_no_pass() -> None:
@@ -70,7 +100,7 @@ def test_a_failed_hold_fails_a_run_with_errors_and_both_are_told() -> None:
     """Dropped arrivals are why it failed: that is an answer, not a doubt."""
     errors = result(between(40, 60, 90.0), validity=Validity.ERRORS, reason="9 arrivals were dropped")
     verdict = judge(errors, [limit("p95_ms", 1)])
-    assert [breach.metric for breach in verdict.breaches] == ["stage_4"]
+    assert [breach.metric for breach in verdict.breaches] == ["stage_4_response_time_p95_ms"]
     assert [line.partition(": ")[2][:24] for line in complaint_of(errors, verdict, Plan()).splitlines()] == [
         "errors: 9 arrivals were ",
         "stage 4 (hold at 200/s) ",

@@ -98,6 +98,27 @@ def test_an_open_loop_is_held_to_the_ceiling_by_what_it_offers() -> None:
     assert validity_of(far, samples, load=PACED)[0] is Validity.VALID
 
 
+def test_stages_are_held_to_the_ceiling_by_their_highest_rate() -> None:
+    """A hold at 8,000/s is no 2,900/s because the rest was quiet; what was not come to does not count."""
+    stages = Staged(stages=(Stage(0.2, 50), Stage(0.4, 50), Stage(0.2, 180), Stage(0.2, 0)))
+    load = replace(PACED, arrivals=stages, warmup_s=0.0)
+    samples = samples_of(paced())
+    summary = summarise(samples, items_per_request=1, timeout_s=0.5, open_loop=True)
+    validity, reason = validity_of(replace(summary, ceiling_per_s=220.0), samples, load=load)
+    assert validity is Validity.CLIENT_LIMITED
+    assert reason.startswith("offered at the highest were 180 requests/s, above 80% of the 220 that this")
+    assert validity_of(replace(summary, ceiling_per_s=226.0), samples, load=load)[0] is Validity.VALID
+    late_peak = replace(load, arrivals=replace(stages, stages=(*stages.stages, Stage(1, 0), Stage(1, 900))))
+    assert validity_of(replace(summary, ceiling_per_s=226.0), samples, load=late_peak)[0] is Validity.VALID
+
+
+def test_the_highest_rate_so_far_is_that_of_the_ramp_or_before() -> None:
+    """Jumps count at once."""
+    stages = Staged(stages=(Stage(10, 0), Stage(10, 100), Stage(0, 300), Stage(10, 300)), start_per_s=20)
+    found = [stages.highest_per_s(at_s) for at_s in (0, 5, 11, 15, 19, 20, 99)]
+    assert found == [20, 20, 20, 50, 90, 300, 300]
+
+
 def test_one_dropped_arrival_is_an_error_of_the_server() -> None:
     """A punctual client that had to drop stands for a user who was not served: nothing is published."""
     validity, reason = judged_open(paced(dropped=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,50 @@ def test_a_late_client_hides_no_server_that_is_slow_without_its_help() -> None:
         "stage 2 (hold at 50/s) missed p95<=50ms: p95 52 ms, 1000 of 1000 requests (100.0%) took longer or "
         "had no right answer (by service times alone, as the client was late)"
     )
+
+
+def by_k6(samples: Samples, **changes: Any) -> Samples:
+    """Return ``samples`` as an engine tells them that knows when it sent, not when it was to send."""
+    fields = {"arrivals_due": len(samples), "client_cores": 2, "client_cpu_s": 70.0, **changes}
+    return replace(samples, **fields)
+
+
+def test_an_engine_that_tells_no_lag_has_none_in_its_stages() -> None:
+    """0 would say that it was never late."""
+    found = stages(by_k6(served(staged_load())))
+    assert {stage.send_lag_p99_ms for stage in found} == {None}
+    assert verdicts(found) == [NOT_JUDGED, PASS, NOT_JUDGED, PASS, NOT_JUDGED]
+    assert stages(served(staged_load()))[FIRST_HOLD].send_lag_p99_ms == 0.0
+
+
+def test_a_busy_engine_that_tells_no_lag_blames_no_server() -> None:
+    """It is slow itself: with 1.9 of 2 cores busy, what it calls service time is its own too."""
+    slow = served(staged_load(), between(0, 70, 90.0))
+    assert verdicts(stages(by_k6(slow))) == [NOT_JUDGED, FAIL, NOT_JUDGED, FAIL, NOT_JUDGED]
+    found = stages(by_k6(slow, client_cpu_s=1.9 * 70))
+    assert verdicts(found) == [NOT_JUDGED, UNDECIDED, NOT_JUDGED, UNDECIDED, NOT_JUDGED]
+    assert found[FIRST_HOLD].reason.startswith(
+        "stage 2 (hold at 50/s): the client used 190% of a core of the 2 it can use, above 180%"
+    )
+
+
+@pytest.mark.parametrize("time_ms", [5.0, 90.0])
+def test_an_engine_that_sends_less_than_is_due_decides_nothing_there(time_ms: float) -> None:
+    """What it neither sent nor dropped in a hold it owes; the other hold is judged as ever."""
+    samples = served(staged_load(), between(0, 70, time_ms))
+    due_s = (samples.intended_ns - samples.window_ns[0]) / 1e9
+    kept = ~((due_s >= 10) & (due_s < 30) & (np.arange(len(samples)) % 10 == 0))
+    rows = ("intended_ns", "sent_ns", "received_ns", "outcome", "request_index")
+    found = stages(by_k6(samples, **{name: getattr(samples, name)[kept] for name in rows}))
+    other = PASS if time_ms == quick(0.0) else FAIL
+    assert verdicts(found) == [NOT_JUDGED, UNDECIDED, NOT_JUDGED, other, NOT_JUDGED]
+    assert "the client sent 900 of 1000 arrivals within the window, below 98%" in found[FIRST_HOLD].reason
+
+
+def test_what_such_an_engine_had_to_drop_it_does_not_owe() -> None:
+    """A drop means that the server left no room, whoever sends."""
+    found = stages(by_k6(served(staged_load(), between(15, 17, Outcome.DROPPED))))
+    assert found[FIRST_HOLD].verdict is FAIL
 
 
 def test_a_load_that_ended_early_has_stages_that_were_not_run() -> None:

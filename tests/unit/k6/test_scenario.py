@@ -86,6 +86,7 @@ def test_a_load_below_a_second_lasts_one() -> None:
         (Load(workers=("popen",)), HTTP, "k6 takes no workers"),
         (Load(steady=True), HTTP, "k6 does not end its warm-up when it is steady"),
         (Load(precision=0.05), HTTP, "k6 does not stop at a precision"),
+        (Load(arrivals=STAGES, abort_after_s=0.0), HTTP, "k6 does not end once a hold has failed"),
     ],
 )
 def test_what_k6_cannot_do_is_told(load: Load, protocol: WireProtocol, reason: str) -> None:

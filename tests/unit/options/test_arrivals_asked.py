@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,27 @@ def test_a_replays_file_is_relative_to_where_it_was_named_and_checked_at_once(tm
     with pytest.raises(PlanError, match=r"--serve-arrivals: .*t\.txt has an offset") as caught:
         parse_arrivals(here)
     assert caught.value.where == f"{tmp_path}/t.txt, line 3"
+
+
+def test_a_trace_that_would_be_read_for_ever_is_not_begun(tmp_path: Path) -> None:
+    """A device, a pipe, a folder: their end is nobody's to know."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
+        with pytest.raises(PlanError) as caught:
+            read(f"replay:{path}")
+        assert (caught.value.what, caught.value.seen) == (f"{FLAG} names what is no regular file", str(path))
+
+
+def test_a_trace_that_is_too_large_is_told_unread(tmp_path: Path) -> None:
+    """Up to 64 MiB are read into memory."""
+    trace = tmp_path / "t.txt"
+    with trace.open("wb") as file:
+        file.truncate(64 * 2**20 + 1)
+    with pytest.raises(PlanError) as caught:
+        read(f"replay:{trace}")
+    assert caught.value.what == f"{FLAG} names a file that is too large for a trace"
+    assert caught.value.seen == f"{trace}: 67108865 bytes"
+    assert caught.value.next_step == "give a file of at most 67108864 bytes"
 
 
 def test_a_benchmark_without_a_word_follows_the_user() -> None:

@@ -67,6 +67,10 @@ def test_what_k6_cannot_make_is_refused() -> None:
         cases(grpc)
     with pytest.raises(PlanError, match="not over grpc"):
         cases(grpc, protocols=["http", "grpc"])
+    early = replace(BY_K6, load_scale=0.01, abort_after_s=30.0)
+    with pytest.raises(PlanError, match=r"once a hold has failed \(--serve-abort-on-fail\)"):
+        cases(early, arrivals="staged")
+    assert cases(early, concurrency=4), "only the staged load test ends early"
 
 
 def test_grpc_that_a_benchmark_means_is_ours() -> None:

@@ -61,6 +61,19 @@ def test_stages_of_the_users_own_are_run_as_they_are_or_scaled() -> None:
     assert load_of(**asked_for("reference")).arrivals == REFERENCE
 
 
+@pytest.mark.parametrize("marker", ["staged", "stages:1m:2000,1m:5000", ""])
+def test_a_scale_makes_no_rate_that_could_not_be_asked_for(marker: str) -> None:
+    """The bound of --serve-arrivals holds for the product too, whoever wrote the stages."""
+    own = asked_for("stages:1m:2000,1m:5000")
+    assert cases(marker, **own, load_scale=200.0)
+    with pytest.raises(PlanError) as caught:
+        cases(marker, **own, load_scale=1000.0)
+    assert caught.value.what == "--serve-load-scale makes a rate of 5000000/s, above 1000000/s"
+    assert caught.value.where == "--serve-load-scale=1000"
+    assert caught.value.next_step == "give a scale of at most 200"
+    assert cases(load_scale=1000.0), "the reference's 500/s become 500,000/s"
+
+
 def test_other_arrivals_leave_the_scale_to_the_reference() -> None:
     """A scale asks for the load test, whatever else runs."""
     fields = {**asked_for("poisson:50"), "load_scale": 0.1}

@@ -39,6 +39,7 @@ def cases(concurrency: int | str = 1, **asked: str) -> tuple[Case, ...]:
         ("3*popen", ("popen",) * 3),
         (FAR, (FAR,)),
         (f"popen, 2*{FAR},{NETNS}", ("popen", FAR, FAR, NETNS)),
+        ("popen//nice=-5,ssh=-p 2222 bench@gpu-box", ("popen//nice=-5", "ssh=-p 2222 bench@gpu-box")),
         ("popen//nice=5//env:OMP_NUM_THREADS=1", ("popen//nice=5//env:OMP_NUM_THREADS=1",)),
     ],
 )
@@ -64,6 +65,12 @@ def test_each_form_is_a_specification_for_each_worker(text: str, expected: tuple
         ("popen//nice=1//nice=2", "says something twice in 'popen//nice=1//nice=2'"),
         ("ssh=", "has a key without its value, or popen with one, in 'ssh='"),
         ("popen=3", "has a key without its value, or popen with one, in 'popen=3'"),
+        ("ssh=-oProxyCommand=x", "has no host for ssh in 'ssh=-oProxyCommand=x'"),
+        ("ssh=me@-oProxyCommand=x", "has no host for ssh in 'ssh=me@-oProxyCommand=x'"),
+        ("ssh=-p 2222 -v", "has no host for ssh in 'ssh=-p 2222 -v'"),
+        ("ssh= //python=python3", "has no host for ssh in 'ssh= //python=python3'"),
+        ("popen//nice=abc", "has a nice that is no whole number in 'popen//nice=abc'"),
+        ("popen//nice=1.5", "has a nice that is no whole number in 'popen//nice=1.5'"),
         ("popen//python='python", "has a command that cannot be split in"),
     ],
 )
@@ -95,6 +102,8 @@ def test_a_host_is_an_address(text: str, expected: str) -> None:
     [
         ("0.0.0.0", "is no address that load can be sent to: 0.0.0.0"),
         ("224.0.0.1", "is no address that load can be sent to: 224.0.0.1"),
+        ("255.255.255.255", "is no address that load can be sent to: 255.255.255.255"),
+        ("240.0.0.1", "is no address that load can be sent to: 240.0.0.1"),
         ("gpu-box", "is not an IPv4 address: 'gpu-box'"),
         ("::1", "is not an IPv4 address: '::1'"),
         ("", "is not an IPv4 address: ''"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.arrivals import Poisson, Stage, Staged
+from pytest_servebench.arrivals import REFERENCE, Poisson, Stage, Staged
 from pytest_servebench.capacity import Trial
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
@@ -325,6 +325,23 @@ def test_header_says_what_and_why() -> None:
         "servebench left out: torchserve (torch-model-archiver is not installed)",
         "servebench machine: made-up CPU",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"abort_after_s": 30.0}, True),
+        ({"abort_after_s": 0.0, "arrivals": Poisson(5)}, True),
+        ({"abort_after_s": 30.0, "arrivals": REFERENCE}, False),
+        ({"abort_after_s": 30.0, "load_scale": "auto"}, False),
+        ({}, False),
+    ],
+)
+def test_header_tells_of_an_early_end_that_no_load_has(fields: dict[str, Any], told: bool) -> None:
+    """Only the staged load test ends early; that it was asked for in vain is not kept silent."""
+    lines = header_lines(Plan(stacks=("triton",), **fields), {}, "resnet50", "seeded-random:0")
+    found = [line for line in lines if line.startswith("servebench abort on fail: without effect")]
+    assert len(found) == told
 
 
 def test_header_leaves_out_what_is_not_there() -> None:
