@@ -34,6 +34,8 @@ class Row:
     load: str
     """The load's words: ``16 in flight``, or its arrivals."""
     open_loop: bool
+    replies: int | None
+    """Correct ones in the window: what the percentiles are of."""
     response_time_p50_ms: float | None
     response_time_p95_ms: float | None
     response_time_p99_ms: float | None
@@ -69,6 +71,7 @@ class Row:
             items_per_request=case["items_per_request"],
             load=case.get("objective") or _words(record["load"]),
             open_loop=record["load"].get("arrivals", CLOSED) != CLOSED,
+            replies=record["counts"]["correct"] if record["publishable"] else None,
             **{f"response_time_{name}_ms": times[name] for name in ("p50", "p95", "p99")},
             service_time_p95_ms=record.get("service_time_ms", {}).get("p95"),
             send_lag_p99_ms=record.get("send_lag_ms", {}).get("p99"),
@@ -139,6 +142,7 @@ COLUMNS = (
     Column(header="per\nrequest", value=lambda row: row.items_per_request, sacrifice=2),
     Column(header="load", value=lambda row: row.load, sacrifice=5, numeric=False),
     Column(header=CAPACITY_HEADER, value=lambda row: row.capacity_per_s, sacrifice=0, winner=max),
+    Column(header="replies", value=lambda row: row.replies, sacrifice=8),
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),

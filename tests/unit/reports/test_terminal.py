@@ -77,9 +77,25 @@ def test_table_has_the_reference_figures_with_units() -> None:
     ):
         assert word in head
     assert re.search(r"max +p50 +p95 +p99 +CPU +memory +images/s +batch +cold\n", head)
-    assert re.search(r"batch +ms +ms +ms +images/s +cores +GB +per GB +seen +start s +verdict\n", head)
+    assert re.search(
+        r"batch +replies +ms +ms +ms +images/s +cores +GB +per GB +seen +start s +verdict\n", head
+    )
     assert line_of(text, "triton") == [
-        *("triton", "onnx", "8", "*5.50", "*9.00", "9.00", "*200", "1.50", "1.20", "*166.7", "3.50", "3.25"),
+        *(
+            "triton",
+            "onnx",
+            "8",
+            "4",
+            "*5.50",
+            "*9.00",
+            "9.00",
+            "*200",
+            "1.50",
+            "1.20",
+            "*166.7",
+            "3.50",
+            "3.25",
+        ),
         "valid",
     ]
 
@@ -97,14 +113,14 @@ def test_missing_values_are_not_available_and_never_zero() -> None:
     """A figure nobody reported is n/a."""
     text = shown(two_stacks(telemetry=Telemetry(), cold_start_s=None))
     words = line_of(text, "triton")
-    assert words[7:12] == ["n/a"] * 5
+    assert words[8:13] == ["n/a"] * 5
     assert "0.00" not in text
 
 
 def test_unpublishable_case_shows_no_speed() -> None:
     """A wrong case shows its verdict and no number that could be taken for a result."""
     text = shown([*two_stacks(), record_of(wrong_result(made_up_case("torchserve")))])
-    assert line_of(text, "torchserve")[3:7] == ["n/a", "n/a", "n/a", "n/a"]
+    assert line_of(text, "torchserve")[3:8] == ["n/a", "n/a", "n/a", "n/a", "n/a"]
     assert line_of(text, "torchserve")[-1] == "wrong_output"
     assert "wrong_output: test_speed torchserve onnx, batch 8" in text
     assert "7 of 8 answers differ from the reference" in text
@@ -173,7 +189,7 @@ def test_gpu_use_replaces_cpu_use_where_a_gpu_was_read() -> None:
     text = shown(two_stacks(telemetry=telemetry))
     assert "GPU" in text
     assert "CPU" not in text
-    assert line_of(text, "triton")[7:9] == ["89.0", "1.80"]
+    assert line_of(text, "triton")[8:10] == ["89.0", "1.80"]
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 160])
