@@ -275,7 +275,7 @@ def test_one_that_never_comes_up_is_given_up(
     assert ended(int(mark.read_text()))
 
 
-SSH = """#!{python}
+SSH = """\
 import os, sys
 with open({seen!r}, "a") as file:
     print(*sys.argv[1:-1], file=file)
@@ -288,7 +288,10 @@ def test_a_far_worker_is_started_by_ssh(
 ) -> None:
     """By the ssh of PATH, which must never wait for a person, and with the Python that was named."""
     ssh, seen = tmp_path / "ssh", tmp_path / "seen"
-    ssh.write_text(SSH.format(python=sys.executable, seen=str(seen)))
+    script = tmp_path / "ssh.py"
+    script.write_text(SSH.format(seen=str(seen)))
+    # A first line with the Python's own path in it could not have a space.
+    ssh.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
