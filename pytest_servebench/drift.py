@@ -19,8 +19,9 @@ class DriftLimits:
     """From where on a trend is one."""
 
     change: float = 0.5
-    """Least change from the window's begin to its end, as a share of its middle. Wide, because neighbours on a shared
-    machine change what it does by a third within seconds, and a random verdict is worse than none."""
+    """Least change from the window's begin to its end, as a share of its middle. Wide, because
+    neighbours on a shared machine change what it does by a third within seconds, and a random verdict is
+    worse than none."""
     chance: float = 0.001
     """Greatest probability that a window without a trend shows one so clear."""
     parts: int = 12
