@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from pytest_servebench.early_stopping import Finding
-from pytest_servebench.plan import Word
+from pytest_servebench.words import Word
 
 
 class Ending(Word):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_servebench.plan import Word
+from pytest_servebench.words import Word
 
 CONFIDENCE = 0.99
 MOST_REQUESTS = 1 << 40

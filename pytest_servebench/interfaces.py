@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pytest_servebench.containers import ImageChoice
 from pytest_servebench.plan import (
     Artifact,
     Case,
     Deployment,
+    Device,
     Image,
     LaunchSpec,
     Load,
@@ -112,6 +114,17 @@ class ModelControl(Protocol):
 
     def unload_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
         """Return the requests, in order, after which ``deployment`` is gone."""
+
+
+class Containerised(Protocol):
+    """A stack that also comes as a container."""
+
+    def in_container(self, choice: ImageChoice, device: Device) -> Stack:
+        """Return the stack as it is served from an image: its launch names a `containers.Container`.
+
+        Its `Stack.missing` is what this machine lacks to talk to it; its `Stack.backend` is the image's.
+        A container is given one GPU and numbers it 0, whatever the index of ``device`` is.
+        """
 
 
 class MemorySharing(Protocol):

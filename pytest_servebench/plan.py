@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
+from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
-
-
-class Word(str, Enum):
-    """A closed vocabulary whose members print as the word the user types."""
-
-    def __str__(self) -> str:
-        return str(self.value)
+from pytest_servebench.words import Word
 
 
 class ModelFormat(Word):
@@ -230,11 +224,12 @@ class ReadyCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
-    """How a stack comes up as a local process, without saying where.
+    """How a stack comes up as a local process or in a container, without saying where.
 
     ``argv``, ``environment`` and the text of ``files`` may hold placeholders as
     `string.Template` has them: ``${http_port}`` (one for each of ``port_roles``),
-    ``${host}`` and ``${workdir}``. The launcher picks free ports and a private folder.
+    ``${host}`` and ``${workdir}``. The launcher picks free ports and a private folder. Inside a
+    container they stand for what the server sees there.
     """
 
     name: str
@@ -243,6 +238,8 @@ class LaunchSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     files: tuple[WorkFile, ...] = ()
     ready: ReadyCheck
+    container: Container | None = None
+    """The container it runs in; None: it is a local process."""
     stop_grace_s: float = 10.0
     """How long the group has between TERM and KILL."""
 
@@ -328,6 +325,10 @@ class Plan:
     protocol: WireProtocol = WireProtocol.HTTP
     launcher: LauncherKind = LauncherKind.PROCESS
     launcher_reason: str = ""
+    container: ContainerSettings = field(default_factory=ContainerSettings)
+    """How containers are run, where the launcher is docker."""
+    images: Mapping[str, ImageChoice] = field(default_factory=dict)
+    """What was said of images, by stack."""
     device: Device = CPU
     device_reason: str = ""
     duration_s: float = 5.0

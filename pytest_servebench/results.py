@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.capacity import Capacity
-from pytest_servebench.plan import Case, Word
+from pytest_servebench.containers import ContainerFacts
+from pytest_servebench.plan import Case
 from pytest_servebench.samples import Samples
 from pytest_servebench.staged import Scaling, StageResult
+from pytest_servebench.words import Word
 
 
 class Validity(Word):
@@ -44,6 +46,8 @@ class Endpoint:
     ports: Mapping[str, int]
     """By role: ``http``, and where the stack has them ``grpc``, ``metrics``, ``management``."""
     launcher: str
+    container: ContainerFacts | None = None
+    """What it runs in; None when that is no container of ours."""
     pid: int | None = None
     """Root of the server's process tree; None when the server is not ours."""
     log_path: Path | None = None

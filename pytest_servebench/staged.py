@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_servebench.plan import Word
+from pytest_servebench.words import Word
 
 
 class StageKind(Word):

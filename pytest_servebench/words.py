@@ -1,9 +1,17 @@
-"""How messages offer words: what is allowed, and which of them was probably meant."""
+"""Closed vocabularies, and how messages offer their words: what is allowed, and what was probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from enum import Enum
+
+
+class Word(str, Enum):
+    """A closed vocabulary whose members print as the word the user types."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 def listed(words: Iterable[object]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_servebench.interfaces import Clock
-from pytest_servebench.plan import Word
+from pytest_servebench.words import Word
 
 POLL_S = 0.05
 PROBE_TIMEOUT_S = 1.0

@@ -30,9 +30,8 @@ from pytest_servebench.plan import (
     Payload,
     Plan,
     WireProtocol,
-    Word,
 )
-from pytest_servebench.words import did_you_mean, listed
+from pytest_servebench.words import Word, did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from pytest_servebench.errors import PlanError
 from pytest_servebench.launchers.attach import parse_address
-from pytest_servebench.plan import Device, ModelFormat, Word
-from pytest_servebench.words import did_you_mean, listed
+from pytest_servebench.plan import Device, ModelFormat
+from pytest_servebench.words import Word, did_you_mean, listed
 
 Member = TypeVar("Member", bound=Word)
 

@@ -1,0 +1,95 @@
+"""Nouns of containers: the image a server runs in, and how its container is run. All frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_servebench.words import Word
+
+WORKDIR = "/servebench"
+"""Where a container sees its server's private folder, read-only."""
+
+
+class Network(Word):
+    """How a container's ports are reached."""
+
+    BRIDGE = "bridge"
+    """Through ports that the engine publishes on one address of this machine."""
+    HOST = "host"
+    """Directly: the server shares the network of this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSettings:
+    """How every container of a run is run."""
+
+    network: Network = Network.BRIDGE
+    shm_bytes: int = 2**30
+    """Size of ``/dev/shm``: Triton's Python models and torch's workers talk through it."""
+    memory_bytes: int | None = None
+    """Limit, swap included; None: none."""
+    cpus: float | None = None
+    """CPU seconds per second it may use; None: all."""
+    init: bool = True
+    """A first process that reaps orphans and passes signals on."""
+    user: str = ""
+    """``UID``, ``UID:GID`` or ``image``, whom the image names; empty: who runs this, 1000:1000 for root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageChoice:
+    """What a user said of the image of one stack; empty: nothing."""
+
+    reference: str = ""
+    """An image to use as it is."""
+    base: str = ""
+    """What an image that is built begins with, in place of the pinned one."""
+    wheels_path: Path | None = None
+    """Folder of Python packages to build from; None: the package index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBuild:
+    """How an image is built when it is missing."""
+
+    dockerfile_path: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What its COPY lines find, files or folders by name."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerImage:
+    """An image that a server runs in: pulled when it is missing, or built."""
+
+    name: str
+    """With tag or digest to be pulled; one that is built is named without, and tagged by its content."""
+    build: ImageBuild | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What of a launch is only said of a container."""
+
+    image: ContainerImage
+    scratch: tuple[str, ...] = ()
+    """Folders the server writes to: absolute, or relative to its private folder; each lies in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFacts:
+    """Which container a server runs in, for the record."""
+
+    id: str
+    image: str
+    """Name and tag."""
+    image_id: str
+    """``sha256:...``: the same image has the same."""
+    network: Network
+    user: str
+    gpus: tuple[str, ...] = ()
+    """Ids of the GPUs that it was given."""
+    cpu_set: str = ""
+    """The cores it may use, as in ``0-3``; empty: all."""
