@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from pytest_servebench.options.door import given_in
 from pytest_servebench.options.placement import Surroundings
