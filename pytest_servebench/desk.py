@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.containing import stacks_of
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
@@ -83,7 +84,7 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._session = BenchSession(plan, stacks, self._folder)
+        self._session = BenchSession(plan, stacks_of(plan, stacks), self._folder)
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._before_us = _end_politely_on_sigterm()
 
