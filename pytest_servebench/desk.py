@@ -121,6 +121,10 @@ class Desk:
             plan = replace(plan, steady=False, precision=None)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
+    def first_case(self, stack: str) -> Case | None:
+        """Return the first case of ``stack`` in the plan; None when it was not chosen."""
+        return next((case for case in self.cases({}) if case.stack == stack), None)
+
     def arrange(self, items: list[pytest.Item]) -> None:
         """Order benchmarks by stack, then by deployment in order of first need, so that each loads once.
 
@@ -133,7 +137,10 @@ class Desk:
 
         def place(item: pytest.Item) -> tuple[int, int]:
             case = cases.get(item)
-            return (-1, -1) if case is None else (stacks.get(case.stack, -1), places[case.deployment])
+            if case is not None:
+                return stacks.get(case.stack, -1), places[case.deployment]
+            used = (name for name in stacks if f"{name}_server" in getattr(item, "fixturenames", ()))
+            return min((stacks[name] for name in used), default=-1), -1
 
         items.sort(key=place)
 
