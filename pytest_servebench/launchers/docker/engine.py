@@ -1,4 +1,4 @@
-"""What a Docker engine on this machine offers; the only file that imports the docker SDK."""
+"""The Docker engine: what it offers, and what it is asked for."""
 
 from __future__ import annotations
 
