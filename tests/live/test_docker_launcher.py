@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,16 +189,14 @@ def test_a_refused_setting_leaves_nothing(
     assert left(client, label) == []
 
 
-def test_an_early_end_is_reported_fast(
-    label: dict[str, str], work: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_early_end_is_reported_fast(label: dict[str, str], work: Path) -> None:
     """Exit code and last lines, seconds before any deadline; the bound is one for a busy machine."""
     began_ns = MonotonicClock().now_ns()
     with pytest.raises(ServerExitedError) as caught:
         DockerLauncher(labels=label).start("tiny", container_spec("exit", deadline_s=90), work)
     took_s = (MonotonicClock().now_ns() - began_ns) / 1e9
-    record_property("exit_reported_after_s", took_s)
-    assert took_s < 10, f"an exit was reported after {took_s:.2f} s"
+    sys.stdout.write(f"an exit was reported after {took_s:.2f} s\n")  # shown by pytest -rP
+    assert took_s < 10
     assert caught.value.exit_code == 3
     assert caught.value.what == "tiny ended by itself with exit code 3 before it was ready"
     assert caught.value.seen.endswith("I cannot find my model")
