@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
+from pytest_servebench.containers import ContainerSettings, ImageChoice, Ipc, Network
 from pytest_servebench.options.given import Asked, Given, parse_member, parse_path, parse_truth
 from pytest_servebench.options.placement import Placement
 from pytest_servebench.plan import LauncherKind
@@ -128,12 +129,9 @@ def _user(given: Given) -> str:
     return given.text
 
 
-def _network(given: Given) -> Network:
-    return parse_member(given, Network)
-
-
 _SETTINGS: Mapping[str, tuple[str, Callable[[Given], Any]]] = {
-    "network": ("network", _network),
+    "network": ("network", partial(parse_member, vocabulary=Network)),
+    "ipc": ("ipc", partial(parse_member, vocabulary=Ipc)),
     "shm": ("shm_bytes", _bytes),
     "memory": ("memory_bytes", _bytes),
     "cpus": ("cpus", _cpus),

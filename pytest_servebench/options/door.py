@@ -111,7 +111,7 @@ OPTIONS = (
     ),
     Option(
         "container",
-        "How containers are run: network (bridge|host), shm (size of /dev/shm, 1g), memory and cpus "
+        "How containers are run: network (bridge|host), ipc (private|host), shm (size of /dev/shm, 1g), memory and cpus "
         "(limits), init (true|false), user (UID[:GID], or image for the image's own). Only with containers.",
         SETTINGS_FORM,
     ),

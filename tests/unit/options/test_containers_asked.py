@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given as generated
 from hypothesis import strategies as st
 
-from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
+from pytest_servebench.containers import ContainerSettings, ImageChoice, Ipc, Network
 from pytest_servebench.containing import as_launched, stacks_of
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
@@ -51,9 +51,10 @@ def docker_plan(**asked: str) -> Plan:
 
 def test_every_setting_of_a_container_is_read() -> None:
     """What is given replaces the default, each by its key."""
-    text = "network=host,shm=2g,memory=512m,cpus=1.5,init=no,user=1000:1000"
+    text = "network=host,ipc=host,shm=2g,memory=512m,cpus=1.5,init=no,user=1000:1000"
     assert docker_plan(container=text).container == ContainerSettings(
         network=Network.HOST,
+        ipc=Ipc.HOST,
         shm_bytes=2 * 2**30,
         memory_bytes=512 * 2**20,
         cpus=1.5,
