@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.errors import PlanError
+from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.limits import Limits
@@ -36,6 +36,7 @@ from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
 from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
+from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu import gpu_names
@@ -83,7 +84,8 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._session = BenchSession(plan, stacks, self._folder)
+        self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
+        self._session = BenchSession(plan, stacks, self._folder, self.containers)
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._before_us = _end_politely_on_sigterm()
 
@@ -96,6 +98,8 @@ class Desk:
         try:
             self._session.close()
         finally:
+            with suppress(LaunchError):  # said already, where a session could still say something
+                self.containers.clear_after()
             if self._before_us is not None:
                 signal.signal(signal.SIGTERM, self._before_us)
             if self._terminal is not None:
@@ -159,7 +163,7 @@ class Desk:
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
         lines = header_lines(self._plan, self._machine, self._plan.model, self._weights)
-        return [*lines, *filter(None, [self._recorder.notice])]
+        return [*lines, *filter(None, [self._recorder.notice, self.containers.notice])]
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
         """Write the table of everything measured."""

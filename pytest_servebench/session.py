@@ -21,17 +21,19 @@ from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
 from pytest_servebench.models.labels import imagenet_labels
 from pytest_servebench.models.reference import reference_logits
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Plan
+from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
 from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import Answer, CaseResult
 from pytest_servebench.rooms import Rooms
+from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
@@ -52,12 +54,19 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed."""
 
-    def __init__(self, plan: Plan, stacks: Mapping[str, Stack], folder: Callable[[], Path]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        stacks: Mapping[str, Stack],
+        folder: Callable[[], Path],
+        containers: RunContainers | None = None,
+    ) -> None:
         self.plan = plan
         self.stacks = stacks
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
+        self._containers = containers or RunContainers(plan.launcher, {})
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
@@ -115,7 +124,17 @@ class BenchSession:
 
     def _launcher(self, stack: str) -> Launcher:
         url = self.plan.attached.get(stack)
-        return AttachLauncher(url) if url else ProcessLauncher(clock=self._clock, host=self.plan.host)
+        if url:
+            return AttachLauncher(url)
+        if self.plan.launcher is not LauncherKind.DOCKER:
+            return ProcessLauncher(clock=self._clock, host=self.plan.host)
+        return DockerLauncher(
+            settings=self.plan.container,
+            device=self.plan.device,
+            host=self.plan.host,
+            labels=self._containers.labels(stack),
+            clock=self._clock,
+        )
 
     def _artifact(self, deployment: Deployment) -> Artifact:
         return artifact(deployment.model, deployment.format, self.plan.cache_dir)

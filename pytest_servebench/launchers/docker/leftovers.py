@@ -37,7 +37,7 @@ class Removal:
 
     def __str__(self) -> str:
         """Return it in one line; empty when there was nothing to do."""
-        removed = ", ".join(self.removed)
+        removed = f"removed {', '.join(self.removed)}" if self.removed else ""
         return "; ".join(filter(None, (removed, self.trouble)))
 
 

@@ -72,7 +72,7 @@ def test_the_dead_ones_are_removed_and_said() -> None:
     removal = sweep(engine)
     assert engine.removed == ["aa" * 32, "bb"]
     assert engine.filters == [["servebench.run"]]
-    assert str(removal) == "triton aaaaaaaaaaaa of process 78, triton bb of process 78"
+    assert str(removal) == "removed triton aaaaaaaaaaaa of process 78, triton bb of process 78"
 
 
 @pytest.mark.parametrize(("state", "removed"), [("exited", ["aa"]), ("dead", ["aa"]), ("running", [])])
@@ -96,8 +96,8 @@ def test_one_that_cannot_be_removed_is_said() -> None:
     busy = refusal(500, "driver failed to remove root filesystem:\ndevice or resource busy")
     removal = sweep(Engine(*map(container, ("aa", "bb")), removals={"aa": busy}))
     assert str(removal) == (
-        "triton bb of process 78; triton aa of process 78 cannot be removed: driver failed to remove root "
-        "filesystem: device or resource busy"
+        "removed triton bb of process 78; triton aa of process 78 cannot be removed: driver failed to remove "
+        "root filesystem: device or resource busy"
     )
 
 
@@ -133,7 +133,7 @@ def test_all_of_a_run_is_removed_or_all_of_a_worker() -> None:
     engine = Engine(container("aa", HERE), removals={})
     with ScriptedServer(engine) as server:
         environment = {"DOCKER_HOST": f"tcp://127.0.0.1:{server.port}"}
-        assert str(remove_run("1f2e", environment=environment)) == "triton aa of process 77"
+        assert str(remove_run("1f2e", environment=environment)) == "removed triton aa of process 77"
         remove_run("1f2e", worker="gw1", environment=environment)
     assert engine.filters == [
         ["servebench.run=1f2e"],
