@@ -1,0 +1,197 @@
+"""No container outlives its session for long, however that ends; and nobody else's is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.launchers.docker.owner import HOST, labels_of, this_process
+from tests.docker_session import GO, MEASURED, DockerSessions, within, workers_of
+from tests.engine import the_engine
+from tests.plugin.echo_suite import echo_suite
+from tests.processes import ended
+
+pytestmark = [pytest.mark.live, pytest.mark.docker]
+
+ORDINARY = """
+@pytest.fixture
+def broken_at_the_end():
+    yield
+    raise RuntimeError("in a fixture")
+
+@pytest.mark.servebench()
+def test_speed(servebench, case{fixture}):
+    servebench.measure(case)
+    {then}
+"""
+PLAIN = ORDINARY.format(fixture="", then="pass")
+HELD = """
+@pytest.mark.servebench()
+@pytest.mark.parametrize("number", range({count}))
+def test_held(servebench, case, number):
+    servebench.measure(case)
+    open(f"measured{{number or ''}}", "w").close()
+    wait_for("go")
+"""
+CRASH = """
+@pytest.mark.servebench()
+def test_crash(servebench, case):
+    servebench.measure(case)
+    open("measured", "w").close()
+    wait_for("crash")
+    os._exit(9)
+
+def test_other():
+    wait_for("go")
+"""
+workers = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one process", "two workers"])
+
+
+@pytest.fixture
+def sessions(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerSessions]:
+    """Return sessions of a suite in a folder of its own; whatever is left of them is removed."""
+    with the_engine() as engine:
+        some = DockerSessions(echo_suite(pytester, monkeypatch), engine)
+        yield some
+        some.remove()
+
+
+def held(sessions: DockerSessions, *arguments: str) -> subprocess.Popen[str]:
+    """Return a session that has measured once in each process and waits, its servers up."""
+    count = 2 if arguments else 1
+    sessions.write(HELD.format(count=count))
+    process = sessions.start_until(MEASURED, *arguments)
+    assert within(60, lambda: len(list(sessions.folder.glob(f"{MEASURED}*"))) == count)
+    assert len(sessions.containers()) == count
+    return process
+
+
+@pytest.mark.parametrize(
+    ("fixture", "then", "exit_code"),
+    [("", "pass", 0), ("", "assert not servebench", 1), (", broken_at_the_end", "pass", 1)],
+    ids=["normal end", "failing test", "exception in a fixture"],
+)
+def test_an_ordinary_end_leaves_nothing(
+    sessions: DockerSessions, fixture: str, then: str, exit_code: int
+) -> None:
+    """When pytest has returned its container is gone, and nothing was there to be said of earlier ones."""
+    sessions.write(ORDINARY.format(fixture=fixture, then=then))
+    assert sessions.run() == exit_code, sessions.output
+    assert "servebench launcher: docker" in sessions.output
+    assert "leftovers" not in sessions.output
+    assert sessions.containers() == []
+
+
+@workers
+@pytest.mark.parametrize("again_after_s", [(), (0.0,), (0.2,), (0.05, 0.4)], ids=["once", "twice", "twice later", "thrice"])
+def test_ctrl_c_leaves_nothing(
+    sessions: DockerSessions, workers: tuple[str, ...], again_after_s: tuple[float, ...]
+) -> None:
+    """SIGINT to the whole group, as a terminal sends it, as often as a person in a hurry presses it."""
+    process = held(sessions, *workers)
+    os.killpg(process.pid, signal.SIGINT)
+    for pause_s in again_after_s:
+        MonotonicClock().sleep_s(pause_s)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+    code = sessions.finish(process)
+    assert code, sessions.output
+    assert sessions.containers() == [], sessions.output
+
+
+@workers
+def test_sigterm_leaves_nothing(sessions: DockerSessions, workers: tuple[str, ...]) -> None:
+    """SIGTERM to pytest alone, as CI sends it: neither containers nor workers."""
+    process = held(sessions, *workers)
+    children = workers_of(process)
+    assert len(children) >= 2 * len(workers)
+    process.terminate()
+    assert sessions.finish(process) == pytest.ExitCode.INTERRUPTED, sessions.output
+    assert sessions.containers() == []
+    assert ended(*children)
+
+
+def test_a_crashed_workers_container_goes_at_once(sessions: DockerSessions) -> None:
+    """Not only when the session ends: the place is needed by the worker that replaces it."""
+    sessions.write(CRASH)
+    process = sessions.start_until(MEASURED, "-n2")
+    assert len(sessions.containers(worker="gw0")) == 1
+    (sessions.folder / "crash").touch()
+    assert within(20, lambda: not sessions.containers())
+    assert process.poll() is None
+    (sessions.folder / GO).touch()
+    assert sessions.finish(process) == pytest.ExitCode.TESTS_FAILED, sessions.output
+    assert "worker 'gw0' crashed" in sessions.output
+    assert sessions.containers() == []
+
+
+@workers
+def test_the_next_run_removes_what_a_killed_one_left(
+    sessions: DockerSessions, workers: tuple[str, ...]
+) -> None:
+    """SIGKILL to all of it leaves containers; the next run says in its header which it removed."""
+    process = held(sessions, *workers)
+    os.killpg(process.pid, signal.SIGKILL)
+    sessions.finish(process)
+    left = sessions.containers()
+    assert len(left) == len(workers) + 1
+    sessions.write(PLAIN)
+    assert sessions.run() == 0, sessions.output
+    (line,) = [line for line in sessions.output.splitlines() if "leftovers" in line]
+    assert line.startswith("servebench leftovers: removed echo ")
+    for one in left:
+        assert f"echo {one['Id'][:12]} of process {one['Labels']['servebench.pid']}" in line
+    assert sessions.containers() == []
+
+
+def test_workers_whose_controller_was_killed_leave_nothing(sessions: DockerSessions) -> None:
+    """They end by themselves and clear away, or the next run does it for them."""
+    process = held(sessions, "-n2")
+    children = workers_of(process)
+    process.kill()
+    sessions.write(PLAIN)
+    assert sessions.run() == 0, sessions.output
+    sessions.finish(process)
+    assert ended(*children, within_s=30)
+    assert sessions.containers() == []
+
+
+def test_nobody_elses_container_is_touched(sessions: DockerSessions) -> None:
+    """Not a living session's, not one without labels, not another host's, though its owner is dead."""
+    dead = replace(this_process("dead"), started_ticks=1, host=sessions.host)
+    strangers = [
+        sessions.put({}),
+        sessions.put({HOST: sessions.host}),
+        sessions.put(labels_of(replace(dead, host=f"{sessions.host}-2"), "echo")),
+        sessions.put(labels_of(replace(dead, pid_namespace="pid:[1]"), "echo")),
+        sessions.put(labels_of(replace(dead, boot="another"), "echo")),
+    ]
+    leftover = sessions.put(labels_of(dead, "echo"))
+    try:
+        living = held(sessions)
+        (its,) = sessions.containers(pid=str(living.pid))
+        sessions.write(PLAIN)
+        assert sessions.run("--benchmark-json=second.json") == 0, sessions.output
+        assert f"servebench leftovers: removed echo {leftover[:12]} of process {dead.pid}\n" in sessions.output
+        assert sessions.running([its["Id"], *strangers, leftover]) == [its["Id"], *strangers]
+        (sessions.folder / GO).touch()
+        assert sessions.finish(living) == 0, sessions.output
+        assert sessions.running([its["Id"], *strangers]) == strangers
+    finally:
+        sessions.remove(*strangers)
+
+
+def test_two_sessions_at_once(sessions: DockerSessions) -> None:
+    """Each ends with its own containers, and neither takes the other's for left behind."""
+    sessions.write(PLAIN)
+    both = [sessions.start(f"--benchmark-json={i}.json") for i in range(2)]
+    for process in both:
+        assert sessions.finish(process) == 0, sessions.output
+        assert "leftovers" not in sessions.output
+    assert sessions.containers() == []
