@@ -22,7 +22,9 @@ class EchoInContainer(Echo):
         _, *options, _, address, settings, tag = spec.argv
         argv = ("python3", *options, f"${{workdir}}/{SERVER.name}", address, settings, tag)
         files = (WorkFile(path=SERVER.name, source=SERVER),)
-        return replace(spec, argv=argv, files=files, container=Container(image=ContainerImage(name=self.image)))
+        return replace(
+            spec, argv=argv, files=files, container=Container(image=ContainerImage(name=self.image))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

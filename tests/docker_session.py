@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -19,15 +20,25 @@ from tests.engine import BASE
 from tests.plugin.echo_suite import ONNX, EchoSuite
 
 HOST_VARIABLE = "SERVEBENCH_TEST_HOST"
-"""What a session takes for the name of this host: only those of one test shall clear away after each other."""
+"""What a session takes for the name of this host: the sessions of one test clear away after no others."""
 HOOKS = f"""
 import os
 import socket
 
+from dataclasses import replace
+from pytest_servebench import desk
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.plan import CPU
+look_around = desk.look_around
+desk.look_around = lambda gpus: replace(look_around(gpus), docker_launcher=True)
 socket.gethostname = lambda: os.environ["{HOST_VARIABLE}"]
 """
-STACK = "ContainedEcho()"
-IMPORTS = "from tests.contained_echo import ContainedEcho\n"
+STACK = "ContainedEcho().in_container(ImageChoice(), CPU)"
+IMPORTS = """
+from tests.contained_echo import ContainedEcho
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.plan import CPU
+"""
 MEASURED = "measured"
 GO = "go"
 WAITS = """
@@ -63,6 +74,7 @@ class DockerSessions:
         self._engine = engine
         self.host = f"test-{uuid.uuid4().hex[:12]}"
         self.output = ""
+        self._started: list[subprocess.Popen[str]] = []
 
     @property
     def folder(self) -> Path:
@@ -76,7 +88,7 @@ class DockerSessions:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one in a process group of its own, as a shell would have it."""
         asked = self._suite.command("--stack=echo", "--serve-launcher=docker", ONNX, *arguments)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *asked],
             cwd=self.folder,
             env={**os.environ, HOST_VARIABLE: self.host},
@@ -85,13 +97,15 @@ class DockerSessions:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def start_until(self, mark: str, *arguments: str) -> subprocess.Popen[str]:
         """Start one and return once its test has made the file ``mark``."""
         process = self.start(*arguments)
-        if not within(60, lambda: (self.folder / mark).exists() or process.poll() is not None):
-            process.kill()
+        within(60, lambda: (self.folder / mark).exists() or process.poll() is not None)
         if not (self.folder / mark).exists():
+            process.kill()
             pytest.fail(f"it did not get so far:\n{self.finish(process)}\n{self.output}")
         return process
 
@@ -105,21 +119,29 @@ class DockerSessions:
         return self.finish(self.start(*arguments))
 
     def containers(self, **labels: str) -> list[dict[str, Any]]:
-        """Return the containers of this host with these labels, whatever their state is, as the engine lists them."""
+        """Return the containers of this host with these labels, as the engine lists them, in any state."""
         wanted = {HOST: self.host, **{f"servebench.{key}": text for key, text in labels.items()}}
         filters = {"label": [f"{key}={text}" for key, text in wanted.items()]}
         found: list[dict[str, Any]] = self._engine.api.containers(all=True, filters=filters)
         return found
 
-    def put(self, labels: dict[str, str]) -> str:
-        """Start a container with these labels that ends by itself after a minute, and return its id."""
-        container = self._engine.containers.run(BASE, ["sleep", "60"], labels=labels, detach=True)
+    def put(self, labels: dict[str, str], seconds: int = 60) -> str:
+        """Start a container with these labels that ends by itself after a while, and return its id."""
+        container = self._engine.containers.run(BASE, ["sleep", str(seconds)], labels=labels, detach=True)
         return str(container.id)
 
-    def running(self, ids: Sequence[str]) -> list[str]:
-        """Return those of these containers that run."""
-        found = {one["Id"] for one in self._engine.api.containers()}
+    def there(self, ids: Sequence[str]) -> list[str]:
+        """Return those of these containers that there still are."""
+        found = {one["Id"] for one in self._engine.api.containers(all=True)}
         return [one for one in ids if one in found]
+
+    def end(self) -> None:
+        """Kill those that still run, and remove all containers of this host."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        self.remove()
 
     def remove(self, *ids: str) -> None:
         """Remove these containers, and all of this host."""

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.launchers.docker.owner import HOST, labels_of, this_process
+from pytest_servebench.launchers.docker.leftovers import remove_leftovers
+from pytest_servebench.launchers.docker.owner import HOST, PID, WORKER, labels_of, this_process
 from tests.docker_session import GO, MEASURED, DockerSessions, within, workers_of
 from tests.engine import the_engine
 from tests.plugin.echo_suite import echo_suite
@@ -59,7 +61,7 @@ def sessions(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iter
     with the_engine() as engine:
         some = DockerSessions(echo_suite(pytester, monkeypatch), engine)
         yield some
-        some.remove()
+        some.end()
 
 
 def held(sessions: DockerSessions, *arguments: str) -> subprocess.Popen[str]:
@@ -89,7 +91,9 @@ def test_an_ordinary_end_leaves_nothing(
 
 
 @workers
-@pytest.mark.parametrize("again_after_s", [(), (0.0,), (0.2,), (0.05, 0.4)], ids=["once", "twice", "twice later", "thrice"])
+@pytest.mark.parametrize(
+    "again_after_s", [(), (0.0,), (0.2,), (0.05, 0.4)], ids=["once", "twice", "twice later", "thrice"]
+)
 def test_ctrl_c_leaves_nothing(
     sessions: DockerSessions, workers: tuple[str, ...], again_after_s: tuple[float, ...]
 ) -> None:
@@ -121,13 +125,14 @@ def test_a_crashed_workers_container_goes_at_once(sessions: DockerSessions) -> N
     """Not only when the session ends: the place is needed by the worker that replaces it."""
     sessions.write(CRASH)
     process = sessions.start_until(MEASURED, "-n2")
-    assert len(sessions.containers(worker="gw0")) == 1
+    (its,) = sessions.containers()
+    worker = its["Labels"][WORKER]
     (sessions.folder / "crash").touch()
     assert within(20, lambda: not sessions.containers())
     assert process.poll() is None
     (sessions.folder / GO).touch()
     assert sessions.finish(process) == pytest.ExitCode.TESTS_FAILED, sessions.output
-    assert "worker 'gw0' crashed" in sessions.output
+    assert f"worker '{worker}' crashed" in sessions.output
     assert sessions.containers() == []
 
 
@@ -164,27 +169,44 @@ def test_workers_whose_controller_was_killed_leave_nothing(sessions: DockerSessi
 
 def test_nobody_elses_container_is_touched(sessions: DockerSessions) -> None:
     """Not a living session's, not one without labels, not another host's, though its owner is dead."""
+    living = held(sessions)
+    (its,) = sessions.containers()
+    assert its["Labels"][PID] == str(living.pid)
     dead = replace(this_process("dead"), started_ticks=1, host=sessions.host)
     strangers = [
         sessions.put({}),
-        sessions.put({HOST: sessions.host}),
+        sessions.put({HOST: sessions.host, PID: "1"}),
         sessions.put(labels_of(replace(dead, host=f"{sessions.host}-2"), "echo")),
         sessions.put(labels_of(replace(dead, pid_namespace="pid:[1]"), "echo")),
         sessions.put(labels_of(replace(dead, boot="another"), "echo")),
     ]
-    leftover = sessions.put(labels_of(dead, "echo"))
+    leftovers = [
+        sessions.put(labels_of(dead, "echo")),
+        sessions.put(labels_of(replace(dead, boot="another"), "echo"), seconds=0),
+    ]
     try:
-        living = held(sessions)
-        (its,) = sessions.containers(pid=str(living.pid))
         sessions.write(PLAIN)
         assert sessions.run("--benchmark-json=second.json") == 0, sessions.output
-        assert f"servebench leftovers: removed echo {leftover[:12]} of process {dead.pid}\n" in sessions.output
-        assert sessions.running([its["Id"], *strangers, leftover]) == [its["Id"], *strangers]
+        assert sessions.output.count(f"of process {dead.pid}") == len(leftovers)
+        assert sessions.there([its["Id"], *strangers, *leftovers]) == [its["Id"], *strangers]
         (sessions.folder / GO).touch()
         assert sessions.finish(living) == 0, sessions.output
-        assert sessions.running([its["Id"], *strangers]) == strangers
+        assert sessions.there([its["Id"], *strangers]) == strangers
     finally:
         sessions.remove(*strangers)
+
+
+def test_two_that_clear_away_at_once(sessions: DockerSessions) -> None:
+    """Each container is removed and said by one of them, and none is trouble to the other."""
+    dead = replace(this_process("dead"), started_ticks=1, host=sessions.host)
+    ids = [sessions.put(labels_of(dead, "echo")) for _ in range(3)]
+    here = replace(this_process("here"), host=sessions.host)
+    with ThreadPoolExecutor() as pool:
+        removals = [each.result() for each in [pool.submit(remove_leftovers, here) for _ in range(4)]]
+    assert [removal.trouble for removal in removals] == [""] * 4
+    said = sorted(name for removal in removals for name in removal.removed)
+    assert said == sorted(f"echo {one[:12]} of process {dead.pid}" for one in ids)
+    assert within(10, lambda: not sessions.there(ids))
 
 
 def test_two_sessions_at_once(sessions: DockerSessions) -> None:

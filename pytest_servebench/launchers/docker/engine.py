@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +21,8 @@ SILENCE_S = 1800
 """How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
 NOT_FOUND = 404
 NOT_MODIFIED = 304
+BEING_REMOVED = "already in progress"
+"""What the engine says of a container that somebody else is removing."""
 UNIX = "unix://"
 DEFAULT_HOST = f"{UNIX}/var/run/docker.sock"
 
@@ -147,9 +149,24 @@ class Engine:
         # The SDK waits for the grace and its own time-out.
         self._unless_missing(GLANCE_S, lambda api: api.stop(name, timeout=grace_s))
 
-    def remove(self, name: str) -> None:
-        """Kill and remove a container and its anonymous volumes; one that is gone is no error."""
-        self._unless_missing(WORK_S, lambda api: api.remove_container(name, force=True, v=True))
+    def containers(self, labels: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return what is listed of all containers with these labels, whatever their state is."""
+        # In one request: the SDK's own list asks for each, and stumbles over those that go away meanwhile.
+        rows = self._ask(WORK_S, lambda api: api.containers(all=True, filters={"label": list(labels)}))
+        return list(rows)
+
+    def remove(self, name: str) -> bool:
+        """Kill and remove a container and its anonymous volumes; return whether it was there to be removed.
+
+        One that is gone, or that somebody else is removing, is no error.
+        """
+        try:
+            self._ask(WORK_S, lambda api: api.remove_container(name, force=True, v=True))
+        except EngineError as error:
+            if error.status == NOT_FOUND or BEING_REMOVED in str(error):
+                return False
+            raise
+        return True
 
     def logs(self, name: str) -> Iterator[bytes]:
         """Yield what a container writes, from its begin to its end."""

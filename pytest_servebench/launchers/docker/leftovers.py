@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
+from pytest_servebench.launchers.docker.engine import Engine, EngineError
 from pytest_servebench.launchers.docker.owner import (
     PID,
     RUN,
@@ -19,11 +19,7 @@ from pytest_servebench.launchers.docker.owner import (
     lives,
 )
 
-TIMEOUT_S = 30.0
-"""How long the engine may take for one answer."""
 ENDED = ("exited", "dead")
-BEING_REMOVED = "already in progress"
-"""What the engine says, with 409, of a container that somebody else is removing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,41 +69,25 @@ def remove_leftovers(
 def _remove(
     labels: Sequence[str], wanted: Callable[[_Found], bool], environment: Mapping[str, str]
 ) -> Removal:
-    import docker
-    from docker.errors import DockerException
-
     removed: list[str] = []
     troubles: list[str] = []
     try:
-        with closing(docker.from_env(timeout=TIMEOUT_S, environment=dict(environment))) as client:
-            for found in filter(wanted, _list(client.api, labels)):
-                _remove_one(client.api, found, removed, troubles)
-    except (DockerException, OSError) as error:
-        # Of the others nothing is known: asking an engine that hangs takes as long for each.
-        troubles.append(f"the Docker engine cannot be asked: {error}")
+        with closing(Engine(environment)) as engine:
+            rows = engine.containers(labels)
+            for found in (_Found(row["Id"], row["Labels"] or {}, row["State"]) for row in rows):
+                if wanted(found):
+                    _remove_one(engine, found, removed, troubles)
+    except EngineError as error:
+        troubles.append(str(error))
     return Removal(removed=tuple(removed), trouble=" ".join("; ".join(troubles).split()))
 
 
-def _list(api: Any, labels: Sequence[str]) -> list[_Found]:  # noqa: ANN401 (the SDK has no types)
-    # In one request: the SDK's own list asks for each, and stumbles over those that go away meanwhile.
-    rows = api.containers(all=True, filters={"label": list(labels)})
-    return [_Found(row["Id"], row["Labels"] or {}, row["State"]) for row in rows]
-
-
-def _remove_one(
-    api: Any,  # noqa: ANN401 (as above)
-    found: _Found,
-    removed: list[str],
-    troubles: list[str],
-) -> None:
-    from docker.errors import APIError, NotFound
-
+def _remove_one(engine: Engine, found: _Found, removed: list[str], troubles: list[str]) -> None:
+    """Note what becomes of it; raises `EngineError` when the engine does not answer at all."""
     try:
-        api.remove_container(found.id, force=True, v=True)
-    except NotFound:
-        return
-    except APIError as error:
-        if BEING_REMOVED not in error.explanation:
-            troubles.append(f"{found} cannot be removed: {error.explanation}")
-    else:
-        removed.append(str(found))
+        if engine.remove(found.id):
+            removed.append(str(found))
+    except EngineError as error:
+        if error.status is None:
+            raise
+        troubles.append(f"{found} cannot be removed: {error}")

@@ -106,7 +106,7 @@ def test_an_engine_that_goes_away_is_said() -> None:
     engine = Engine(*map(container, ("aa", "bb", "cc")), removals={"bb": ScriptedReply(ending=Ending.RESET)})
     removal = sweep(engine)
     assert removal.removed == ("triton aa of process 78",)
-    assert removal.trouble.startswith("the Docker engine cannot be asked: ")
+    assert removal.trouble.startswith("the Docker engine at ")
     assert engine.removed == ["aa"]
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_engine_is_said(answer: ScriptedReply) -> None:
     with ScriptedServer(answer) as server:
         removal = remove_run("1f2e", environment={"DOCKER_HOST": f"tcp://127.0.0.1:{server.port}"})
     assert not removal.removed
-    assert removal.trouble.startswith("the Docker engine cannot be asked: ")
+    assert removal.trouble.startswith("the Docker engine at ")
     assert "\n" not in str(removal)
 
 
@@ -125,7 +125,7 @@ def test_no_engine_is_said() -> None:
     with ScriptedServer() as server:
         port = server.port
     removal = remove_run("1f2e", environment={"DOCKER_HOST": f"tcp://127.0.0.1:{port}"})
-    assert "the Docker engine cannot be asked: " in removal.trouble
+    assert "the Docker engine at " in removal.trouble
 
 
 def test_all_of_a_run_is_removed_or_all_of_a_worker() -> None:
