@@ -33,7 +33,6 @@ from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import Answer, CaseResult
 from pytest_servebench.rooms import Rooms
-from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
@@ -52,21 +51,27 @@ class NamedAnswer:
 
 
 class BenchSession:
-    """The rooms of one session, furnished from its plan; a server is up only while one is needed."""
+    """The rooms of one session, furnished from its plan; a server is up only while one is needed.
+
+    ``say`` shows a person a line while an image is pulled or built; ``labels`` are those of a stack's
+    containers.
+    """
 
     def __init__(
         self,
         plan: Plan,
         stacks: Mapping[str, Stack],
         folder: Callable[[], Path],
-        containers: RunContainers | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        labels: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self.plan = plan
         self.stacks = stacks
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
-        self._containers = containers or RunContainers(plan.launcher, {})
+        self._say = say
+        self._labels = labels
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
@@ -123,17 +128,18 @@ class BenchSession:
             self._driver.close()
 
     def _launcher(self, stack: str) -> Launcher:
-        url = self.plan.attached.get(stack)
+        url, plan = self.plan.attached.get(stack), self.plan
         if url:
             return AttachLauncher(url)
-        if self.plan.launcher is not LauncherKind.DOCKER:
-            return ProcessLauncher(clock=self._clock, host=self.plan.host)
+        if plan.launcher is not LauncherKind.DOCKER:
+            return ProcessLauncher(clock=self._clock, host=plan.host)
         return DockerLauncher(
-            settings=self.plan.container,
-            device=self.plan.device,
-            host=self.plan.host,
-            labels=self._containers.labels(stack),
+            settings=plan.container,
+            device=plan.device,
+            host=plan.host,
+            labels=self._labels(stack),
             clock=self._clock,
+            progress=self._say,
         )
 
     def _artifact(self, deployment: Deployment) -> Artifact:

@@ -187,22 +187,25 @@ class Engine:
 
     def _ask(self, timeout_s: float, question: Callable[[Any], T]) -> T:
         with self._in_words():
-            api = self._api()
+            api = self._api(timeout_s)
             api.timeout = timeout_s
             return question(api)
 
     def _stream(self, question: Callable[[Any], Iterator[T]]) -> Generator[T, None, None]:
         with self._in_words():
-            api = self._api()
+            api = self._api(WORK_S)
             api.timeout = SILENCE_S
             yield from question(api)
 
-    def _api(self) -> Any:  # noqa: ANN401 (the SDK has no types)
+    def _api(self, timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
         if self._open is None:
+            problem = _why_closed(self.host)
+            if problem:
+                raise OSError(problem)
             import docker
 
             arguments = docker.utils.kwargs_from_env(environment=self._environment)
-            self._open = docker.APIClient(timeout=TIMEOUT_S, **arguments)
+            self._open = docker.APIClient(timeout=timeout_s, **arguments)
         return self._open
 
     @contextmanager
