@@ -21,13 +21,13 @@ if TYPE_CHECKING:
         Plan,
         WireProtocol,
     )
-    from pytest_servebench.results import CaseResult, Summary, Validity, Verdict
+    from pytest_servebench.results import CaseResult, Endpoint, Summary, Validity, Verdict
     from pytest_servebench.session import NamedAnswer, Servebench
 
 _HOME = {
     "capacity": ("Capacity",),
     "plan": ("Case", "Deployment", "Device", "Load", "ModelFormat", "Payload", "Plan", "WireProtocol"),
-    "results": ("CaseResult", "Summary", "Validity", "Verdict"),
+    "results": ("CaseResult", "Endpoint", "Summary", "Validity", "Verdict"),
     "session": ("NamedAnswer", "Servebench"),
 }
 
@@ -37,6 +37,7 @@ __all__ = [
     "CaseResult",
     "Deployment",
     "Device",
+    "Endpoint",
     "Load",
     "ModelFormat",
     "NamedAnswer",

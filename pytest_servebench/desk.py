@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.containing import stacks_of
 from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
@@ -86,7 +87,9 @@ class Desk:
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._live: LiveProgress | None = None
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
-        self._session = BenchSession(plan, stacks, self._folder, self._say, self.containers.labels)
+        self._session = BenchSession(
+            plan, stacks_of(plan, stacks), self._folder, self._say, self.containers.labels
+        )
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._before_us = _end_politely_on_sigterm()
 
@@ -125,6 +128,10 @@ class Desk:
             plan = replace(plan, steady=False, precision=None)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
+    def first_case(self, stack: str) -> Case | None:
+        """Return the first case of ``stack`` in the plan; None when it was not chosen."""
+        return next((case for case in self.cases({}) if case.stack == stack), None)
+
     def arrange(self, items: list[pytest.Item]) -> None:
         """Order benchmarks by stack, then by deployment in order of first need, so that each loads once.
 
@@ -137,7 +144,10 @@ class Desk:
 
         def place(item: pytest.Item) -> tuple[int, int]:
             case = cases.get(item)
-            return (-1, -1) if case is None else (stacks.get(case.stack, -1), places[case.deployment])
+            if case is not None:
+                return stacks.get(case.stack, -1), places[case.deployment]
+            used = (name for name in stacks if f"{name}_server" in getattr(item, "fixturenames", ()))
+            return min((stacks[name] for name in used), default=-1), -1
 
         items.sort(key=place)
 

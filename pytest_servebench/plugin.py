@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_servebench.desk import Desk
     from pytest_servebench.interfaces import Stack
     from pytest_servebench.plan import Threshold
-    from pytest_servebench.results import CaseResult, Verdict
+    from pytest_servebench.results import CaseResult, Endpoint, Verdict
     from pytest_servebench.session import Servebench
 
 DESK: pytest.StashKey[Desk] = pytest.StashKey()
@@ -216,6 +216,35 @@ def servebench(request: pytest.FixtureRequest) -> Servebench:
         pytest.skip("no stack was chosen: --stack=all, --stack=available, or by name")
     try:
         return desk.serve(request.node)
+    except ServebenchError as error:
+        trouble = str(error)
+    pytest.fail(trouble, pytrace=False)
+
+
+@pytest.fixture
+def fastapi_server(request: pytest.FixtureRequest, servebench: Servebench) -> Endpoint:
+    """Where FastAPI serves the plan's first format and batch size, brought up if it was not."""
+    return _server_of("fastapi", request, servebench)
+
+
+@pytest.fixture
+def triton_server(request: pytest.FixtureRequest, servebench: Servebench) -> Endpoint:
+    """Where Triton serves the plan's first format and batch size, brought up if it was not."""
+    return _server_of("triton", request, servebench)
+
+
+@pytest.fixture
+def torchserve_server(request: pytest.FixtureRequest, servebench: Servebench) -> Endpoint:
+    """Where TorchServe serves the plan's first format and batch size, brought up if it was not."""
+    return _server_of("torchserve", request, servebench)
+
+
+def _server_of(stack: str, request: pytest.FixtureRequest, servebench: Servebench) -> Endpoint:
+    case = request.config.stash[DESK].first_case(stack)
+    if case is None:
+        pytest.skip(f"{stack} was not chosen: --stack={stack}")
+    try:
+        return servebench.up(case)
     except ServebenchError as error:
         trouble = str(error)
     pytest.fail(trouble, pytrace=False)

@@ -16,6 +16,7 @@ from pytest_servebench.interfaces import RunningServer, Watch
 from pytest_servebench.launchers.process import describe_exit
 from pytest_servebench.plan import (
     Case,
+    Deployment,
     Image,
     LauncherKind,
 )
@@ -25,6 +26,7 @@ from pytest_servebench.results import (
     Answer,
     CaseResult,
     Ceiling,
+    Endpoint,
     Progress,
     Telemetry,
     Validity,
@@ -74,6 +76,12 @@ def measured(
     if result.validity is Validity.ERRORS:
         pool.distrust()
     return result
+
+
+def bring_up(deployment: Deployment, rooms: Rooms, pool: ServerPool) -> Endpoint:
+    """Return where ``deployment`` answers, launched if it did not yet, and not asked anything."""
+    with rooms.measuring():
+        return pool.ready(deployment).endpoint
 
 
 def ask_case(

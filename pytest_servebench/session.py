@@ -31,9 +31,9 @@ from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
 from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
-from pytest_servebench.results import Answer, CaseResult
+from pytest_servebench.results import Answer, CaseResult, Endpoint
 from pytest_servebench.rooms import Rooms
-from pytest_servebench.runner import ask_case, run_case
+from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
 IMAGE_SEED = 0
@@ -215,6 +215,14 @@ class Servebench:
             result = find_capacity(case, self._session.rooms, self._session.pool, watch, smoke=self._smoke)
         self._judge_and_record(result)
         return result
+
+    def up(self, case: Case) -> Endpoint:
+        """Bring the case's server up with its model loaded, and return where it listens.
+
+        It stays up until a case needs another server. Raises `LaunchError`, `ControlError` or `ModelError`.
+        """
+        self._check(case)
+        return bring_up(case.deployment, self._session.rooms, self._session.pool)
 
     def ask(self, case: Case) -> dict[str, NamedAnswer]:
         """Bring the case's server up, ask every image once, and return the answers by image name.

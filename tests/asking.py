@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.options.given import (
     Given,
@@ -11,7 +13,7 @@ from pytest_servebench.options.planning import plan_for
 from pytest_servebench.plan import Plan
 from tests.offered_stack import (
     THREE,
-    OfferedStack,
+    BareStack,
 )
 
 NO_GPU = Surroundings(logical_cores=2, cuda_absent="the NVIDIA driver is not installed")
@@ -31,7 +33,7 @@ def given(text: str, flag: str = "--serve-x") -> Given:
 
 def plan(
     surroundings: Surroundings = NO_GPU,
-    offered: dict[str, OfferedStack] | None = None,
+    offered: Mapping[str, BareStack] | None = None,
     **asked: str,
 ) -> Plan:
     """Return the plan for options spelled as keywords."""
@@ -44,6 +46,6 @@ def plan(
     )
 
 
-def offers(*stacks: OfferedStack) -> dict[str, OfferedStack]:
+def offers(*stacks: BareStack) -> dict[str, BareStack]:
     """Return stacks by name."""
     return {stack.name: stack for stack in stacks}

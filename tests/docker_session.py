@@ -25,20 +25,10 @@ HOOKS = f"""
 import os
 import socket
 
-from dataclasses import replace
-from pytest_servebench import desk
-from pytest_servebench.containers import ImageChoice
-from pytest_servebench.plan import CPU
-look_around = desk.look_around
-desk.look_around = lambda gpus: replace(look_around(gpus), docker_launcher=True)
 socket.gethostname = lambda: os.environ["{HOST_VARIABLE}"]
 """
-STACK = "ContainedEcho().in_container(ImageChoice(), CPU)"
-IMPORTS = """
-from tests.contained_echo import ContainedEcho
-from pytest_servebench.containers import ImageChoice
-from pytest_servebench.plan import CPU
-"""
+STACK = "ContainedEcho()"
+IMPORTS = "from tests.contained_echo import ContainedEcho\n"
 MEASURED = "measured"
 GO = "go"
 WAITS = """

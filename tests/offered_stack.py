@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from pytest_servebench.interfaces import ServerCounters
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.interfaces import ServerCounters, Stack
 from pytest_servebench.plan import (
     Artifact,
     Case,
     Deployment,
+    Device,
     Image,
     LaunchSpec,
     MissingPiece,
@@ -27,8 +29,8 @@ HTTP, GRPC = WireProtocol
 
 
 @dataclass(frozen=True)
-class OfferedStack:
-    """Offers what it is told to; serving is not its trade."""
+class BareStack:
+    """Offers what it is told to, as a local process only; serving is not its trade."""
 
     name: str
     formats: frozenset[ModelFormat] = frozenset({ONNX, PYTORCH})
@@ -56,6 +58,14 @@ class OfferedStack:
 
     def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OfferedStack(BareStack):
+    """Comes as a container too, which has within what it lacks outside."""
+
+    def in_container(self, choice: ImageChoice, device: Device) -> Stack:
+        return replace(self, lacks={})
 
 
 FASTAPI = OfferedStack("fastapi")

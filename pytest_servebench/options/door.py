@@ -18,6 +18,7 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.options.arrivals import FORMS
+from pytest_servebench.options.containers import IMAGE_FORM, SETTINGS_FORM
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import AUTO_WARMUPS, MODELS, NORMAL, QUICK, plan_for
@@ -92,6 +93,27 @@ OPTIONS = (
         "device",
         "Where the models compute. Default: auto, which is the first GPU that can be used, else cpu.",
         "auto|cpu|cuda[:N]",
+    ),
+    Option(
+        "image",
+        "Images to serve from as they are, by stack, in place of our own. Only with containers.",
+        IMAGE_FORM,
+    ),
+    Option(
+        "image-base",
+        "What images that are built begin with. Default: a CUDA runtime, or python:slim for a CPU, pinned.",
+        "REFERENCE",
+    ),
+    Option(
+        "image-wheels",
+        "Folder of Python packages to build images from (deploy/wheels.sh fills one). Default: the index.",
+        "DIR",
+    ),
+    Option(
+        "container",
+        "How containers are run: network (bridge|host), shm (size of /dev/shm, 1g), memory and cpus "
+        "(limits), init (true|false), user (UID[:GID], or image for the image's own). Only with containers.",
+        SETTINGS_FORM,
     ),
     Option("threads", "Engine threads on a CPU, the same for every stack. Default: all logical cores.", "N"),
     Option(

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from pytest_servebench.containers import ContainerSettings
+from pytest_servebench.containing import containerised, stacks_of
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.k6.binary import missing_k6
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
+from pytest_servebench.options.containers import check_used, parse_container, parse_images
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -131,12 +134,15 @@ def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings
     wish = _value(asked, "stack", partial(parse_stacks, offered=offered), StackWish(attached={}))
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
     placement = choose_placement(asked, surroundings, all_attached=only_urls)
+    check_used(asked, placement)
     plan = replace(
         plan,
         formats=formats or tuple(ModelFormat),
         attached=wish.attached,
         launcher=placement.launcher,
         launcher_reason=placement.launcher_reason,
+        container=_value(asked, "container", parse_container, ContainerSettings()),
+        images=parse_images(asked, offered),
         device=placement.device,
         device_reason=placement.device_reason,
     )
@@ -151,8 +157,9 @@ def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings
             payload=plan.payload,
             protocol=plan.protocol,
             placement=placement,
+            bare=frozenset(name for name, stack in offered.items() if containerised(stack) is None),
         ),
-        offered,
+        stacks_of(plan, offered),
     )
     check_reach(asked, plan.load_workers, plan.host, chosen.formats_by_stack, plan.attached)
     served = {model_format for formats in chosen.formats_by_stack.values() for model_format in formats}

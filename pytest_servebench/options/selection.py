@@ -29,6 +29,8 @@ class Wish:
     payload: Payload = Payload.TENSOR
     protocol: WireProtocol = WireProtocol.HTTP
     placement: Placement
+    bare: frozenset[str] = frozenset()
+    """Stacks that do not come as containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def _look_at(name: str, wish: Wish, offered: Mapping[str, Stack], *, optional: b
             found.reasons[f"{name}/{model_format}"] = reason
         else:
             found.formats.append(model_format)
-    if not optional and _is_local_process(stack, wish):
+    if not optional and _is_ours(stack, wish):
         found.missing = stack.missing(tuple(found.formats))
     return found
 
@@ -118,15 +120,15 @@ def _format_problem(stack: Stack, model_format: ModelFormat, wish: Wish, *, opti
         if must:
             raise _cannot_run_tensorrt(wish)
         return _needs_gpu(wish.placement)
-    if optional and _is_local_process(stack, wish):
+    if optional and _is_ours(stack, wish):
         return "; ".join(
             f"{piece.what} is missing; {piece.remedy}" for piece in stack.missing((model_format,))
         )
     return ""
 
 
-def _is_local_process(stack: Stack, wish: Wish) -> bool:
-    return wish.placement.launcher is LauncherKind.PROCESS and stack.name not in wish.stacks.attached
+def _is_ours(stack: Stack, wish: Wish) -> bool:
+    return wish.placement.launcher is not LauncherKind.ATTACH and stack.name not in wish.stacks.attached
 
 
 def _runs_tensorrt(name: str, wish: Wish) -> bool:
@@ -139,6 +141,8 @@ def _needs_gpu(placement: Placement) -> str:
 
 
 def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> PlanError | None:
+    if wish.placement.launcher is LauncherKind.DOCKER and stack.name in wish.bare and _is_ours(stack, wish):
+        return _no_container(stack.name)
     speakers = {name: other.payloads | other.protocols for name, other in offered.items()}
     for flag, word in (("--serve-payload", wish.payload), ("--serve-protocol", wish.protocol)):
         if word not in speakers[stack.name]:
@@ -153,6 +157,14 @@ def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> Pla
     if wish.payload is Payload.SHM and url and not is_here(parse_address(url).host):
         return _no_memory_in_common(stack.name, url)
     return None
+
+
+def _no_container(name: str) -> PlanError:
+    return PlanError(
+        f"--serve-launcher=docker: {name} does not come as a container",
+        seen="its stack has no in_container (docs/add-a-stack.md)",
+        next_step="use --serve-launcher=process, leave it out, or attach to one that runs: --stack=NAME=URL",
+    )
 
 
 def _no_memory_in_common(name: str, url: str) -> PlanError:

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.arrivals import Staged
-from pytest_servebench.plan import Plan
+from pytest_servebench.containers import Network
+from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
@@ -33,6 +34,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "model": f"{model}, weights {weights}",
         "device": _because(str(plan.device), plan.device_reason),
         "launcher": _because(str(plan.launcher), plan.launcher_reason),
+        "containers": _containers(plan),
         "engine": _because(str(plan.engine), plan.engine_reason) if plan.engine_reason else "",
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
@@ -44,6 +46,15 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def _containers(plan: Plan) -> str:
+    """Return what is not as it would be by itself."""
+    if plan.launcher is not LauncherKind.DOCKER:
+        return ""
+    named = [f"{stack} from {choice.reference}" for stack, choice in plan.images.items() if choice.reference]
+    network = "the host's network" if plan.container.network is Network.HOST else ""
+    return ", ".join(filter(None, [*named, network]))
 
 
 def _window(plan: Plan) -> str:

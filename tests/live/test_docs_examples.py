@@ -17,6 +17,7 @@ import pytest
 
 from pytest_servebench.shipped import shipped
 from tests.doc_blocks import PAGES, ROOT, Block, blocks_of
+from tests.engine import the_engine
 
 pytestmark = pytest.mark.live
 
@@ -99,6 +100,9 @@ PLANNED = [
 @pytest.mark.parametrize(("block", "command"), PLANNED, ids=str)
 def test_a_long_command_of_a_page_is_understood(block: Block, command: str, folder: Path) -> None:
     """A command that would take minutes is collected: its options are right and yield cases."""
+    if "docker" in block.words:
+        with the_engine():
+            pass
     done = run(command, folder, PYTEST_ADDOPTS="-p no:cacheprovider --collect-only -q")
     assert done.returncode == 0, f"{block}: {command}\n{done.stdout}"
     assert re.search(r"::test_\w+\[\w+-\w+-", done.stdout), done.stdout

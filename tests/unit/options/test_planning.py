@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.arrivals import Poisson
+from pytest_servebench.containers import ContainerSettings, ImageChoice
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
-from tests.asking import ONE_GPU, plan
+from tests.asking import DOCKER, ONE_GPU, plan
 from tests.offered_stack import (
     GRPC,
     JPEG,
@@ -58,14 +59,19 @@ def test_threads_default_to_the_cores() -> None:
 def test_everything_given_reaches_the_plan() -> None:
     """No option is read and forgotten."""
     chosen = plan(
+        DOCKER,
         stack="triton",
         format="pytorch",
         batch_size="32",
         model="efficientnet_lite0",
         payload="jpeg",
         protocol="grpc",
-        launcher="process",
+        launcher="docker",
         device="cpu",
+        image="triton=mine:1",
+        image_base="debian:12",
+        image_wheels="/",
+        container="cpus=2",
         threads="1",
         duration="9",
         warmup="0",
@@ -84,6 +90,7 @@ def test_everything_given_reaches_the_plan() -> None:
         quick="no",
     )
     assert len(chosen.settings) == len(OPTIONS)
+    assert chosen.images["triton"] == ImageChoice(reference="mine:1", base="debian:12", wheels_path=Path("/"))
     assert chosen == Plan(
         stacks=("triton",),
         formats=(PYTORCH,),
@@ -92,8 +99,10 @@ def test_everything_given_reaches_the_plan() -> None:
         model="efficientnet_lite0",
         payload=JPEG,
         protocol=GRPC,
-        launcher=LauncherKind.PROCESS,
+        launcher=LauncherKind.DOCKER,
         launcher_reason="asked for (command line)",
+        container=ContainerSettings(cpus=2.0),
+        images=dict(chosen.images),
         device=CPU,
         device_reason="asked for (command line)",
         threads=1,

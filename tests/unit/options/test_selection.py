@@ -88,7 +88,7 @@ def test_available_with_nothing_available_is_an_error() -> None:
 
 
 def test_packages_do_not_matter_for_a_container_or_a_running_server() -> None:
-    """Missing pieces are those of a local process."""
+    """An image has what a local process would need; what runs already has it too."""
     lacking = offers(replace(TRITON, lacks={ONNX: NO_TORCH}), FASTAPI)
     assert plan(DOCKER, lacking, stack="all").stacks == ("triton", "fastapi")
     assert plan(NO_GPU, lacking, stack="all,triton=http://h:1").launcher is LauncherKind.PROCESS

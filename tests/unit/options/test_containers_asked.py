@@ -1,0 +1,176 @@
+"""What is said of images and containers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given as generated
+from hypothesis import strategies as st
+
+from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
+from pytest_servebench.containing import as_launched, stacks_of
+from pytest_servebench.errors import MissingPieceError, PlanError
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.options.containers import parse_container
+from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece, ModelFormat, Plan
+from tests.asking import DOCKER, NO_GPU, given, offers, plan
+from tests.offered_stack import ONNX, TENSORRT, BareStack
+
+
+@dataclass(frozen=True)
+class Inside(BareStack):
+    """A stack as its image makes it."""
+
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Boxed(BareStack):
+    """Comes as a container that serves ``inside_formats``."""
+
+    inside_formats: frozenset[ModelFormat] = frozenset({ONNX, TENSORRT})
+    inside_lacks: Mapping[ModelFormat, MissingPiece] = field(default_factory=dict)
+
+    def in_container(self, choice: ImageChoice, device: Device) -> Stack:
+        image = f"{choice.reference or choice.base} on {device}"
+        return Inside(self.name, formats=self.inside_formats, lacks=self.inside_lacks, image=image)
+
+
+BOXED = Boxed("fastapi")
+
+
+def docker_plan(**asked: str) -> Plan:
+    """Return the plan of a stack that comes as a container."""
+    asked = {"launcher": "docker", "stack": "fastapi", "format": "onnx", **asked}
+    return plan(DOCKER, offered=offers(BOXED), **asked)
+
+
+def test_every_setting_of_a_container_is_read() -> None:
+    """What is given replaces the default, each by its key."""
+    text = "network=host,shm=2g,memory=512m,cpus=1.5,init=no,user=1000:1000"
+    assert docker_plan(container=text).container == ContainerSettings(
+        network=Network.HOST,
+        shm_bytes=2 * 2**30,
+        memory_bytes=512 * 2**20,
+        cpus=1.5,
+        init=False,
+        user="1000:1000",
+    )
+
+
+def test_what_is_not_said_keeps_its_default() -> None:
+    """Containers are on a bridge, with an init and 1 GiB of shared memory, when nobody says."""
+    assert docker_plan().container == ContainerSettings()
+    assert docker_plan(container="cpus=2").container == ContainerSettings(cpus=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network=overlay", "--serve-container: network does not know 'overlay'.*\n.*\n.*bridge, host"),
+        ("netwrok=host", "does not know 'netwrok': did you mean network?"),
+        ("memory=5", "is not a size from 6m: '5'"),
+        ("memory=lots", "is not a size from 6m: 'lots'"),
+        ("cpus=0", "is not a number of CPUs: '0'"),
+        ("cpus=nan", "is not a number of CPUs: 'nan'"),
+        ("init=maybe", "is neither true nor false: 'maybe'"),
+        ("user=root", "is not a user: 'root'"),
+        ("memory", "has a part that is not KEY=VALUE: 'memory'"),
+        ("memory=", "has a part that is not KEY=VALUE: 'memory='"),
+        ("cpus=1,cpus=2", "gives cpus twice"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_names_itself(text: str, message: str) -> None:
+    """A wrong key or value is an error with what is allowed."""
+    with pytest.raises(PlanError, match=message):
+        docker_plan(container=text)
+
+
+@generated(st.text(max_size=30))
+def test_no_text_breaks_the_reading(text: str) -> None:
+    """Any text is settings or a PlanError."""
+    with suppress(PlanError):
+        assert isinstance(parse_container(given(text)), ContainerSettings)
+
+
+def test_an_image_is_given_by_stack_and_a_base_to_all(tmp_path: Path) -> None:
+    """An image is one stack's; base and wheels are every image's that is built."""
+    chosen = docker_plan(image="fastapi=mine:1", image_base="debian:12", image_wheels=str(tmp_path))
+    assert chosen.images == {
+        "fastapi": ImageChoice(reference="mine:1", base="debian:12", wheels_path=tmp_path.resolve())
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"image": "triton=x:1"}, "--serve-image does not know 'triton'"),
+        ({"image": "fastapi=UPPER CASE"}, "is not the name of an image: 'UPPER CASE'"),
+        ({"image_base": "-v"}, "--serve-image-base is not the name of an image: '-v'"),
+        ({"image_wheels": "/not/there"}, "--serve-image-wheels is not a folder: /not/there"),
+    ],
+)
+def test_an_image_that_cannot_be_meant_is_refused(asked: dict[str, str], message: str) -> None:
+    """A wrong image is an error before anything is pulled or built."""
+    with pytest.raises(PlanError, match=message):
+        docker_plan(**asked)
+
+
+def test_what_is_said_of_containers_is_refused_where_nothing_runs_in_one() -> None:
+    """An option of the command line that would do nothing is an error that says why."""
+    with pytest.raises(PlanError, match="is about containers, and the launcher is process") as caught:
+        plan(NO_GPU, offered=offers(BOXED), stack="fastapi", container="memory=8g")
+    assert "no Docker engine answers" in str(caught.value)
+    assert "add --serve-launcher=docker" in str(caught.value)
+
+
+def test_the_container_of_a_stack_says_what_it_serves() -> None:
+    """Formats are those of the image, not those of the local process."""
+    assert docker_plan(format="all", device="cuda").formats_by_stack == {"fastapi": (ONNX, TENSORRT)}
+
+
+def test_a_stack_without_a_container_is_named() -> None:
+    """Asked for by name or by all it is an error, under available it is left out with the reason."""
+    both = offers(BOXED, BareStack("torchserve"))
+    asked = {"launcher": "docker", "format": "onnx"}
+    with pytest.raises(PlanError, match="torchserve does not come as a container"):
+        plan(DOCKER, offered=both, stack="all", **asked)
+    chosen = plan(DOCKER, offered=both, stack="available", **asked)
+    assert chosen.stacks == ("fastapi",)
+    assert "does not come as a container" in chosen.left_out["torchserve"]
+
+
+def test_what_this_machine_lacks_to_talk_to_a_container_is_missing() -> None:
+    """The client's packages are asked for also when the server runs in an image."""
+    lacks = {ONNX: MissingPiece(what="tritonclient", remedy="pip install it")}
+    with pytest.raises(MissingPieceError, match="tritonclient is missing; pip install it"):
+        plan(
+            DOCKER,
+            offered=offers(Boxed("fastapi", inside_lacks=lacks)),
+            stack="fastapi",
+            format="onnx",
+            launcher="docker",
+        )
+
+
+def test_a_stack_is_as_its_launcher_brings_it_up() -> None:
+    """Under docker it is what its image makes of it, with the image and device asked for."""
+    stacks = {"fastapi": BOXED}
+    assert as_launched(stacks, LauncherKind.PROCESS, CPU, {}) == stacks
+    launched = as_launched(stacks, LauncherKind.DOCKER, CPU, {"fastapi": ImageChoice(reference="mine:1")})
+    assert isinstance(launched["fastapi"], Inside)
+    assert launched["fastapi"].image == "mine:1 on cpu"
+
+
+def test_an_attached_stack_stays_what_it_is() -> None:
+    """A server that already runs is in no container of ours."""
+    both = offers(BOXED, Boxed("other"))
+    chosen = plan(
+        DOCKER, offered=both, stack="fastapi=http://127.0.0.1:8000,other", format="onnx", launcher="docker"
+    )
+    assert stacks_of(chosen, both)["fastapi"] is BOXED
+    assert stacks_of(chosen, both)["other"] is not both["other"]
