@@ -91,7 +91,7 @@ class Desk:
             plan, stacks_of(plan, stacks), self._folder, self._say, self.containers.labels
         )
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
-        self._before_us = _end_politely_on_sigterm()
+        self._before_us = _end_politely()
 
     def end_servers(self) -> None:
         """End whatever server is up; raises `LaunchError` when one cannot be ended."""
@@ -104,8 +104,8 @@ class Desk:
         finally:
             with suppress(LaunchError):  # said already, where a session could still say something
                 self.containers.clear_after()
-            if self._before_us is not None:
-                signal.signal(signal.SIGTERM, self._before_us)
+            for each, handler in self._before_us.items():
+                signal.signal(each, handler)
             if self._terminal is not None:
                 self._terminal.close()
 
@@ -317,17 +317,23 @@ def _is_watched(config: pytest.Config) -> bool:
     )
 
 
-def _end_politely_on_sigterm() -> Any:  # noqa: ANN401 (whatever handled it: a number, a function or None)
-    """End on SIGTERM as on Ctrl-C, so that fixtures are finalised and servers ended; return the old way."""
+def _end_politely() -> dict[signal.Signals, Any]:
+    """End as on Ctrl-C when told to, or when the terminal is closed; return what was done before.
+
+    Whoever ignores a closed terminal (nohup) goes on doing so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ends = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         # Once is enough: a second one must not cut the clearing away short.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for each in ends:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, interrupt)
+    return {each: signal.signal(each, interrupt) for each in ends}
 
 
 def _case_of(item: pytest.Item) -> Case | None:

@@ -64,6 +64,8 @@ class DockerSessions:
         self._engine = engine
         self.host = f"test-{uuid.uuid4().hex[:12]}"
         self.output = ""
+        self.before: tuple[str, ...] = ()
+        """What starts their processes: words before the command."""
         self._started: list[subprocess.Popen[str]] = []
 
     @property
@@ -77,9 +79,9 @@ class DockerSessions:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one in a process group of its own, as a shell would have it."""
-        asked = self._suite.command("--stack=echo", "--serve-launcher=docker", ONNX, *arguments)
+        asked = self._suite.command("--stack=echo", "--serve-launcher=docker", "--serve-container=network=host", ONNX, *arguments)
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *asked],
+            [*self.before, sys.executable, "-m", "pytest", *asked],
             cwd=self.folder,
             env={**os.environ, HOST_VARIABLE: self.host},
             stdout=subprocess.PIPE,
@@ -117,7 +119,9 @@ class DockerSessions:
 
     def put(self, labels: dict[str, str], seconds: int = 60) -> str:
         """Start a container with these labels that ends by itself after a while, and return its id."""
-        container = self._engine.containers.run(BASE, ["sleep", str(seconds)], labels=labels, detach=True)
+        container = self._engine.containers.run(
+            BASE, ["sleep", str(seconds)], labels=labels, network_mode="none", detach=True
+        )
         return str(container.id)
 
     def there(self, ids: Sequence[str]) -> list[str]:

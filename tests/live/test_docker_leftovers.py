@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -39,6 +40,17 @@ HELD = """
 def test_held(servebench, case, number):
     servebench.measure(case)
     open(f"measured{{number or ''}}", "w").close()
+    wait_for("go")
+"""
+DEAF = """
+import signal
+
+@pytest.mark.servebench()
+def test_deaf(servebench, case):
+    servebench.measure(case)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    open("measured", "w").close()
     wait_for("go")
 """
 CRASH = """
@@ -110,15 +122,40 @@ def test_ctrl_c_leaves_nothing(
 
 
 @workers
-def test_sigterm_leaves_nothing(sessions: DockerSessions, workers: tuple[str, ...]) -> None:
-    """SIGTERM to pytest alone, as CI sends it: neither containers nor workers."""
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hang-up"])
+def test_told_to_end_it_leaves_nothing(
+    sessions: DockerSessions, workers: tuple[str, ...], how: signal.Signals
+) -> None:
+    """To pytest alone, as CI ends it or a closed terminal: neither containers nor workers are left."""
     process = held(sessions, *workers)
     children = workers_of(process)
     assert len(children) >= 2 * len(workers)
-    process.terminate()
+    process.send_signal(how)
     assert sessions.finish(process) == pytest.ExitCode.INTERRUPTED, sessions.output
     assert sessions.containers() == []
     assert ended(*children)
+
+
+def test_a_worker_that_will_not_end_leaves_nothing(sessions: DockerSessions) -> None:
+    """It is killed in the end, and what it had started is removed by the controller."""
+    sessions.write(DEAF)
+    process = sessions.start_until(MEASURED, "-n1")
+    assert len(sessions.containers()) == 1
+    process.terminate()
+    assert sessions.finish(process) == pytest.ExitCode.INTERRUPTED, sessions.output
+    assert sessions.containers() == []
+
+
+@pytest.mark.skipif(not shutil.which("nohup"), reason="needs nohup")
+def test_nohup_outlives_its_terminal(sessions: DockerSessions) -> None:
+    """Whoever ignores hang-ups goes on, and ends as always."""
+    sessions.write(HELD.format(count=1))
+    sessions.before = ("nohup",)
+    process = sessions.start_until(MEASURED)
+    process.send_signal(signal.SIGHUP)
+    (sessions.folder / GO).touch()
+    assert sessions.finish(process) == 0, sessions.output
+    assert sessions.containers() == []
 
 
 def test_a_crashed_workers_container_goes_at_once(sessions: DockerSessions) -> None:
