@@ -79,7 +79,7 @@ class DockerSessions:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one in a process group of its own, as a shell would have it."""
-        asked = self._suite.command("--stack=echo", "--serve-launcher=docker", "--serve-container=network=host", ONNX, *arguments)
+        asked = self._suite.command("--stack=echo", "--serve-launcher=docker", ONNX, *arguments)
         process = subprocess.Popen(
             [*self.before, sys.executable, "-m", "pytest", *asked],
             cwd=self.folder,
