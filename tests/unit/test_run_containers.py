@@ -137,6 +137,6 @@ def test_an_engine_that_is_gone_ends_no_session(monkeypatch: pytest.MonkeyPatch)
     containers = RunContainers(LauncherKind.DOCKER, {})
     containers.clear_before()
     assert containers.notice.startswith(
-        "servebench leftovers: the Docker engine at unix:///nowhere/docker.sock does not answer: "
+        "servebench leftovers: the Docker engine does not answer: unix:///nowhere/docker.sock: "
     )
     assert "\n" not in containers.notice

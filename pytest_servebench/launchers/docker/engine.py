@@ -16,7 +16,9 @@ TIMEOUT_S = 3
 GLANCE_S = 2
 """How long a question may take whose answer can wait; a busy engine answers in milliseconds."""
 WORK_S = 60
-"""How long the engine may take to create, start or remove a container."""
+"""How long the engine may take to create or start a container."""
+REMOVAL_S = 20
+"""How long it may take to remove one."""
 SILENCE_S = 1800
 """How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
 NOT_FOUND = 404
@@ -161,7 +163,7 @@ class Engine:
         One that is gone, or that somebody else is removing, is no error.
         """
         try:
-            self._ask(WORK_S, lambda api: api.remove_container(name, force=True, v=True))
+            self._ask(REMOVAL_S, lambda api: api.remove_container(name, force=True, v=True))
         except EngineError as error:
             if error.status == NOT_FOUND or BEING_REMOVED in str(error):
                 return False
@@ -198,10 +200,10 @@ class Engine:
             yield from question(api)
 
     def _api(self, timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
+        problem = _why_closed(self.host)
+        if problem:
+            raise EngineError(f"the Docker engine does not answer: {problem}")
         if self._open is None:
-            problem = _why_closed(self.host)
-            if problem:
-                raise OSError(problem)
             import docker
 
             arguments = docker.utils.kwargs_from_env(environment=self._environment)
