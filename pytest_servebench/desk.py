@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.containing import stacks_of
-from pytest_servebench.errors import PlanError
+from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.limits import Limits
@@ -37,6 +37,7 @@ from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
 from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
+from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu import gpu_names
@@ -85,9 +86,12 @@ class Desk:
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._live: LiveProgress | None = None
-        self._session = BenchSession(plan, stacks_of(plan, stacks), self._folder, self._say)
+        self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
+        self._session = BenchSession(
+            plan, stacks_of(plan, stacks), self._folder, self._say, self.containers.labels
+        )
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
-        self._before_us = _end_politely_on_sigterm()
+        self._before_us = _end_politely()
 
     def end_servers(self) -> None:
         """End whatever server is up; raises `LaunchError` when one cannot be ended."""
@@ -98,8 +102,10 @@ class Desk:
         try:
             self._session.close()
         finally:
-            if self._before_us is not None:
-                signal.signal(signal.SIGTERM, self._before_us)
+            with suppress(LaunchError):  # said already, where a session could still say something
+                self.containers.clear_after()
+            for each, handler in self._before_us.items():
+                signal.signal(each, handler)
             if self._terminal is not None:
                 self._terminal.close()
 
@@ -177,7 +183,7 @@ class Desk:
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
         lines = header_lines(self._plan, self._machine, self._plan.model, self._weights)
-        return [*lines, *filter(None, [self._recorder.notice])]
+        return [*lines, *filter(None, [self._recorder.notice, self.containers.notice])]
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
         """Write the table of everything measured."""
@@ -311,17 +317,23 @@ def _is_watched(config: pytest.Config) -> bool:
     )
 
 
-def _end_politely_on_sigterm() -> Any:  # noqa: ANN401 (whatever handled it: a number, a function or None)
-    """End on SIGTERM as on Ctrl-C, so that fixtures are finalised and servers ended; return the old way."""
+def _end_politely() -> dict[signal.Signals, Any]:
+    """End as on Ctrl-C when told to, or when the terminal is closed; return what was done before.
+
+    Whoever ignores a closed terminal (nohup) goes on doing so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ends = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         # Once is enough: a second one must not cut the clearing away short.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for each in ends:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, interrupt)
+    return {each: signal.signal(each, interrupt) for each in ends}
 
 
 def _case_of(item: pytest.Item) -> Case | None:

@@ -6,7 +6,7 @@ once stacks are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +103,22 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remove containers that killed sessions left, before the header says so and servers need their room."""
+    desk = session.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.containers.clear_before()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
+    """Make a worker of pytest-xdist part of this run."""
+    desk = node.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.containers.give(node.workerinput)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave no server behind, whatever happened."""
     desk = config.stash.get(DESK, None)
@@ -183,8 +199,11 @@ def _is_idle(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
-    """Hear from a worker, which has no terminal, which benchmarks wait for a choice."""
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
+    """Clear away after a worker that crashed; hear from one without a terminal what waits for a choice."""
+    desk = node.config.stash.get(DESK, None)
+    if desk is not None and error:
+        desk.containers.clear_worker(node.workerinput["workerid"])
     idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, [])
     node.config.stash[IDLE] = idle or node.config.stash.get(IDLE, [])
 
@@ -270,14 +289,22 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
     desk = session.config.stash.get(DESK, None)
     if desk is None:
         return (yield)
-    try:
-        desk.end_servers()
-    except ServebenchError as error:
-        session.config.stash[TROUBLE] = str(error)
-        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    _noting_trouble(session, desk.end_servers)
     finished = yield
+    # Not before: pytest-xdist has ended its workers only now.
+    _noting_trouble(session, desk.containers.clear_after)
     desk.report()
     return finished
+
+
+def _noting_trouble(session: pytest.Session, clear_away: Callable[[], None]) -> None:
+    """Clear away; what cannot be is shown in the summary and fails the session."""
+    try:
+        clear_away()
+    except ServebenchError as error:
+        known = session.config.stash.get(TROUBLE, "")
+        session.config.stash[TROUBLE] = "\n".join(filter(None, (known, str(error))))
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(trylast=True)

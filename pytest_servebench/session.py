@@ -53,7 +53,8 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    ``say`` shows a person a line while an image is pulled or built.
+    ``say`` shows a person a line while an image is pulled or built; ``labels`` are those of a stack's
+    containers.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class BenchSession:
         stacks: Mapping[str, Stack],
         folder: Callable[[], Path],
         say: Callable[[str], None] = lambda _: None,
+        labels: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self.plan = plan
         self.stacks = stacks
@@ -69,6 +71,7 @@ class BenchSession:
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
         self._say = say
+        self._labels = labels
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
@@ -131,7 +134,12 @@ class BenchSession:
         if plan.launcher is not LauncherKind.DOCKER:
             return ProcessLauncher(clock=self._clock, host=plan.host)
         return DockerLauncher(
-            settings=plan.container, device=plan.device, host=plan.host, clock=self._clock, progress=self._say
+            settings=plan.container,
+            device=plan.device,
+            host=plan.host,
+            labels=self._labels(stack),
+            clock=self._clock,
+            progress=self._say,
         )
 
     def _artifact(self, deployment: Deployment) -> Artifact:

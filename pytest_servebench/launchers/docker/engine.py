@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +23,8 @@ SILENCE_S = 1800
 """How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
 NOT_FOUND = 404
 NOT_MODIFIED = 304
+BEING_REMOVED = "already in progress"
+"""What the engine says of a container that somebody else is removing."""
 UNIX = "unix://"
 DEFAULT_HOST = f"{UNIX}/var/run/docker.sock"
 
@@ -149,9 +151,24 @@ class Engine:
         # The SDK waits for the grace and its own time-out.
         self._unless_missing(GLANCE_S, lambda api: api.stop(name, timeout=grace_s))
 
-    def remove(self, name: str) -> None:
-        """Kill and remove a container and its anonymous volumes; one that is gone is no error."""
-        self._unless_missing(REMOVAL_S, lambda api: api.remove_container(name, force=True, v=True))
+    def containers(self, labels: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return what is listed of all containers with these labels, whatever their state is."""
+        # In one request: the SDK's own list asks for each, and stumbles over those that go away meanwhile.
+        rows = self._ask(WORK_S, lambda api: api.containers(all=True, filters={"label": list(labels)}))
+        return list(rows)
+
+    def remove(self, name: str) -> bool:
+        """Kill and remove a container and its anonymous volumes; return whether it was there to be removed.
+
+        One that is gone, or that somebody else is removing, is no error.
+        """
+        try:
+            self._ask(REMOVAL_S, lambda api: api.remove_container(name, force=True, v=True))
+        except EngineError as error:
+            if error.status == NOT_FOUND or BEING_REMOVED in str(error):
+                return False
+            raise
+        return True
 
     def logs(self, name: str) -> Iterator[bytes]:
         """Yield what a container writes, from its begin to its end."""
@@ -172,17 +189,17 @@ class Engine:
 
     def _ask(self, timeout_s: float, question: Callable[[Any], T]) -> T:
         with self._in_words():
-            api = self._api()
+            api = self._api(timeout_s)
             api.timeout = timeout_s
             return question(api)
 
     def _stream(self, question: Callable[[Any], Iterator[T]]) -> Generator[T, None, None]:
         with self._in_words():
-            api = self._api()
+            api = self._api(WORK_S)
             api.timeout = SILENCE_S
             yield from question(api)
 
-    def _api(self) -> Any:  # noqa: ANN401 (the SDK has no types)
+    def _api(self, timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
         problem = _why_closed(self.host)
         if problem:
             raise EngineError(f"the Docker engine does not answer: {problem}")
@@ -190,7 +207,7 @@ class Engine:
             import docker
 
             arguments = docker.utils.kwargs_from_env(environment=self._environment)
-            self._open = docker.APIClient(timeout=TIMEOUT_S, **arguments)
+            self._open = docker.APIClient(timeout=timeout_s, **arguments)
         return self._open
 
     @contextmanager
