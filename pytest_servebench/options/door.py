@@ -111,8 +111,8 @@ OPTIONS = (
     ),
     Option(
         "container",
-        "How containers are run: network (bridge|host), ipc (private|host), shm (size of /dev/shm, 1g), memory "
-        "and cpus (limits), init (true|false), user (UID[:GID], or image for its own). Only with containers.",
+        "How containers are run: network (bridge|host), ipc (private|host), shm (size of its own), memory and "
+        "cpus (limits), init (true|false), user (UID[:GID], or image for its own). Only with containers.",
         SETTINGS_FORM,
     ),
     Option("threads", "Engine threads on a CPU, the same for every stack. Default: all logical cores.", "N"),
