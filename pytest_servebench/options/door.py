@@ -111,7 +111,7 @@ OPTIONS = (
     ),
     Option(
         "container",
-        "How containers are run: network (bridge|host), ipc (private|host), shm (size of its own), memory and "
+        "How containers are run: network (bridge|host), ipc (private|host), shm (its own size), memory and "
         "cpus (limits), init (true|false), user (UID[:GID], or image for its own). Only with containers.",
         SETTINGS_FORM,
     ),
