@@ -139,7 +139,7 @@ def test_ensemble_joins_the_two_models_of_its_own_deployment() -> None:
 def test_the_containers_own_backends_get_the_shipped_configuration(
     cap: int, delay_ms: float, model_format: ModelFormat, index: int | None
 ) -> None:
-    """Only name, batch setting, device, instances, warm-up and a CPU's threads differ from the shipped one."""
+    """Name, batching, device, instances, warm-up and a CPU's threads differ from the shipped one, no more."""
     device = Device("cpu") if index is None else Device("cuda", index)
     deployment = _deployment(
         format=model_format, max_batch_size=cap, max_queue_delay_ms=delay_ms, device=device, threads=3
