@@ -23,6 +23,14 @@ def wheels() -> Path | None:
     return Path(folder) if folder else None
 
 
+def wheels_to_build_from() -> Path | None:
+    """Return that folder; without one the test is skipped, or builds from the index where it must run."""
+    folder = wheels()
+    if folder is None and not os.environ.get(REQUIRED):
+        pytest.skip("SERVEBENCH_TEST_WHEELS names no folder of wheels: sh deploy/wheels.sh FOLDER fills one")
+    return folder
+
+
 @contextmanager
 def the_engine() -> Iterator[Any]:
     """Give the engine's client; without an engine the test is skipped, or fails where one is required."""

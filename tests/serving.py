@@ -11,8 +11,8 @@ from typing import cast, final
 
 import psutil
 
-from pytest_servebench.interfaces import ModelControl, ServerCounters, Stack
-from pytest_servebench.launchers.process import ProcessLauncher, ProcessServer
+from pytest_servebench.interfaces import Launcher, ModelControl, RunningServer, ServerCounters, Stack
+from pytest_servebench.launchers.process import ProcessLauncher
 from pytest_servebench.load.driver import LoadDriver
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, WireProtocol, WireRequest
 from pytest_servebench.results import Answer
@@ -27,7 +27,7 @@ class Served:
     """A running server and the stack that speaks to it; nothing of it is left after its ``with``."""
 
     stack: Stack
-    running: ProcessServer
+    running: RunningServer
 
     def __enter__(self) -> Served:
         return self
@@ -110,17 +110,21 @@ class Served:
         self.running.stop()
 
 
-def start(
+def start(  # noqa: PLR0917 (four say what is served, two how)
     stack: Stack,
     deployments: Sequence[Deployment],
     artifacts: Mapping[str, Artifact],
     workdir: Path,
     environment: Mapping[str, str] | None = None,
+    launcher: Launcher | None = None,
 ) -> Served:
-    """Return a ready server, for a ``with``; ``environment`` is laid over what the stack describes."""
+    """Return a ready server, for a ``with``; ``environment`` is laid over what the stack describes.
+
+    It is a local process unless another launcher is given.
+    """
     spec = stack.launch_spec(deployments, artifacts)
     changed = replace(spec, environment={**spec.environment, **(environment or {})})
-    return Served(stack, ProcessLauncher().start(stack.name, changed, workdir))
+    return Served(stack, (launcher or ProcessLauncher()).start(stack.name, changed, workdir))
 
 
 def grown(before: ServerCounters, after: ServerCounters) -> ServerCounters:
