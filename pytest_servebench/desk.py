@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.cores import bind
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
@@ -37,6 +38,7 @@ from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants
 from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.session import BenchSession, Servebench
+from pytest_servebench.spreading import hands_out, turn_of
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu import gpu_names
 from pytest_servebench.telemetry.machine import machine_facts
@@ -83,9 +85,14 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._session = BenchSession(plan, stacks, self._folder)
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
+        self._live: LiveProgress | None = None
+        tell = None if self._terminal is None else self._wait
+        self._session = BenchSession(plan, stacks, self._folder, tell, surroundings.gpus)
         self._before_us = _end_politely_on_sigterm()
+        # Now: threads, servers, senders and whatever else is started later inherit it.
+        cpus = None if hands_out(config) else plan.lane.cpus
+        self._unbind = None if cpus is None else bind(cpus)
 
     def end_servers(self) -> None:
         """End whatever server is up; raises `LaunchError` when one cannot be ended."""
@@ -96,10 +103,17 @@ class Desk:
         try:
             self._session.close()
         finally:
+            if self._unbind is not None:
+                self._unbind()
             if self._before_us is not None:
                 signal.signal(signal.SIGTERM, self._before_us)
             if self._terminal is not None:
                 self._terminal.close()
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The names of the chosen stacks."""
+        return self._plan.stacks
 
     @property
     def requires_thresholds(self) -> bool:
@@ -153,8 +167,13 @@ class Desk:
 
     @contextmanager
     def _watching(self, case: Case) -> Iterator[Watching]:
-        with LiveProgress(self._terminal, self._cursor, label=case.id) as live:
-            yield Watching(live)
+        with LiveProgress(self._terminal, self._cursor, label=case.id) as self._live:
+            yield Watching(self._live)
+
+    def _wait(self, text: str) -> None:
+        """Show what the case waits for."""
+        if self._live is not None:
+            self._live.show(f"{text} | {self._live.label}")
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
@@ -257,7 +276,7 @@ def open_desk(config: pytest.Config) -> Desk:
     """Return the session's desk; raises `ServebenchError` for what cannot be served as asked."""
     stacks = offered_stacks(config)
     gpus = gpu_names()
-    surroundings = look_around(gpus)
+    surroundings = replace(look_around(gpus), turn=turn_of(config))
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
     return Desk(config, plan, stacks, surroundings, machine_facts(gpus))
 

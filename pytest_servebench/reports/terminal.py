@@ -32,6 +32,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
     lines = {
         "model": f"{model}, weights {weights}",
         "device": _because(str(plan.device), plan.device_reason),
+        "lanes": _lanes(plan),
         "launcher": _because(str(plan.launcher), plan.launcher_reason),
         "engine": _because(str(plan.engine), plan.engine_reason) if plan.engine_reason else "",
         "stacks": ", ".join(plan.stacks),
@@ -44,6 +45,12 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def _lanes(plan: Plan) -> str:
+    """Return what workers take in turn, where they do not all use the whole machine."""
+    names = ", ".join(lane.name for lane in plan.lanes)
+    return "" if plan.lane.is_whole else names + " (workers take them in turn)" * (len(plan.lanes) > 1)
 
 
 def _window(plan: Plan) -> str:

@@ -83,7 +83,7 @@ def test_a_right_server_gives_a_valid_result() -> None:
     assert result.during is not None
     assert result.during.compared == 40
     assert result.backend == "echo of the images' numbers"
-    assert house.measured == 1
+    assert house.held == [f"{doing} {result.case.id}" for doing in ("starting", "measuring")]
 
 
 def test_a_cold_start_ends_at_the_first_correct_answer() -> None:
