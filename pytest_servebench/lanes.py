@@ -5,7 +5,7 @@ holds its lane alone: nothing else is measured there, and nothing starts there, 
 share. That follows from which resources are held, and which of them exclusively:
 
 =========================  ====================================  ===================================
-\\                          starts: all of it shared              measures
+lane                       starts: all of it shared              measures
 =========================  ====================================  ===================================
 the whole machine          the machine, every core, every GPU    the machine, exclusively
 a GPU, a set of cores      the machine, its GPU, its cores       the machine shared, its own exclusively
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import lcm
 from zlib import crc32
 
@@ -140,10 +141,10 @@ def in_equal_sets(physical: Sequence[Sequence[int]], count: int) -> tuple[tuple[
     """
     per_set = len(physical) // count
     if per_set:
-        sets = [sorted(sum(map(list, physical[i * per_set :][:per_set]), [])) for i in range(count)]
+        sets = [sorted(chain(*physical[i * per_set :][:per_set])) for i in range(count)]
         size = min(map(len, sets))
         return tuple(tuple(one[:size]) for one in sets)
-    logical = [number for siblings in physical for number in siblings]
+    logical = list(chain(*physical))
     size = len(logical) // count
     return tuple(tuple(sorted(logical[i * size :][:size])) for i in range(count)) if size else ()
 

@@ -59,13 +59,13 @@ class Leases:
 
     @contextmanager
     def starting(self, case: str) -> Iterator[float]:
-        """Hold the lane for a start-up, which others share; yields how long that was waited for, in seconds."""
+        """Hold the lane for a start-up, which others share; yields how many seconds that was waited for."""
         with self._held(to_start(self._lane, self._machine), STARTING, case) as waited_s:
             yield waited_s
 
     @contextmanager
     def measuring(self, case: str) -> Iterator[float]:
-        """Hold the lane alone; yields how long that was waited for, in seconds."""
+        """Hold the lane alone; yields how many seconds that was waited for."""
         with self._held(to_measure(self._lane), MEASURING, case) as waited_s:
             yield waited_s
 
@@ -103,7 +103,7 @@ class Leases:
 
 
 def waiting_text(hold: Hold, holders: Sequence[Holder]) -> str:
-    """Return what is waited for, and which process does what with it; those that wait themselves come last."""
+    """Return what is waited for, and which process does what with it; of those that wait too only if need be."""
     place = hold.resource
     in_the_way = [
         one

@@ -51,7 +51,7 @@ class Visit:
 
 @contextmanager
 def at_the_server(case: Case, rooms: Rooms, pool: ServerPool) -> Iterator[Visit]:
-    """Bring the case's server up and ask it everything once, beside no window; then it idles for the block."""
+    """Bring the case's server up and ask it everything once, beside no window; it idles in the block."""
     with ExitStack() as stay:
         with rooms.starting(case) as waited_s:
             question, images = question_of(case, rooms)
@@ -86,7 +86,7 @@ def measured(
             with rooms.measuring(case) as waited_s:
                 before = replace(
                     result,
-                    # Now: the server is up and idle, as it is not after the load, and telemetry has not begun.
+                    # Now: the server is idle, as it is not after the load, and telemetry has not begun.
                     ceiling=_ceiling(visit.question, visit.asked, rooms),
                     waited_s=visit.waited_s + waited_s,
                 )

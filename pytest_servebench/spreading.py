@@ -34,6 +34,10 @@ def scope_of(node_id: str, stacks: Collection[str]) -> str:
 
 def _case_in(stacks: tuple[str, ...]) -> re.Pattern[str]:
     # re keeps the latest patterns compiled.
-    words = ["|".join(map(re.escape, map(str, each))) for each in (stacks, ModelFormat, Payload, WireProtocol)]
+    words = [
+        "|".join(map(re.escape, map(str, each))) for each in (stacks, ModelFormat, Payload, WireProtocol)
+    ]
     stack, *others = words
-    return re.compile(rf"[\[-](?P<stack>{stack})-" + "-".join(f"(?:{each})" for each in others) + r"-b\d+-i\d")
+    return re.compile(
+        rf"[\[-](?P<stack>{stack})-" + "-".join(f"(?:{each})" for each in others) + r"-b\d+-i\d"
+    )

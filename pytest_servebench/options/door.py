@@ -91,8 +91,8 @@ OPTIONS = (
     ),
     Option(
         "device",
-        "Where the models compute. Default: auto, which is cuda where a GPU can be used, else cpu. Workers of "
-        "-n take the GPUs in turn, unless cuda:N names one.",
+        "Where the models compute. Default: auto, which is cuda where a GPU can be used, else cpu. Workers "
+        "of -n take the GPUs in turn, unless cuda:N names one.",
         "auto|cpu|cuda[:N]",
     ),
     Option(

@@ -69,7 +69,9 @@ def gpu_names(nvml: ModuleType | None = None) -> Gpus:
         driver = _text(opened.nvmlSystemGetDriverVersion())
     except opened.NVMLError as error:
         return Gpus(absent=f"NVML cannot be asked: {error}")
-    return Gpus(names=names, uuids=uuids, driver=driver, absent="" if names else "the NVIDIA driver sees no GPU")
+    return Gpus(
+        names=names, uuids=uuids, driver=driver, absent="" if names else "the NVIDIA driver sees no GPU"
+    )
 
 
 def reading_over(samples: Sequence[GpuSample], begin_ns: int, end_ns: int, *, absent: str = "") -> GpuReading:

@@ -94,7 +94,7 @@ def refuse_to_wait(text: str) -> None:
 
 
 def test_no_two_measurements_at_once(opened: BenchSession) -> None:
-    """Another session's window is waited for; the locks are this user's, in the folder for temporary files."""
+    """Another session's window is waited for; the locks are this user's, among the temporary files."""
     other = BenchSession(opened.plan, {}, Path, refuse_to_wait)
     with opened.rooms.measuring(case()):
         (folder,) = Path(tempfile.gettempdir()).glob("servebench-leases-*")

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
+from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
@@ -66,6 +67,7 @@ def test_everything_given_reaches_the_plan() -> None:
         protocol="grpc",
         launcher="process",
         device="cpu",
+        cpu_sets="2",
         threads="1",
         duration="9",
         warmup="0",
@@ -96,6 +98,7 @@ def test_everything_given_reaches_the_plan() -> None:
         launcher_reason="asked for (command line)",
         device=CPU,
         device_reason="asked for (command line)",
+        lanes=lanes_of((), ((0,), (1,))),
         threads=1,
         duration_s=9.0,
         warmup_s=0.0,
