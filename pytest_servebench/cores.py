@@ -41,7 +41,7 @@ def _bind(cpus: Collection[int]) -> None:
 
 
 def _siblings(topology: Path, number: int) -> str:
-    """Return a text that all logical cores of a physical one have; the number where the kernel does not say."""
+    """Return a text that all logical cores of a physical one have; the number where the kernel has none."""
     try:
         return (topology / f"cpu{number}" / "topology" / "thread_siblings_list").read_text(encoding="ascii")
     except OSError:

@@ -103,12 +103,12 @@ class Leases:
 
 
 def waiting_text(hold: Hold, holders: Sequence[Holder]) -> str:
-    """Return what is waited for, and which process does what with it; of those that wait too only if need be."""
+    """Return what is waited for, and which process does what with it; else those that wait too."""
     place = hold.resource
     in_the_way = [
         one
         for one in holders
-        if one.pid != os.getpid()
+        if (one.pid, one.doing) != (os.getpid(), WAITING)
         and any(other.resource == place and (other.exclusive or hold.exclusive) for other in one.holds)
     ]
     busy = [one for one in in_the_way if one.doing != WAITING] or in_the_way

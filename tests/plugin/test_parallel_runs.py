@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_servebench import desk
+from pytest_servebench.plan import Plan
+from pytest_servebench.session import BenchSession
+from tests.echo_house import case, deployment
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
 THREE = (
@@ -235,7 +243,7 @@ def test_a_gpu_that_was_named_keeps_all_workers_on_it(parallel: Parallel) -> Non
 
 def test_cores_that_are_not_there_are_told_before_anything_runs(parallel: Parallel) -> None:
     """A usage error of the controller, with what may be used."""
-    result = parallel.run("-n2", "--serve-cpu-sets=0/99999")
+    result = parallel.run("-n2", f"--serve-cpu-sets={min(os.sched_getaffinity(0))}/99999")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --serve-cpu-sets names cores that this process may not use: 99999"])
 
@@ -247,6 +255,36 @@ def test_a_way_to_distribute_that_was_asked_for_is_left_alone(parallel: Parallel
     result = parallel.suite.run_apart("--stack=echo", ONNX, "--dist=each", "--tx=2*popen")
     result.assert_outcomes(passed=4)
     assert len(parallel.windows) == 2
+
+
+class Terminal(BytesIO):
+    """A person's terminal; the first word of waiting lets the other session end its window."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        super().__init__()
+        self._release = release
+
+    def write(self, data: Any) -> int:
+        if b"waiting for" in bytes(data):
+            self._release()
+        return super().write(data)
+
+
+def test_a_person_sees_who_is_waited_for(parallel: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The live line says what, which process and which case; afterwards it is a load's again."""
+    parallel.stacks = "Echo(faults=FAULTS)"
+    parallel.write()
+    others = BenchSession(Plan(), {}, Path)
+    window = ExitStack()
+    window.enter_context(others.rooms.measuring(case(deployment("theirs"))))
+    terminal = Terminal(window.close)
+    monkeypatch.setattr(desk, "_is_watched", lambda _config: True)
+    monkeypatch.setattr(desk, "own_terminal", lambda _stream: terminal)
+    monkeypatch.setattr(Terminal, "close", lambda _self: None)
+    parallel.suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
+    shown = terminal.getvalue().decode()
+    assert f"waiting for the machine: process {os.getpid()} measures theirs-onnx-" in shown
+    assert shown.index("waiting for") < shown.index("measuring ")
 
 
 def test_a_case_that_loses_its_worker_is_not_run_again(parallel: Parallel) -> None:

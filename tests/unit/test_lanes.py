@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -134,4 +135,4 @@ def test_the_text_of_a_set_is_the_kernels(numbers: set[int]) -> None:
     assert [n for first, *last in read for n in range(int(first), int((last or [first])[0]) + 1)] == sorted(
         numbers
     )
-    assert all(int(a[-1]) + 1 < int(b[0]) for a, b in zip(read[:-1], read[1:], strict=True))
+    assert all(int(a[-1]) + 1 < int(b[0]) for a, b in pairwise(read))
