@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.containing import stacks_of
+from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
@@ -39,6 +40,7 @@ from pytest_servebench.reports.terminal import header_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
+from pytest_servebench.spreading import hands_out, turn_of
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu import gpu_names
 from pytest_servebench.telemetry.machine import machine_facts
@@ -85,13 +87,21 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
+        self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._live: LiveProgress | None = None
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
         self._session = BenchSession(
-            plan, stacks_of(plan, stacks), self._folder, self._say, self.containers.labels
+            plan,
+            stacks_of(plan, stacks),
+            self._folder,
+            tell=None if self._terminal is None else self._tell,
+            gpus=surroundings.gpus,
+            labels=self.containers.labels,
         )
-        self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._before_us = _end_politely()
+        # Now: threads, servers, senders and whatever else is started later inherit it.
+        cpus = None if hands_out(config) else plan.lane.cpus
+        self._unbind = None if cpus is None else bind(cpus)
 
     def end_servers(self) -> None:
         """End whatever server is up; raises `LaunchError` when one cannot be ended."""
@@ -102,12 +112,19 @@ class Desk:
         try:
             self._session.close()
         finally:
+            if self._unbind is not None:
+                self._unbind()
             with suppress(LaunchError):  # said already, where a session could still say something
                 self.containers.clear_after()
             for each, handler in self._before_us.items():
                 signal.signal(each, handler)
             if self._terminal is not None:
                 self._terminal.close()
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The names of the chosen stacks."""
+        return self._plan.stacks
 
     @property
     def requires_thresholds(self) -> bool:
@@ -168,17 +185,13 @@ class Desk:
 
     @contextmanager
     def _watching(self, case: Case) -> Iterator[Watching]:
-        with LiveProgress(self._terminal, self._cursor, label=case.id) as live:
-            self._live = live
-            try:
-                yield Watching(live)
-            finally:
-                self._live = None
+        with LiveProgress(self._terminal, self._cursor, label=case.id) as self._live:
+            yield Watching(self._live)
 
-    def _say(self, text: str) -> None:
-        """Show a line of what an image's making says, in the place of a load's progress."""
+    def _tell(self, text: str) -> None:
+        """Show what the case waits for, in the place of its load's progress."""
         if self._live is not None:
-            self._live.show(text)
+            self._live.show(f"{text} | {self._live.label}")
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
@@ -281,7 +294,7 @@ def open_desk(config: pytest.Config) -> Desk:
     """Return the session's desk; raises `ServebenchError` for what cannot be served as asked."""
     stacks = offered_stacks(config)
     gpus = gpu_names()
-    surroundings = look_around(gpus)
+    surroundings = replace(look_around(gpus), turn=turn_of(config))
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
     return Desk(config, plan, stacks, surroundings, machine_facts(gpus))
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
 from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
+from pytest_servebench.lanes import Lane, lane_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
 from pytest_servebench.words import Word
 
@@ -331,6 +332,10 @@ class Plan:
     """What was said of images, by stack."""
     device: Device = CPU
     device_reason: str = ""
+    lanes: tuple[Lane, ...] = (Lane(),)
+    """What workers of this run may use of the machine, in turn."""
+    turn: int = 0
+    """Whose plan this is, from 0: it decides which of ``lanes`` is its own."""
     duration_s: float = 5.0
     warmup_s: float = 1.0
     steady: bool = False
@@ -362,3 +367,8 @@ class Plan:
     cache_dir: Path = Path(".servebench-cache")
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the user set, by option, for the record."""
+
+    @property
+    def lane(self) -> Lane:
+        """What this process may use."""
+        return lane_of(self.lanes, self.turn)

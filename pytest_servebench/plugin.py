@@ -208,6 +208,17 @@ def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401 (pyte
     node.config.stash[IDLE] = idle or node.config.stash.get(IDLE, [])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:  # noqa: ANN401 (as above)
+    """Give all cases of a stack to one worker, unless another way to distribute was asked for."""
+    desk = config.stash.get(DESK, None)
+    if desk is None or config.getoption("dist") != "load":
+        return None
+    from pytest_servebench.scheduling import StackScheduling
+
+    return StackScheduling(config, log, desk.stacks)
+
+
 @pytest.fixture
 def servebench(request: pytest.FixtureRequest) -> Servebench:
     """Measure a case or ask it: see `pytest_servebench.Servebench`."""

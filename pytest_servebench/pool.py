@@ -1,6 +1,7 @@
 """Keeps the server up that the next case needs, and no other.
 
-One server runs at a time, so that no stack is measured beside another's threads.
+A process has one server at a time, so that no stack is measured beside another's threads; those of other
+workers may be up and idle.
 A stack with a control API is started once for a whole plan: its models are loaded
 and unloaded in the running server. One without is restarted per deployment. What
 did not come up once is not tried again: its error is raised at once.

@@ -77,6 +77,8 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     return {
         **plain(plan),
         "device": str(plan.device),
+        "lane": plan.lane.name,
+        "cpu_set": plan.lane.cpu_set or None,
         "arrivals": text_of(plan.arrivals),
         "objective": str(plan.objective),
     }
@@ -127,7 +129,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return all that is known of one case, ready for JSON.
 
-    ``plan`` is what `plan_facts` returns (its ``settings`` and ``quick`` are kept),
+    ``plan`` is what `plan_facts` returns (its lane, ``settings`` and ``quick`` are kept),
     ``machine`` the facts of the host. A result that is not publishable keeps its
     reason and its counts, and has no percentiles and no throughput.
     """
@@ -141,6 +143,9 @@ def make_record(
         "backend": result.backend,
         "launcher": result.endpoint.launcher,
         "device": str(result.case.deployment.device),
+        "lane": plan.get("lane"),
+        "cpu_set": plan.get("cpu_set"),
+        "waited_s": result.waited_s,
         "validity": result.validity,
         "reason": result.reason,
         "publishable": result.publishable,

@@ -201,6 +201,8 @@ class CaseResult:
     ceiling: Ceiling = NO_CEILING
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
+    waited_s: float | None = None
+    """How long others were waited for that started or measured; None: nobody looked."""
 
     @property
     def publishable(self) -> bool:

@@ -45,5 +45,8 @@ class Rooms:
     """Readings beside the load; inside the context, called with the window once it is over."""
     ceiling: Callable[[Sequence[WireRequest], Reply, Load], Ceiling] = lambda *_: NO_CEILING
     """What the client can send of such requests, answered like such a reply, under such a load."""
-    measuring: Callable[[], AbstractContextManager[object]]
-    """Held from a case's launch to its last reply: another's launch would be in a window too."""
+    starting: Callable[[Case], AbstractContextManager[float]]
+    """Held while a case's server comes up and is verified: nothing is measured there meanwhile, but others
+    may start too. Gives the seconds that it was waited for."""
+    measuring: Callable[[Case], AbstractContextManager[float]]
+    """Held from a case's ceiling to its last reply, alone. Gives the seconds that it was waited for."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from pytest_servebench.interfaces import RunningServer, Watch
 from pytest_servebench.launchers.process import describe_exit
 from pytest_servebench.plan import (
     Case,
-    Deployment,
     Image,
     LauncherKind,
 )
@@ -39,16 +38,28 @@ from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Visit:
+    """A case's server, ready, and what it said when it was asked everything once."""
+
+    question: Question
+    images: tuple[Image, ...]
+    ready: Ready
+    asked: Asked
+    waited_s: float
+    """How long the start-up waited for somebody's window."""
+
+
 @contextmanager
-def at_the_server(
-    case: Case, rooms: Rooms, pool: ServerPool
-) -> Iterator[tuple[Question, tuple[Image, ...], Ready]]:
-    """Hold the machine, with what is asked, the images and the case's server, until the block ends."""
-    with rooms.measuring():
-        question, images = question_of(case, rooms)
-        ready = pool.ready(case.deployment)
-        with sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock):
-            yield question, images, ready
+def at_the_server(case: Case, rooms: Rooms, pool: ServerPool) -> Iterator[Visit]:
+    """Bring the case's server up and ask it everything once, beside no window; it idles in the block."""
+    with ExitStack() as stay:
+        with rooms.starting(case) as waited_s:
+            question, images = question_of(case, rooms)
+            ready = pool.ready(case.deployment)
+            stay.enter_context(sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock))
+            asked = ask_each(question, ready.endpoint, rooms)
+        yield Visit(question=question, images=images, ready=ready, asked=asked, waited_s=waited_s)
 
 
 def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
@@ -70,18 +81,26 @@ def measured(
     measure: Callable[[CaseResult, Question, Ready], CaseResult],
 ) -> CaseResult:
     """Return what ``measure`` makes of a server that answers rightly, else why nothing was measured."""
-    with at_the_server(case, rooms, pool) as (question, _, ready):
-        before = verified(question, ready, rooms)
-        result = before if before.reason else measure(before, question, ready)
+    with at_the_server(case, rooms, pool) as visit:
+        result = verified(visit, rooms)
+        if not result.reason:
+            with rooms.measuring(case) as waited_s:
+                before = replace(
+                    result,
+                    # Now: the server is idle, as it is not after the load, and telemetry has not begun.
+                    ceiling=_ceiling(visit.question, visit.asked, rooms),
+                    waited_s=visit.waited_s + waited_s,
+                )
+                result = measure(before, visit.question, visit.ready)
     if result.validity is Validity.ERRORS:
         pool.distrust()
     return result
 
 
-def bring_up(deployment: Deployment, rooms: Rooms, pool: ServerPool) -> Endpoint:
-    """Return where ``deployment`` answers, launched if it did not yet, and not asked anything."""
-    with rooms.measuring():
-        return pool.ready(deployment).endpoint
+def bring_up(case: Case, rooms: Rooms, pool: ServerPool) -> Endpoint:
+    """Return where the case's deployment answers, launched if it did not yet, and not asked anything."""
+    with rooms.starting(case):
+        return pool.ready(case.deployment).endpoint
 
 
 def ask_case(
@@ -93,8 +112,8 @@ def ask_case(
 
     Raises `AnswerError` when a reply cannot be read or differs from the reference.
     """
-    with at_the_server(case, rooms, pool) as (question, images, ready):
-        asked = ask_each(question, ready.endpoint, rooms)
+    with at_the_server(case, rooms, pool) as visit:
+        asked = visit.asked
     if asked.trouble:
         pool.distrust()
     mismatches = asked.verification.mismatches
@@ -105,21 +124,20 @@ def ask_case(
             else f"{case.stack} does not answer",
             where=case.id,
             seen="\n".join(mismatches[:5]) or asked.trouble,
-            next_step=f"read the server's log: {ready.endpoint.log_path}",
+            next_step=f"read the server's log: {visit.ready.endpoint.log_path}",
         )
-    return tuple(zip(images, asked.answers, question.expected, strict=False))
+    return tuple(zip(visit.images, asked.answers, visit.question.expected, strict=False))
 
 
-def verified(question: Question, ready: Ready, rooms: Rooms) -> CaseResult:
-    """Ask every request once; return what is known before the load, with a reason if there must be none."""
-    asked = ask_each(question, ready.endpoint, rooms)
-    result = _unmeasured(question, ready, asked, rooms)
+def verified(visit: Visit, rooms: Rooms) -> CaseResult:
+    """Return what is known of a case before its load, with a reason if there must be none."""
+    asked = visit.asked
+    result = replace(_unmeasured(visit.question, visit.ready, asked, rooms), waited_s=visit.waited_s)
     if asked.verification.mismatches:
         return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
     if asked.trouble:
         return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
-    # Now: the server is up and idle, as it is not after the load, and telemetry has not begun.
-    return replace(result, ceiling=_ceiling(question, asked, rooms))
+    return result
 
 
 def loaded(

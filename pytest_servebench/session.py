@@ -12,17 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.cores import count_cores
 from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
+from pytest_servebench.lanes import Gpu, Machine
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
+from pytest_servebench.leases import Leases
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
@@ -53,8 +55,8 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    ``say`` shows a person a line while an image is pulled or built; ``labels`` are those of a stack's
-    containers.
+    ``tell`` is told, while a case waits, for what (an image that is pulled, another's window); None: nobody
+    watches. ``gpus`` are all of this machine, ``labels`` those of a stack's containers.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class BenchSession:
         plan: Plan,
         stacks: Mapping[str, Stack],
         folder: Callable[[], Path],
-        say: Callable[[str], None] = lambda _: None,
+        *,
+        tell: Callable[[str], None] | None = None,
+        gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self.plan = plan
@@ -70,7 +74,8 @@ class BenchSession:
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
-        self._say = say
+        self._tell = tell
+        self._gpus = gpus
         self._labels = labels
         self._clock = MonotonicClock()
         self._driver = Engines()
@@ -108,7 +113,8 @@ class BenchSession:
                 self._clock,
             ),
             ceiling=self._ceilings.of,
-            measuring=self._measuring,
+            starting=lambda case: self._leases.starting(case.id),
+            measuring=lambda case: self._leases.measuring(case.id),
         )
 
     def artifact_sha256(self, deployment: Deployment) -> str:
@@ -139,7 +145,8 @@ class BenchSession:
             host=plan.host,
             labels=self._labels(stack),
             clock=self._clock,
-            progress=self._say,
+            cpu_set=plan.lane.cpu_set,
+            progress=self._tell or (lambda _: None),
         )
 
     def _artifact(self, deployment: Deployment) -> Artifact:
@@ -150,10 +157,13 @@ class BenchSession:
         onnx = artifact(case.deployment.model, ModelFormat.ONNX, self.plan.cache_dir)
         return reference_logits(onnx, images)
 
-    def _measuring(self) -> AbstractContextManager[object]:
-        """No two measurements of a user share this machine, not even those of two sessions or workers."""
-        # By user: in a shared folder for temporary files nobody may open the lock of somebody else.
-        return FileLock(Path(tempfile.gettempdir()) / f"servebench-measuring-{os.getuid()}.lock")
+    @property
+    def _leases(self) -> Leases:
+        """No two measurements of a user share a lane, not even those of two sessions or workers."""
+        # By user: in a shared folder for temporary files nobody may open the locks of somebody else.
+        folder = Path(tempfile.gettempdir()) / f"servebench-leases-{os.getuid()}"
+        machine = Machine(cores=count_cores(), gpus=self._gpus)
+        return Leases(self.plan.lane, machine, folder, self._clock, self._tell)
 
 
 @lru_cache(maxsize=8)
@@ -222,7 +232,7 @@ class Servebench:
         It stays up until a case needs another server. Raises `LaunchError`, `ControlError` or `ModelError`.
         """
         self._check(case)
-        return bring_up(case.deployment, self._session.rooms, self._session.pool)
+        return bring_up(case, self._session.rooms, self._session.pool)
 
     def ask(self, case: Case) -> dict[str, NamedAnswer]:
         """Bring the case's server up, ask every image once, and return the answers by image name.
@@ -230,7 +240,8 @@ class Servebench:
         Raises `AnswerError` when a reply cannot be read or does not equal the reference.
         """
         self._check(case)
-        answered = ask_case(case, self._session.rooms, self._session.pool)
+        with self._watching(case):
+            answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
 
     def _check(self, case: object) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from pytest_servebench.cores import physical_cores
 from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.options.placement import Surroundings
@@ -14,10 +14,12 @@ from pytest_servebench.telemetry.gpu import Gpus
 
 def look_around(gpus: Gpus) -> Surroundings:
     """Return what this machine offers to a plan."""
-    engine = engine_facts()
+    engine, cores = engine_facts(), physical_cores()
     return Surroundings(
-        logical_cores=len(os.sched_getaffinity(0)),
+        logical_cores=sum(map(len, cores)),
+        cores=cores,
         cuda_devices=gpus.names,
+        cuda_uuids=gpus.uuids,
         cuda_absent=gpus.absent,
         cuda_unusable="" if _cuda_packages() else "onnxruntime-gpu is not installed",
         docker_engine=engine.version,

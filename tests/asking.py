@@ -18,6 +18,11 @@ from tests.offered_stack import (
 
 NO_GPU = Surroundings(logical_cores=2, cuda_absent="the NVIDIA driver is not installed")
 ONE_GPU = Surroundings(logical_cores=16, cuda_devices=("NVIDIA GeForce RTX 4090",))
+TWO_GPUS = Surroundings(
+    logical_cores=16,
+    cuda_devices=("NVIDIA GeForce RTX 4090", "NVIDIA GeForce RTX 3060"),
+    cuda_uuids=("GPU-a", "GPU-b"),
+)
 DOCKER = Surroundings(
     logical_cores=16,
     cuda_devices=("NVIDIA GeForce RTX 4090",),

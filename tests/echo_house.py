@@ -71,7 +71,12 @@ class EchoHouse:
     artifact: Callable[[Deployment], Artifact] = lambda one: echo_artifact(one.model, one.format)
     commands: list[str] = field(default_factory=list)
     asked: int = 0
-    measured: int = 0
+    held: list[str] = field(default_factory=list)
+    """What was held for which case, in order."""
+    holding: str = ""
+    """What is held now."""
+    waiting_s: float = 0.0
+    """How long each of these is waited for."""
 
     def __post_init__(self) -> None:
         self.driver = FakeDriver(answering=self.answer, clock=self.clock)
@@ -93,7 +98,8 @@ class EchoHouse:
             images=lambda _, count: echo_images(count),
             reference=lambda _, images: echo_reference(images),
             telemetry=lambda _endpoint, _deployment: nullcontext(lambda _window: Telemetry()),
-            measuring=self._measuring,
+            starting=lambda case: self._holding(f"starting {case.id}"),
+            measuring=lambda case: self._holding(f"measuring {case.id}"),
         )
 
     @property
@@ -114,9 +120,14 @@ class EchoHouse:
         return self.answers(images) if self.answers else said(images)
 
     @contextmanager
-    def _measuring(self) -> Iterator[None]:
-        self.measured += 1
-        yield
+    def _holding(self, what: str) -> Iterator[float]:
+        assert not self.holding, "one at a time: nobody upgrades"
+        self.held.append(what)
+        self.holding = what
+        try:
+            yield self.waiting_s
+        finally:
+            self.holding = ""
 
 
 def said(images: object, status: int = 200) -> Reply:

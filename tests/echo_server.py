@@ -12,6 +12,7 @@ import socketserver
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 SETTINGS: dict[str, Any] = json.loads(sys.argv[2])
@@ -31,7 +32,32 @@ class Counts:
         self.executions = 0
 
 
+class Journal:
+    """A file for each server, named by its process: a word, an instant of CLOCK_MONOTONIC, and its cores."""
+
+    def __init__(self) -> None:
+        self.folder = SETTINGS["journal"]
+        self.lock = threading.Lock()
+        self.written: set[str] = set()
+
+    def write(self, word: str) -> None:
+        """Write that something happened, the first time that it does."""
+        with self.lock:
+            if not self.folder or word in self.written:
+                return
+            self.written.add(word)
+            cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            with (Path(self.folder) / str(os.getpid())).open("a") as file:
+                file.write(f"{word} {time.monotonic_ns()} {cores}\n")
+
+    def count(self, word: str) -> int:
+        """Return in how many servers it happened."""
+        files = Path(self.folder).iterdir() if self.folder else ()
+        return sum(f"{word} " in file.read_text() for file in files)
+
+
 counts = Counts()
+journal = Journal()
 
 
 def say(text: str) -> None:
@@ -86,7 +112,10 @@ def answer(path: str, body: bytes) -> tuple[int, object]:
     """Return status and JSON for a request."""
     word, _, model = path.strip("/").partition("/")
     if word == "ready":
-        return (503 if SETTINGS["never_ready"] else 200), "ready"
+        if SETTINGS["never_ready"] or journal.count("started") < SETTINGS["start_together"]:
+            return 503, "not yet"
+        journal.write("ready")
+        return 200, "ready"
     if word == "infer":
         return infer(model, json.loads(body))
     if word == "counters":
@@ -128,6 +157,7 @@ def main() -> None:
     if SETTINGS["exits_at_start"]:
         say("I cannot find my model")
         sys.exit(3)
+    journal.write("started")
     say(f"serving {', '.join(SETTINGS['models']) or 'no model yet'}")
     host, _, port = sys.argv[1].partition(":")
     Server((host, int(port)), Connection).serve_forever()

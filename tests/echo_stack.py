@@ -65,6 +65,10 @@ class Faults:
     """One request in so many is answered with 500."""
     refuses: str = ""
     """Served name of a model that it refuses to load."""
+    journal: str = ""
+    """Folder in which every server writes what happened when, see `echo_server.Journal`; empty: none does."""
+    start_together: int = 0
+    """Not ready before so many servers have started."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from pytest_servebench.interfaces import Stack
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.options.arrivals import FORMS
 from pytest_servebench.options.containers import IMAGE_FORM, SETTINGS_FORM
+from pytest_servebench.options.cpu_sets import FORMS as CPU_SET_FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
 from pytest_servebench.options.planning import AUTO_WARMUPS, MODELS, NORMAL, QUICK, plan_for
@@ -91,7 +92,8 @@ OPTIONS = (
     ),
     Option(
         "device",
-        "Where the models compute. Default: auto, which is the first GPU that can be used, else cpu.",
+        "Where the models compute. Default: auto, which is cuda where a GPU can be used, else cpu. Workers "
+        "of -n take the GPUs in turn, unless cuda:N names one.",
         "auto|cpu|cuda[:N]",
     ),
     Option(
@@ -115,7 +117,19 @@ OPTIONS = (
         "cpus (limits), init (true|false), user (UID[:GID], or image for its own). Only with containers.",
         SETTINGS_FORM,
     ),
-    Option("threads", "Engine threads on a CPU, the same for every stack. Default: all logical cores.", "N"),
+    Option(
+        "cpu-sets",
+        "Sets of cores that the workers of -n take in turn, each bound to its own with its servers and its "
+        "load, so that as many cases are measured at the same time: a number of equal sets, or sets as in "
+        "0-3/4-7. Without -n the first set is used. Default: one case at a time, with all cores.",
+        CPU_SET_FORMS,
+    ),
+    Option(
+        "threads",
+        "Engine threads on a CPU, the same for every stack. Default: all logical cores, those of one set "
+        "with --serve-cpu-sets.",
+        "N",
+    ),
     Option(
         "duration",
         f"Measured time of a case; seconds, or as in 500ms, 10s, 2m. Default: {NORMAL.duration_s:g}s.",

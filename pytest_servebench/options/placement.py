@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.lanes import Gpu
 from pytest_servebench.launchers.docker.faults import GPU_REMEDY
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_word
 from pytest_servebench.plan import CPU, Device, LauncherKind, Plan
@@ -21,8 +22,12 @@ class Surroundings:
 
     logical_cores: int
     """Those that this process may use."""
+    cores: tuple[tuple[int, ...], ...] = ()
+    """Their numbers, those of one physical core together; empty: from 0 on, each its own."""
     cuda_devices: tuple[str, ...] = ()
     """Names of its GPUs, in order of index."""
+    cuda_uuids: tuple[str, ...] = ()
+    """Their UUIDs, as far as they are known."""
     cuda_absent: str = "no NVIDIA GPU was found"
     """Why ``cuda_devices`` is empty."""
     cuda_unusable: str = ""
@@ -35,6 +40,15 @@ class Surroundings:
     """Whether that engine gives GPUs to containers."""
     k6: str = ""
     """Path of the k6 binary; empty without one."""
+    turn: int = 0
+    """Which of the workers of this run asks, from 0: they take GPUs and sets of cores in turn."""
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs of this machine."""
+        count = len(self.cuda_devices)
+        uuids = (*self.cuda_uuids, *[""] * count)
+        return tuple(Gpu(index, uuids[index]) for index in range(count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +59,8 @@ class Placement:
     launcher_reason: str
     device: Device
     device_reason: str
+    gpus: tuple[Gpu, ...] = ()
+    """Those that the workers of this run compute on, this one's among them; none: not on GPUs of ours."""
 
 
 def choose_placement(asked: Asked, surroundings: Surroundings, *, all_attached: bool) -> Placement:
@@ -54,12 +70,14 @@ def choose_placement(asked: Asked, surroundings: Surroundings, *, all_attached: 
     GPU can be used, in a local process those that are installed here.
     """
     launcher, launcher_reason = _launcher(asked.get("launcher"), surroundings, all_attached=all_attached)
-    device, device_reason = _device(asked.get("device"), surroundings, launcher)
+    given = asked.get("device")
+    device, device_reason = _device(given, surroundings, launcher)
     return Placement(
         launcher=launcher,
         launcher_reason=launcher_reason,
         device=device,
         device_reason=device_reason,
+        gpus=() if launcher is LauncherKind.ATTACH else _gpus(given, device, surroundings),
     )
 
 
@@ -70,7 +88,7 @@ def hardware_of(plan: Plan, stack: str, surroundings: Surroundings) -> Hardware 
     on_gpu = plan.device.kind == "cuda" and plan.device.index < len(surroundings.cuda_devices)
     return Hardware(
         device=plan.device,
-        logical_cores=surroundings.logical_cores,
+        logical_cores=surroundings.logical_cores if plan.lane.cpus is None else len(plan.lane.cpus),
         gpu_name=surroundings.cuda_devices[plan.device.index] if on_gpu else "",
     )
 
@@ -115,10 +133,31 @@ def _device(given: Given | None, surroundings: Surroundings, launcher: LauncherK
         return device or CPU, "not known: an attached server chose its own"
     if given is None or device is None:
         problem = _cuda_problem(surroundings, launcher)
-        return (CPU, problem) if problem else (Device("cuda"), f"found {surroundings.cuda_devices[0]}")
+        if problem:
+            return CPU, problem
+        device = _in_turn(surroundings)
+        return device, f"found {surroundings.cuda_devices[device.index]}"
     if device.kind == "cuda":
         _check_cuda(given, device, surroundings, launcher)
-    return device, f"asked for ({given.source})"
+    reason = f"asked for ({given.source})"
+    return (device, reason) if _is_one(given, device) else (_in_turn(surroundings), reason)
+
+
+def _is_one(given: Given, device: Device) -> bool:
+    """Return whether it is one device that was asked for: ``cuda`` alone is any GPU."""
+    return device.kind != "cuda" or ":" in given.text
+
+
+def _in_turn(surroundings: Surroundings) -> Device:
+    return Device("cuda", surroundings.turn % len(surroundings.cuda_devices))
+
+
+def _gpus(given: Given | None, device: Device, surroundings: Surroundings) -> tuple[Gpu, ...]:
+    """Return the GPUs that workers take in turn: all of them, unless it is one that was asked for."""
+    if device.kind != "cuda":
+        return ()
+    one = given is not None and parse_device(given) is not None and _is_one(given, device)
+    return (surroundings.gpus[device.index],) if one else surroundings.gpus
 
 
 def _cuda_problem(surroundings: Surroundings, launcher: LauncherKind) -> str:

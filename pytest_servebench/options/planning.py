@@ -11,10 +11,12 @@ from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.containing import containerised, stacks_of
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.k6.binary import missing_k6
+from pytest_servebench.lanes import lanes_of
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.containers import check_used, parse_container, parse_images
+from pytest_servebench.options.cpu_sets import cores_of, parse_cpu_sets
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -76,7 +78,10 @@ def plan_for(
     Explicit values win over what ``quick`` stands for. Raises `PlanError` for a wrong
     value and `MissingPieceError` for a stack that was asked for and cannot run.
     """
-    plan = _measuring(asked, Plan(threads=surroundings.logical_cores))
+    no_sets: tuple[tuple[int, ...], ...] = ()
+    sets = _value(asked, "cpu-sets", partial(parse_cpu_sets, cores=cores_of(surroundings)), no_sets)
+    threads = len(sets[0]) if sets else surroundings.logical_cores
+    plan = _measuring(asked, Plan(threads=threads, turn=surroundings.turn))
     plan = _with_engine(asked, plan, surroundings)
     plan = replace(
         plan,
@@ -87,7 +92,7 @@ def plan_for(
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
         settings={key: given.text for key, given in asked.items()},
     )
-    return _placed(asked, plan, offered, surroundings)
+    return _placed(asked, plan, offered, surroundings, sets)
 
 
 def _measuring(asked: Asked, plan: Plan) -> Plan:
@@ -128,8 +133,14 @@ def _with_engine(asked: Asked, plan: Plan, surroundings: Surroundings) -> Plan:
     return replace(plan, engine=engine, engine_reason=surroundings.k6 if engine is Engine.K6 else "")
 
 
-def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings: Surroundings) -> Plan:
-    """Return ``plan`` with stacks, formats, launcher and device."""
+def _placed(
+    asked: Asked,
+    plan: Plan,
+    offered: Mapping[str, Stack],
+    surroundings: Surroundings,
+    cpu_sets: Sequence[tuple[int, ...]],
+) -> Plan:
+    """Return ``plan`` with stacks, formats, launcher, device and lanes."""
     formats = parse_formats(asked["format"]) if "format" in asked else DEFAULT_FORMATS
     wish = _value(asked, "stack", partial(parse_stacks, offered=offered), StackWish(attached={}))
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
@@ -145,6 +156,7 @@ def _placed(asked: Asked, plan: Plan, offered: Mapping[str, Stack], surroundings
         images=parse_images(asked, offered),
         device=placement.device,
         device_reason=placement.device_reason,
+        lanes=lanes_of(placement.gpus, cpu_sets),
     )
     if "stack" not in asked:
         return plan

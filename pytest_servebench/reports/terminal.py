@@ -33,6 +33,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
     lines = {
         "model": f"{model}, weights {weights}",
         "device": _because(str(plan.device), plan.device_reason),
+        "lanes": _lanes(plan),
         "launcher": _because(str(plan.launcher), plan.launcher_reason),
         "containers": _containers(plan),
         "engine": _because(str(plan.engine), plan.engine_reason) if plan.engine_reason else "",
@@ -55,6 +56,12 @@ def _containers(plan: Plan) -> str:
     named = [f"{stack} from {choice.reference}" for stack, choice in plan.images.items() if choice.reference]
     network = "the host's network" if plan.container.network is Network.HOST else ""
     return ", ".join(filter(None, [*named, network]))
+
+
+def _lanes(plan: Plan) -> str:
+    """Return what workers take in turn, where they do not all use the whole machine."""
+    names = ", ".join(lane.name for lane in plan.lanes)
+    return "" if plan.lane.is_whole else names + " (workers take them in turn)" * (len(plan.lanes) > 1)
 
 
 def _window(plan: Plan) -> str:

@@ -28,6 +28,8 @@ class Gpus:
     """The NVIDIA GPUs of this machine."""
 
     names: tuple[str, ...] = ()
+    uuids: tuple[str, ...] = ()
+    """In the same order; one that NVML does not give is empty."""
     driver: str | None = None
     absent: str = ""
     """Why there are none; empty when there are."""
@@ -65,10 +67,13 @@ def gpu_names(nvml: ModuleType | None = None) -> Gpus:
     try:
         handles = [opened.nvmlDeviceGetHandleByIndex(i) for i in range(opened.nvmlDeviceGetCount())]
         names = tuple(_text(opened.nvmlDeviceGetName(handle)) for handle in handles)
+        uuids = tuple(_uuid(opened, handle) for handle in handles)
         driver = _text(opened.nvmlSystemGetDriverVersion())
     except opened.NVMLError as error:
         return Gpus(absent=f"NVML cannot be asked: {error}")
-    return Gpus(names=names, driver=driver, absent="" if names else "the NVIDIA driver sees no GPU")
+    return Gpus(
+        names=names, uuids=uuids, driver=driver, absent="" if names else "the NVIDIA driver sees no GPU"
+    )
 
 
 def reading_over(
@@ -150,6 +155,13 @@ class GpuProbe:
             self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
         except self._nvml.NVMLError as error:
             self._absent = dict.fromkeys((UTILIZATION, MEMORY), f"no GPU {index}: {error}")
+
+
+def _uuid(nvml: ModuleType, handle: Any) -> str:  # noqa: ANN401 (NVML's own)
+    try:
+        return _text(nvml.nvmlDeviceGetUUID(handle))
+    except (AttributeError, nvml.NVMLError):
+        return ""
 
 
 def _opened(nvml: ModuleType | None) -> ModuleType:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.histogram import Histogram
+from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
@@ -303,12 +304,22 @@ def test_plan_facts_are_plain_and_whole() -> None:
         Plan(launcher=LauncherKind.DOCKER, left_out={"triton": "no wheel"}, device=Device("cuda", 1))
     )
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert set(facts) == set(Plan.__slots__)
+    assert set(facts) == {*Plan.__slots__, "lane", "cpu_set"}
     assert (facts["launcher"], facts["device"], facts["left_out"]) == (
         "docker",
         "cuda:1",
         {"triton": "no wheel"},
     )
+
+
+def test_the_record_says_where_it_was_measured_and_who_was_waited_for() -> None:
+    """The lane is the plan's; without a set of cores there is none, and nobody waited is 0, not unknown."""
+    facts = plan_facts(Plan(lanes=lanes_of((Gpu(1),), ((2, 3),))))
+    record = make_record(made_up_result(waited_s=1.5), plan=facts, machine=MACHINE)
+    assert (record["lane"], record["cpu_set"], record["waited_s"]) == ("cuda:1 cores 2-3", "2-3", 1.5)
+    record = make_record(made_up_result(waited_s=0.0), plan=plan_facts(Plan()), machine=MACHINE)
+    assert (record["lane"], record["cpu_set"], record["waited_s"]) == ("machine", None, 0.0)
+    assert record_of()["waited_s"] is None
 
 
 def make_of(result: CaseResult) -> dict[str, Any]:

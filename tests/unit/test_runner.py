@@ -20,9 +20,10 @@ from pytest_servebench.plan import (
     Load,
     WireRequest,
 )
-from pytest_servebench.results import CaseResult, Ceiling, Telemetry, Validity
+from pytest_servebench.results import NO_CEILING, CaseResult, Ceiling, Telemetry, Validity
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.samples import Outcome, Reply
+from pytest_servebench.testing.driver import FakeDriver
 from pytest_servebench.testing.launcher import FakeLauncher
 from tests.echo_house import EchoHouse, Onlooker, case, deployment, said
 from tests.echo_stack import echo_images, echo_logits
@@ -83,7 +84,46 @@ def test_a_right_server_gives_a_valid_result() -> None:
     assert result.during is not None
     assert result.during.compared == 40
     assert result.backend == "echo of the images' numbers"
-    assert house.measured == 1
+    assert house.held == [f"{doing} {result.case.id}" for doing in ("starting", "measuring")]
+
+
+def test_what_is_held_while_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting, starting and verifying share the machine; ceiling and load have it alone."""
+    house = EchoHouse(waiting_s=0.5)
+    seen: dict[str, set[str]] = {}
+
+    def note(word: str, value: Any = None) -> Any:
+        seen.setdefault(word, set()).add(house.holding.partition(" ")[0])
+        return value
+
+    start, drive, images = house.launcher.start, house.driver.run, house.rooms.images
+    house.rooms = replace(
+        house.rooms,
+        ceiling=lambda *_: note("ceiling", NO_CEILING),
+        images=lambda *given: note("images", images(*given)),
+    )
+    monkeypatch.setattr(FakeLauncher, "start", lambda _, *given: note("start", start(*given)))
+    monkeypatch.setattr(FakeDriver, "run", lambda _, *given: note("load", drive(*given)))
+    house.answers = lambda asked: note("asked", said(asked))
+    result = run(house)
+    assert seen == {
+        "images": {"starting"},
+        "start": {"starting"},
+        "asked": {"starting", "measuring"},
+        "ceiling": {"measuring"},
+        "load": {"measuring"},
+    }
+    assert result.waited_s == 1.0
+    assert house.holding == ""
+
+
+def test_what_is_not_measured_waits_for_no_window() -> None:
+    """Asking without a load, and a wrong answer before it, hold what a start-up holds and no more."""
+    house = EchoHouse(answers=lambda _: said([-1]), waiting_s=0.5)
+    assert run(house).waited_s == 0.5
+    house.answers = None
+    ask_case(case(), house.rooms, house.pool)
+    assert [what.split()[0] for what in house.held] == ["starting", "starting"]
 
 
 def test_a_cold_start_ends_at_the_first_correct_answer() -> None:

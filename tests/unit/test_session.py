@@ -6,14 +6,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import Timeout
 
 from pytest_servebench import session
 from pytest_servebench.containers import ContainerSettings
+from pytest_servebench.lanes import lanes_of
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
@@ -103,17 +104,41 @@ def test_answers_carry_their_names(opened: BenchSession) -> None:
     assert results == []
 
 
+class Waited(Exception):  # noqa: N818 (no error: how a test learns that somebody waits)
+    """Somebody would wait."""
+
+
+def refuse_to_wait(text: str) -> None:
+    """Be told what is waited for, and end the waiting."""
+    raise Waited(text)
+
+
 def test_no_two_measurements_at_once(opened: BenchSession) -> None:
-    """Another session's window is waited for; the lock is this user's, in the folder for temporary files."""
-    other = BenchSession(opened.plan, {}, Path)
-    with opened._measuring():
-        (lock,) = Path(tempfile.gettempdir()).glob("servebench-measuring-*.lock")
-        assert lock.name == f"servebench-measuring-{os.getuid()}.lock"
-        waiting = other._measuring()
-        with pytest.raises(Timeout):
-            waiting.acquire(timeout=0)  # type: ignore[attr-defined]
-    with other._measuring():
-        pass
+    """Another session's window is waited for; the locks are this user's, among the temporary files."""
+    other = BenchSession(opened.plan, {}, Path, tell=refuse_to_wait)
+    with opened.rooms.measuring(case()):
+        (folder,) = Path(tempfile.gettempdir()).glob("servebench-leases-*")
+        assert folder.name == f"servebench-leases-{os.getuid()}"
+        for room in (other.rooms.measuring, other.rooms.starting):
+            with pytest.raises(Waited, match="waiting for the machine"), room(case()):
+                pass
+    with other.rooms.measuring(case()) as waited_s:
+        assert waited_s >= 0
+
+
+def test_sessions_on_disjoint_cores_measure_at_once(opened: BenchSession) -> None:
+    """The plan's lane decides who excludes whom."""
+    lanes = lanes_of((), ((0,), (1,)))
+    first, second, third = (
+        BenchSession(replace(opened.plan, lanes=lanes, turn=turn), {}, Path, tell=refuse_to_wait)
+        for turn in (0, 1, 2)
+    )
+    with first.rooms.measuring(case()), second.rooms.measuring(case()):
+        with pytest.raises(Waited, match="waiting for core 0"), third.rooms.measuring(case()):
+            pass
+        opened._tell = refuse_to_wait
+        with pytest.raises(Waited), opened.rooms.starting(case()):
+            pass
 
 
 def test_images_are_made_once(opened: BenchSession, monkeypatch: pytest.MonkeyPatch) -> None:

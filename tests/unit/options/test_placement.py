@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.lanes import Gpu
 from pytest_servebench.options.placement import Surroundings, hardware_of
 from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece
-from tests.asking import DOCKER, NO_GPU, ONE_GPU, offers, plan
+from tests.asking import DOCKER, NO_GPU, ONE_GPU, TWO_GPUS, offers, plan
 from tests.offered_stack import (
     ONNX,
     TRITON,
@@ -139,3 +141,37 @@ def test_docker_goes_on_without_a_gpu_where_the_device_is_its_to_choose() -> Non
     chosen = plan(replace(DOCKER, nvidia_runtime=False), stack="all", launcher="docker")
     assert (chosen.launcher, chosen.device) == (LauncherKind.DOCKER, CPU)
     assert chosen.device_reason == "the Docker engine offers no NVIDIA runtime"
+
+
+@pytest.mark.parametrize("asked", [{}, {"device": "auto"}, {"device": "cuda"}], ids=str)
+def test_workers_take_gpus_in_turn(asked: dict[str, Any]) -> None:
+    """``cuda`` and ``auto`` are any GPU: worker k has number k, counted round and round."""
+    plans = [plan(replace(TWO_GPUS, turn=turn), stack="triton", **asked) for turn in range(3)]
+    assert [one.device.index for one in plans] == [0, 1, 0]
+    assert [one.lane.gpu for one in plans] == [Gpu(0, "GPU-a"), Gpu(1, "GPU-b"), Gpu(0, "GPU-a")]
+    hardware = hardware_of(plans[1], "triton", TWO_GPUS)
+    assert hardware is not None
+    assert hardware.gpu_name == "NVIDIA GeForce RTX 3060"
+    assert "auto" not in asked.values() or plans[1].device_reason == "found NVIDIA GeForce RTX 3060"
+
+
+def test_a_gpu_that_was_named_is_everybodys() -> None:
+    """``cuda:1`` is that one for all workers, and their lane."""
+    plans = [plan(replace(TWO_GPUS, turn=turn), stack="triton", device="cuda:1") for turn in range(2)]
+    assert [(one.device, one.lane.name) for one in plans] == [(Device("cuda", 1), "cuda:1")] * 2
+
+
+def test_gpus_and_cores_go_together() -> None:
+    """A worker with a GPU and a set of cores leaves the others theirs."""
+    chosen = plan(replace(TWO_GPUS, turn=1), stack="triton", cpu_sets="0-7/8-15")
+    assert (chosen.lane.name, chosen.device, chosen.threads) == ("cuda:1 cores 8-15", Device("cuda", 1), 8)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"stack": "triton", "device": "cpu"}, {"stack": "triton=http://h:1", "device": "cuda:1"}],
+    ids=str,
+)
+def test_without_gpus_of_ours_the_machine_is_the_lane(asked: dict[str, Any]) -> None:
+    """On the CPU, and with a server whose device nobody here knows, one is measured at a time."""
+    assert plan(TWO_GPUS, **asked).lane.is_whole

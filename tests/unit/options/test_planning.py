@@ -10,6 +10,7 @@ import pytest
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.containers import ContainerSettings, ImageChoice
 from pytest_servebench.errors import PlanError
+from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.plan import CPU, LauncherKind, Plan
@@ -72,6 +73,7 @@ def test_everything_given_reaches_the_plan() -> None:
         image_base="debian:12",
         image_wheels="/",
         container="cpus=2",
+        cpu_sets="2",
         threads="1",
         duration="9",
         warmup="0",
@@ -105,6 +107,7 @@ def test_everything_given_reaches_the_plan() -> None:
         images=dict(chosen.images),
         device=CPU,
         device_reason="asked for (command line)",
+        lanes=lanes_of((), (tuple(range(8)), tuple(range(8, 16)))),
         threads=1,
         duration_s=9.0,
         warmup_s=0.0,

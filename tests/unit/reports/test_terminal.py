@@ -11,6 +11,7 @@ import pytest
 from pytest_servebench.arrivals import REFERENCE, Poisson, Stage, Staged
 from pytest_servebench.capacity import Trial
 from pytest_servebench.early_stopping import Finding
+from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import ModelFormat, Plan
 from pytest_servebench.record import make_record
@@ -56,6 +57,18 @@ def shown(records: list[dict[str, Any]], width: int = 200, **changes: Any) -> st
 def line_of(text: str, stack: str) -> list[str]:
     """Return the words of a stack's first line in the table."""
     return next(line.split() for line in text.splitlines() if line.startswith(stack))
+
+
+def test_lanes_are_shown_where_there_are_any() -> None:
+    """One machine for all needs no line; what workers share out among themselves does."""
+
+    def shown_of(*cpu_sets: tuple[int, ...]) -> list[str]:
+        lines = header_lines(Plan(lanes=lanes_of((), cpu_sets)), MACHINE, "m", "w")
+        return [line for line in lines if "lanes" in line]
+
+    assert shown_of() == []
+    assert shown_of((0, 1)) == ["servebench lanes: cores 0-1"]
+    assert shown_of((0,), (1,)) == ["servebench lanes: cores 0, cores 1 (workers take them in turn)"]
 
 
 def test_table_has_the_reference_figures_with_units() -> None:

@@ -16,7 +16,12 @@ class NVMLError(Exception):
 
 
 def fake_nvml(
-    *, driver: bool = True, use: tuple[int, ...] = (), memory: tuple[int, ...] = (), gpus: int = 1
+    *,
+    driver: bool = True,
+    use: tuple[int, ...] = (),
+    memory: tuple[int, ...] = (),
+    gpus: int = 1,
+    uuids: tuple[str, ...] = ("GPU-0", "GPU-1"),
 ) -> ModuleType:
     """Return a pynvml whose one GPU reads as told, then is lost."""
     uses, memories = iter(use), iter(memory)
@@ -51,11 +56,27 @@ def fake_nvml(
         nvmlDeviceGetCount=lambda: gpus,
         nvmlDeviceGetHandleByIndex=handle,
         nvmlDeviceGetName=lambda handle: b"NVIDIA GeForce RTX 4090",
+        nvmlDeviceGetUUID=lambda handle: _uuid(handle, uuids),
         nvmlSystemGetDriverVersion=lambda: "550.54",
         nvmlDeviceGetUtilizationRates=utilization,
         nvmlDeviceGetMemoryInfo=used,
     )
     return module
+
+
+def _uuid(handle: int, uuids: tuple[str, ...]) -> bytes:
+    if handle >= len(uuids):
+        raise NVMLError("Not Supported")
+    return uuids[handle].encode()
+
+
+def test_a_gpu_without_a_uuid_has_its_place_all_the_same() -> None:
+    """UUIDs are in the order of the names; one that NVML does not give, or an old binding lacks, is empty."""
+    assert gpu_names(fake_nvml(gpus=2)).uuids == ("GPU-0", "GPU-1")
+    assert gpu_names(fake_nvml(gpus=2, uuids=("GPU-0",))).uuids == ("GPU-0", "")
+    old = fake_nvml(gpus=2)
+    del old.nvmlDeviceGetUUID
+    assert gpu_names(old).uuids == ("", "")
 
 
 def test_names_the_gpus() -> None:

@@ -1,0 +1,43 @@
+"""How a run is spread over pytest-xdist's workers: who this process is, and what belongs together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from pytest_servebench.plan import ModelFormat, Payload, WireProtocol
+
+_AT_THE_END = re.compile(r"\d+$")
+
+
+def turn_of(config: Any) -> int:  # noqa: ANN401 (pytest's, which this file need not know)
+    """Return which worker this is, from 0 (``gw0``); 0 without workers."""
+    name = str(getattr(config, "workerinput", {}).get("workerid", ""))
+    number = _AT_THE_END.search(name)
+    return int(number[0]) if number else 0
+
+
+def hands_out(config: Any) -> bool:  # noqa: ANN401 (as above)
+    """Return whether this process runs no test itself, but hands them to workers."""
+    return not hasattr(config, "workerinput") and getattr(config.option, "dist", "no") != "no"
+
+
+def scope_of(node_id: str, stacks: Collection[str]) -> str:
+    """Return what a test is run together with: the stack whose case is in its id, else itself alone.
+
+    Only the id is known where tests are handed out; it holds the case's (see `Case.id`).
+    """
+    found = _case_in(tuple(sorted(stacks, key=len, reverse=True))).search(node_id)
+    return f"stack {found['stack']}" if found else node_id
+
+
+def _case_in(stacks: tuple[str, ...]) -> re.Pattern[str]:
+    # re keeps the latest patterns compiled.
+    words = [
+        "|".join(map(re.escape, map(str, each))) for each in (stacks, ModelFormat, Payload, WireProtocol)
+    ]
+    stack, *others = words
+    return re.compile(
+        rf"[\[-](?P<stack>{stack})-" + "-".join(f"(?:{each})" for each in others) + r"-b\d+-i\d"
+    )

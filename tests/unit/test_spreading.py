@@ -1,0 +1,56 @@
+"""How a run is spread: who a worker is, and what belongs together."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_servebench.spreading import hands_out, scope_of, turn_of
+from tests.echo_house import case, deployment
+
+STACKS = ("echo", "echo-two", "triton")
+
+
+def config_of(worker: str = "", **options: str) -> Any:
+    """Return what these functions look at of a configuration."""
+    told = {"workerinput": {"workerid": worker}} if worker else {}
+    return SimpleNamespace(option=SimpleNamespace(**options), **told)
+
+
+@pytest.mark.parametrize(("worker", "turn"), [("", 0), ("gw0", 0), ("gw12", 12), ("mine", 0)])
+def test_a_workers_turn_is_its_number(worker: str, turn: int) -> None:
+    """A process without workers is the first."""
+    assert turn_of(config_of(worker)) == turn
+
+
+def test_only_the_controller_hands_out() -> None:
+    """Without pytest-xdist, without workers and inside one of them, tests are run."""
+    assert hands_out(config_of(dist="load"))
+    assert not hands_out(config_of(dist="no"))
+    assert not hands_out(config_of())
+    assert not hands_out(config_of("gw0", dist="load"))
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("around", ["{}", "red-{}", "{}-blue", "red-{}-1"])
+def test_cases_of_a_stack_belong_together(stack: str, around: str) -> None:
+    """Wherever the case stands in the id, and whatever other stacks are called."""
+    name = around.format(case(deployment(stack)).id)
+    assert scope_of(f"bench/test_it.py::test_speed[{name}]", STACKS) == f"stack {stack}"
+
+
+@pytest.mark.parametrize(
+    "node_id",
+    [
+        "test_it.py::test_plain",
+        "test_it.py::test_plain[triton]",
+        "test_triton.py::test_it[onnx-tensor-http-b1-i1]",
+        "test_it.py::test_speed[other-onnx-tensor-http-b1-i1-c2]",
+        "test_it.py::test_speed[no-stack-chosen]",
+    ],
+)
+def test_every_other_test_is_on_its_own(node_id: str) -> None:
+    """The name of a stack alone is no case of it."""
+    assert scope_of(node_id, STACKS) == node_id
