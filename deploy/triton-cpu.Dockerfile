@@ -48,6 +48,7 @@ RUN xargs -a /build/sources /opt/pip/bin/pip --python /opt/venv/bin/python insta
     rm -rf "$site"/pytriton "$site"/nvidia_pytriton*
 
 FROM python
+COPY --from=engines /opt/venv /opt/venv
 # The stub links to Python's shared library; a Python from Debian keeps it in a package of its own.
 # hadolint ignore=DL3008
 RUN version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
@@ -56,7 +57,6 @@ RUN version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') &&
         apt-get install --yes --no-install-recommends "libpython$version" && \
         rm -rf /var/lib/apt/lists/*; \
     fi
-COPY --from=engines /opt/venv /opt/venv
 COPY --from=server /opt/tritonserver /opt/tritonserver
 COPY --from=server /opt/server /opt/venv
 ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:$PATH LD_LIBRARY_PATH=/opt/tritonserver/lib

@@ -71,7 +71,8 @@ class TritonContainer(AskedTriton):
             environment={**triton_asked.threads_environment(inside), "HOME": TEMPORARY},
             files=repository(inside, artifacts),
             ready=triton_asked.READY,
-            container=Container(image=self.image, scratch=(TEMPORARY,)),
+            # The entry point of NVIDIA's image sets CUDA up for the driver that is there.
+            container=Container(image=self.image, scratch=(TEMPORARY,), image_entrypoint=self.native),
         )
 
     def load_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:

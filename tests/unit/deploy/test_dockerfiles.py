@@ -43,6 +43,10 @@ def test_engines_are_built_once_for_all_images() -> None:
     texts = {match[0] for match in stages if match is not None}
     assert len(stages) == len(WITH_ENGINES)
     assert len(texts) == 1
+    # A layer is shared by those that lie on equal ones.
+    assert all(
+        "\nFROM python\nCOPY --from=engines /opt/venv /opt/venv\n" in text_of(name) for name in WITH_ENGINES
+    )
 
 
 @each_name

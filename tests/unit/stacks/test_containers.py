@@ -92,6 +92,8 @@ def test_nvidias_triton_serves_each_format_by_its_own_backend(choice: ImageChoic
     text = files["repository/resnet50_pytorch/config.pbtxt"].text
     assert text is not None
     assert 'backend: "pytorch"' in text
+    assert spec.container is not None
+    assert spec.container.image_entrypoint, "NVIDIA's sets CUDA up"
 
 
 def test_a_python_backend_is_given_our_code() -> None:
@@ -101,6 +103,8 @@ def test_a_python_backend_is_given_our_code() -> None:
     local = {file.path for file in spec.files if file.path.startswith("repository/resnet50_onnx/")}
     assert {"model.py", "engine.py", "model.onnx"} <= {Path(path).name for path in local}
     assert spec.argv[:2] == ("tritonserver", "--model-repository=${workdir}/repository")
+    assert spec.container is not None
+    assert not spec.container.image_entrypoint
     assert not any("backend-directory" in word for word in spec.argv), "the image knows its own"
 
 
