@@ -21,13 +21,23 @@ class Network(Word):
     """Directly: the server shares the network of this machine."""
 
 
+class Ipc(Word):
+    """Whose shared memory a container sees."""
+
+    PRIVATE = "private"
+    """One of its own, of ``shm_bytes``."""
+    HOST = "host"
+    """That of this machine: what the payload ``shm`` needs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSettings:
     """How every container of a run is run."""
 
     network: Network = Network.BRIDGE
+    ipc: Ipc = Ipc.PRIVATE
     shm_bytes: int = 2**30
-    """Size of ``/dev/shm``: Triton's Python models and torch's workers talk through it."""
+    """Size of its own ``/dev/shm``: Triton's Python models and torch's workers talk through it."""
     memory_bytes: int | None = None
     """Limit, swap included; None: none."""
     cpus: float | None = None
@@ -76,6 +86,8 @@ class Container:
     image: ContainerImage
     scratch: tuple[str, ...] = ()
     """Folders the server writes to: absolute, or relative to its private folder; each lies in memory."""
+    image_entrypoint: bool = False
+    """Whether the image's own entry point is given ``argv`` (NGC's sets CUDA up); else ``argv`` alone runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

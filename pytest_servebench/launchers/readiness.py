@@ -90,6 +90,8 @@ def http_probe(host: str, port: int, path: str) -> ProbeAnswer:
         return ProbeAnswer(response.status, response.reason)
     except TimeoutError:
         return ProbeAnswer(None, f"no answer within {PROBE_TIMEOUT_S:g} s")
+    except http.client.RemoteDisconnected:
+        return ProbeAnswer(None, "the connection was closed without an answer")
     except http.client.HTTPException as error:
         return ProbeAnswer(None, f"an answer that is not HTTP ({type(error).__name__})")
     except OSError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -11,8 +13,18 @@ from typing import BinaryIO
 
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.plan import LaunchSpec, WorkFile
+from pytest_servebench.words import Word
 
 _TAIL_BYTES = 65536
+
+
+class Links(Word):
+    """How the files of a spec that are not copied come into the folder."""
+
+    SYMBOLIC = "symbolic"
+    """For a server that sees all of this machine."""
+    NONE = "none"
+    """For one that sees this folder only: hard links, or copies where those cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,9 @@ def open_log(spec: LaunchSpec, workdir: Path, argv: tuple[str, ...]) -> tuple[Bi
         raise _cannot_write(spec, "its log", path, error) from error
 
 
-def write_files(spec: LaunchSpec, workdir: Path, placeholders: Placeholders) -> None:
+def write_files(
+    spec: LaunchSpec, workdir: Path, placeholders: Placeholders, links: Links = Links.SYMBOLIC
+) -> None:
     """Put the files of ``spec`` into ``workdir``, replacing those of an earlier start.
 
     Raises `LaunchError` when one cannot be written or does not belong there.
@@ -81,9 +95,27 @@ def write_files(spec: LaunchSpec, workdir: Path, placeholders: Placeholders) -> 
         try:
             _check(spec, file, target, workdir)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(file, target, placeholders)
+            _write(file, target, placeholders, links)
         except (OSError, shutil.Error) as error:
             raise _cannot_write(spec, f"its file {file.path}", target, error) from error
+
+
+def open_to_all(spec: LaunchSpec, workdir: Path, scratch: Sequence[str]) -> None:
+    """Let users of any number read ``workdir``, and write to its folders ``scratch``; raises `LaunchError`.
+
+    As ``chmod -R a+rX``; a hard link's rights are those of its original, and stay.
+    """
+    try:
+        for path in scratch:
+            _check(spec, WorkFile(path=path, text=""), workdir / path, workdir)
+            (workdir / path).mkdir(parents=True, exist_ok=True)
+            # The sticky bit keeps one user's files from another's, as in /tmp.
+            (workdir / path).chmod(0o1777)
+        for folder, _, names in os.walk(workdir):
+            for each in (Path(folder), *(Path(folder, name) for name in names)):
+                _let_all_read(each)
+    except OSError as error:
+        raise _cannot_write(spec, "its folder", workdir, error) from error
 
 
 def _check(spec: LaunchSpec, file: WorkFile, target: Path, workdir: Path) -> None:
@@ -98,7 +130,7 @@ def _check(spec: LaunchSpec, file: WorkFile, target: Path, workdir: Path) -> Non
         )
 
 
-def _write(file: WorkFile, target: Path, placeholders: Placeholders) -> None:
+def _write(file: WorkFile, target: Path, placeholders: Placeholders, links: Links) -> None:
     if target.is_symlink() or target.is_file():
         target.unlink()
     elif target.is_dir():
@@ -108,12 +140,33 @@ def _write(file: WorkFile, target: Path, placeholders: Placeholders) -> None:
         return
     assert file.source is not None
     source = file.source.resolve(strict=True)
-    if not file.copy:
+    if not file.copy and links is Links.SYMBOLIC:
         target.symlink_to(source)
     elif source.is_dir():
         shutil.copytree(source, target)
-    else:
+    elif file.copy or not _linked(source, target):
         shutil.copy2(source, target)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Return whether ``target`` now is ``source`` by another name; its rights are then nobody's to change."""
+    if not source.stat().st_mode & stat.S_IROTH:
+        return False
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another disk, or somebody else's file
+        return False
+    return True
+
+
+def _let_all_read(path: Path) -> None:
+    seen = path.lstat()
+    if stat.S_ISLNK(seen.st_mode) or (stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1):
+        return
+    mode = stat.S_IMODE(seen.st_mode)
+    wanted = mode | 0o444 | (0o111 if stat.S_ISDIR(seen.st_mode) or mode & 0o111 else 0)
+    if wanted != mode:
+        path.chmod(wanted)
 
 
 def _cannot_write(spec: LaunchSpec, what: str, path: Path, error: Exception) -> LaunchError:

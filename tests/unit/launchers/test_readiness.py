@@ -110,7 +110,7 @@ def serve_once() -> Iterator[Callable[[bytes | None], int]]:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "200 OK"),
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "503 Busy"),
         (b"SSH-2.0-OpenSSH\r\n", "an answer that is not HTTP (BadStatusLine)"),
-        (b"", "an answer that is not HTTP (RemoteDisconnected)"),
+        (b"", "the connection was closed without an answer"),
         (None, "no answer within 0.05 s"),
     ],
 )

@@ -1,0 +1,9 @@
+"""Servers in containers; the only package that imports the docker SDK."""
+
+from __future__ import annotations
+
+from pytest_servebench.launchers.docker.container import remove_all
+from pytest_servebench.launchers.docker.engine import EngineFacts, engine_facts
+from pytest_servebench.launchers.docker.launcher import DockerLauncher
+
+__all__ = ["DockerLauncher", "EngineFacts", "engine_facts", "remove_all"]

@@ -1,0 +1,224 @@
+"""The Docker engine: what it offers, and what it is asked for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from pytest_servebench.errors import LaunchError
+
+TIMEOUT_S = 3
+GLANCE_S = 2
+"""How long a question may take whose answer can wait; a busy engine answers in milliseconds."""
+WORK_S = 60
+"""How long the engine may take to create, start or remove a container."""
+SILENCE_S = 1800
+"""How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
+NOT_FOUND = 404
+NOT_MODIFIED = 304
+UNIX = "unix://"
+DEFAULT_HOST = f"{UNIX}/var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """An engine that answered, or why none did."""
+
+    version: str = ""
+    absent: str = ""
+    """Why ``version`` is empty."""
+    nvidia_runtime: bool = False
+
+
+def engine_facts(environment: Mapping[str, str] = os.environ) -> EngineFacts:
+    """Return what the Docker engine says of itself; never raises."""
+    host = engine_host(environment)
+    problem = _why_closed(host)
+    if not problem and find_spec("docker") is None:
+        problem = 'the package docker is not installed: pip install "pytest-servebench[docker]"'
+    if problem:
+        return EngineFacts(absent=f"no Docker engine can be used: {problem}")
+    from docker.errors import DockerException
+
+    try:
+        info = _engine_info(environment)
+    except (DockerException, OSError) as error:
+        return EngineFacts(absent=f"no Docker engine answers at {host}: {error}")
+    return EngineFacts(version=info["ServerVersion"], nvidia_runtime="nvidia" in info.get("Runtimes", {}))
+
+
+def engine_host(environment: Mapping[str, str]) -> str:
+    """Return where the engine listens, as ``DOCKER_HOST`` has it."""
+    return environment.get("DOCKER_HOST", "") or DEFAULT_HOST
+
+
+def _why_closed(host: str) -> str:
+    """Return why nobody listens at a Unix socket; empty when somebody does.
+
+    Asked before the SDK is: it takes long to import, and leaves its socket open when refused.
+    """
+    if not host.startswith(UNIX):
+        return ""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(TIMEOUT_S)
+        try:
+            line.connect(host.removeprefix(UNIX))
+        except OSError as error:
+            return f"{host}: {error.strerror or error}"
+    return ""
+
+
+def _engine_info(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    import docker
+
+    with closing(docker.from_env(timeout=TIMEOUT_S, environment=dict(environment))) as client:
+        info: Mapping[str, Any] = client.info()
+        return info
+
+
+class EngineError(Exception):
+    """The engine refused, or did not answer; the text is one sentence, mostly its own."""
+
+    def __init__(self, text: str, *, status: int | None = None) -> None:
+        self.status = status
+        """Of its HTTP reply; None: it did not answer."""
+        super().__init__(text)
+
+
+T = TypeVar("T")
+Said = Generator[Mapping[str, Any], None, None]
+"""Message by message, while it works."""
+
+
+class Engine:
+    """A Docker engine that is asked for images and containers; every question ends by a time-out.
+
+    All methods raise `EngineError`.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = dict(environment)
+        self.host = engine_host(environment)
+        self._open: Any = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, as far as its address tells."""
+        return self.host.startswith(UNIX)
+
+    def image(self, name: str) -> Mapping[str, Any] | None:
+        """Return what `docker image inspect` shows; None: there is no such image."""
+        return self._unless_missing(WORK_S, lambda api: api.inspect_image(name))
+
+    def pull(self, repository: str, tag: str) -> Said:
+        """Yield what the engine says while it pulls."""
+        return self._stream(lambda api: api.pull(repository, tag=tag, stream=True, decode=True))
+
+    def build(self, context: Iterator[bytes], **arguments: Any) -> Said:  # noqa: ANN401 (the SDK's)
+        """Yield what the engine says while it builds from ``context``, the chunks of a tar."""
+        return self._stream(
+            lambda api: api.build(fileobj=context, custom_context=True, decode=True, **arguments)
+        )
+
+    def create(self, container: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+        """Create a container and return its id; the arguments are those of `ContainerRequest`."""
+        return str(
+            self._ask(
+                WORK_S,
+                lambda api: api.create_container(**container, host_config=api.create_host_config(**host)),
+            )["Id"]
+        )
+
+    def start(self, name: str) -> None:
+        """Start a container."""
+        self._ask(WORK_S, lambda api: api.start(name))
+
+    def inspect(self, name: str, timeout_s: float = GLANCE_S) -> Mapping[str, Any] | None:
+        """Return what `docker inspect` shows; None: there is no such container."""
+        return self._unless_missing(timeout_s, lambda api: api.inspect_container(name))
+
+    def stop(self, name: str, grace_s: int) -> None:
+        """Have a container end: TERM, and KILL after ``grace_s``; one that is gone is no error."""
+        # The SDK waits for the grace and its own time-out.
+        self._unless_missing(GLANCE_S, lambda api: api.stop(name, timeout=grace_s))
+
+    def remove(self, name: str) -> None:
+        """Kill and remove a container and its anonymous volumes; one that is gone is no error."""
+        self._unless_missing(WORK_S, lambda api: api.remove_container(name, force=True, v=True))
+
+    def logs(self, name: str) -> Iterator[bytes]:
+        """Yield what a container writes, from its begin to its end."""
+        return self._stream(lambda api: api.logs(name, stream=True, follow=True))
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._open is not None:
+            self._open.close()
+
+    def _unless_missing(self, timeout_s: float, question: Callable[[Any], T]) -> T | None:
+        try:
+            return self._ask(timeout_s, question)
+        except EngineError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def _ask(self, timeout_s: float, question: Callable[[Any], T]) -> T:
+        with self._in_words():
+            api = self._api()
+            api.timeout = timeout_s
+            return question(api)
+
+    def _stream(self, question: Callable[[Any], Iterator[T]]) -> Generator[T, None, None]:
+        with self._in_words():
+            api = self._api()
+            api.timeout = SILENCE_S
+            yield from question(api)
+
+    def _api(self) -> Any:  # noqa: ANN401 (the SDK has no types)
+        if self._open is None:
+            import docker
+
+            arguments = docker.utils.kwargs_from_env(environment=self._environment)
+            self._open = docker.APIClient(timeout=TIMEOUT_S, **arguments)
+        return self._open
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn whatever the SDK, requests or urllib3 raise into an `EngineError`."""
+        from docker.errors import APIError, DockerException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except APIError as error:
+            said = error.explanation or error.response.reason if error.response is not None else str(error)
+            raise EngineError(str(said).strip(), status=error.status_code) from error
+        except (DockerException, HTTPError, OSError, ValueError) as error:
+            raise EngineError(f"the Docker engine at {self.host} does not answer: {error}") from error
+
+
+def open_engine(environment: Mapping[str, str], purpose: str) -> Engine:
+    """Return an engine that answers and runs on this machine; raises `LaunchError`."""
+    engine = Engine(environment)
+    if not engine.is_here:
+        raise LaunchError(
+            f"{purpose} cannot be launched: the Docker engine is on another machine",
+            where=f"DOCKER_HOST={engine.host}",
+            seen="a container is given its server's files from a folder of this machine, which it cannot see",
+            next_step="use this machine's engine (DOCKER_HOST=unix:///...), or run this on the other one",
+        )
+    facts = engine_facts(environment)
+    if facts.absent:
+        raise LaunchError(
+            f"{purpose} cannot be launched: no Docker engine can be used",
+            where=engine.host,
+            seen=facts.absent,
+            next_step="start it (docker info shows whether it answers), or use --serve-launcher=process",
+        )
+    return engine

@@ -1,0 +1,147 @@
+"""Has an image there: used when it is present, else pulled or built."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pytest_servebench.containers import ContainerImage, ImageBuild
+from pytest_servebench.errors import LaunchError
+from pytest_servebench.launchers.docker.context import tag_of, tar_chunks
+from pytest_servebench.launchers.docker.engine import Engine, EngineError
+
+IMAGE_LABEL = "servebench.image"
+"""On every image that is built, with its name: ``docker image ls --filter label=servebench.image``."""
+BUILT_PREFIX = "servebench/"
+LAST_LINES = 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PresentImage:
+    """An image that is there."""
+
+    name: str
+    """With tag or digest."""
+    id: str
+    """``sha256:...``."""
+
+
+def full_name(image: ContainerImage) -> str:
+    """Return an image's name with its tag: that of what it is built from, ``latest`` for one without.
+
+    Raises `LaunchError` when what it is built from cannot be read.
+    """
+    if image.build is not None:
+        return f"{BUILT_PREFIX}{image.name.removeprefix(BUILT_PREFIX)}:{tag_of(image.build)}"
+    last = image.name.rpartition("/")[2]
+    return image.name if ":" in last or "@" in last else f"{image.name}:latest"
+
+
+def have_image(engine: Engine, image: ContainerImage, progress: Progress) -> PresentImage:
+    """Return an image once it is there; of several processes that want it one makes it.
+
+    Raises `LaunchError` with the last lines of what the engine said.
+    """
+    name = full_name(image)
+    try:
+        present = _present(engine, name)
+        if present is None:
+            with FileLock(_lock_path(name)):
+                present = _present(engine, name) or _make(engine, name, image.build, progress)
+    except EngineError as error:
+        raise _not_had(name, image.build, str(error), ()) from error
+    return present
+
+
+def _present(engine: Engine, name: str) -> PresentImage | None:
+    seen = engine.image(name)
+    return None if seen is None else PresentImage(name, seen["Id"])
+
+
+def _make(engine: Engine, name: str, build: ImageBuild | None, progress: Progress) -> PresentImage:
+    last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def heard(line: str) -> None:
+        last.append(line)
+        progress(f"{name}: {line}")
+
+    try:
+        heard("it is pulled" if build is None else "it is built")
+        _pull(engine, name, heard) if build is None else _build(engine, name, build, heard)
+        present = _present(engine, name)
+    except EngineError as error:
+        raise _not_had(name, build, str(error), last) from error
+    if present is None:
+        raise _not_had(name, build, "the engine said it was done, and it is not there", last)
+    return present
+
+
+def _pull(engine: Engine, name: str, heard: Progress) -> None:
+    repository, at, digest = name.partition("@")
+    tag = digest
+    if not at:
+        repository, _, tag = name.rpartition(":")
+    with closing(engine.pull(repository, tag)) as said:
+        _hear(said, heard)
+
+
+def _build(engine: Engine, name: str, build: ImageBuild, heard: Progress) -> None:
+    labels = {IMAGE_LABEL: name.removeprefix(BUILT_PREFIX).partition(":")[0]}
+    said = engine.build(
+        tar_chunks(build),
+        tag=name,
+        buildargs=dict(build.arguments),
+        labels=labels,
+        rm=True,
+        # Also after a failure: nothing is left of a build but an image.
+        forcerm=True,
+    )
+    with closing(said):
+        _hear(said, heard)
+
+
+def _hear(said: Iterable[Mapping[str, Any]], heard: Progress) -> None:
+    """Pass on what the engine says; raises `EngineError` for what it says went wrong."""
+    for item in said:
+        if "error" in item:
+            raise EngineError(str(item["error"]).strip())
+        for line in _lines(item):
+            heard(line)
+
+
+def _lines(item: Mapping[str, Any]) -> list[str]:
+    """Return what one message says to a person; the bytes of each layer, many times a second, do not."""
+    if "stream" in item:
+        return [line for line in str(item["stream"]).splitlines() if line.strip()]
+    if "status" in item and not item.get("progressDetail"):
+        return [" ".join(filter(None, (item.get("id"), item["status"])))]
+    return []
+
+
+def _not_had(name: str, build: ImageBuild | None, seen: str, last: Iterable[str]) -> LaunchError:
+    said = [line for line in last if line]
+    lines = [f"{seen}; the last lines before it:", *said] if said else [seen]
+    pulled = f"see whether this works: docker pull {name}; or name an image that is here"
+    built = "see its Dockerfile; without a package index, images are built from a folder of wheels"
+    return LaunchError(
+        f"the image {name} cannot be {'pulled' if build is None else 'built'}",
+        where="the image's registry" if build is None else str(build.dockerfile_path),
+        seen="\n    ".join(lines),
+        next_step=pulled if build is None else built,
+    )
+
+
+def _lock_path(name: str) -> Path:
+    """Return whose holder makes an image; by user, as somebody else's lock cannot be opened."""
+    plain = "".join(letter if letter.isalnum() else "-" for letter in name)
+    return Path(tempfile.gettempdir()) / f"servebench-image-{os.getuid()}-{plain}.lock"
