@@ -90,7 +90,7 @@ async def start(settings: Settings, load: Load) -> Service:
         await batcher.close()
         raise StartError(f"{settings.model_path} does not serve: {error}") from error
     name = settings.model_name or f"{card.name}_{settings.format}"
-    metrics = Metrics(name, waiting=lambda: batcher.waiting, gpu_index=settings.device_index)
+    metrics = Metrics(name, waiting=lambda: batcher.waiting, gpu_index=serving_gpu(settings, engine))
     batcher.observe = metrics.executed
     return Service(
         settings=settings,
@@ -100,8 +100,14 @@ async def start(settings: Settings, load: Load) -> Service:
         backend=engine.name,
         batcher=batcher,
         metrics=metrics,
+        scrapes=anyio.CapacityLimiter(1),
         decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
     )
+
+
+def serving_gpu(settings: Settings, engine: Engine) -> int | None:
+    """Return the GPU that computes, as CUDA counts; None when the CPU does, asked for or standing in."""
+    return None if "cpu" in engine.name.lower() else settings.device_index
 
 
 def batching_rule(settings: Settings) -> BatchingRule:
@@ -141,8 +147,10 @@ async def health(request: Request) -> dict[str, Any]:
 
 
 async def metrics(request: Request) -> Response:
-    """Return the metrics for Prometheus."""
-    return Response(service_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """Return the metrics for Prometheus, read in a thread: a GPU takes its time."""
+    service = service_of(request)
+    text = await anyio.to_thread.run_sync(service.metrics.text, limiter=service.scrapes)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def render_http_error(request: Request, error: Exception) -> Response:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    generate_latest,
+)
 
 from fastapi_app.batcher import Execution
+from fastapi_app.gpu import GpuCollector
 
-_DURATIONS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5)
+DURATIONS_S = (*(float(f"{step}e{power}") for power in (-3, -2, -1, 0) for step in _STEPS), 10.0)
+"""Upper bounds of the durations' buckets, 1 ms to 10 s, each at most half as large again as the one before:
+a percentile read from them is off by no more than that."""
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -31,7 +39,7 @@ class Metrics:
         self._duration = self._histogram(
             "image_classification_duration_seconds",
             "From reading a request to its answer, successful requests",
-            _DURATIONS_S,
+            DURATIONS_S,
         )
         self._batch_size = self._histogram(
             "batch_size_distribution",
@@ -46,8 +54,9 @@ class Metrics:
             "image_classification_queue_size", "Requests that wait", ["model"], registry=self.registry
         )
         queue_size.labels(model).set_function(waiting)
+        ProcessCollector(registry=self.registry)
         if gpu_index is not None:
-            self.registry.register(GpuUtilization(gpu_index))
+            self.registry.register(GpuCollector(gpu_index))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, ["model"], buckets=buckets, registry=self.registry).labels(self._model)
@@ -69,42 +78,5 @@ class Metrics:
             self._compute.observe(execution.compute_ns / 1e9)
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format; it reads the GPU, so not on the event loop."""
         return generate_latest(self.registry)
-
-
-class GpuUtilization(Collector):
-    """``gpu_utilization_percent``: present only while NVML can be read, never a guessed 0."""
-
-    def __init__(self, cuda_index: int) -> None:
-        self._cuda_index = cuda_index
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        percent = read_gpu_utilization_percent(self._cuda_index)
-        if percent is not None:
-            family = GaugeMetricFamily(
-                "gpu_utilization_percent", "Utilisation of the GPU that serves", labels=["gpu"]
-            )
-            family.add_metric([str(self._cuda_index)], percent)
-            yield family
-
-
-def read_gpu_utilization_percent(cuda_index: int) -> float | None:
-    """Return the utilisation of the GPU that CUDA calls ``cuda_index``; None when unreadable."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handle = _gpu_handle(pynvml, cuda_index)
-        return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-    except Exception:  # noqa: BLE001 (no package, driver, GPU or permission: each means "not readable")
-        return None
-
-
-def _gpu_handle(nvml: Any, cuda_index: int) -> Any:
-    """CUDA counts the GPUs in CUDA_VISIBLE_DEVICES, NVML all of them."""
-    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    name = visible[cuda_index] if visible else str(cuda_index)
-    if name.isdigit():
-        return nvml.nvmlDeviceGetHandleByIndex(int(name))
-    return nvml.nvmlDeviceGetHandleByUUID(name)

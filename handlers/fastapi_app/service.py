@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from anyio import CapacityLimiter
 from imagenet import Card
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -42,6 +43,8 @@ class Service:
     """The engine that serves, e.g. ``onnxruntime CPUExecutionProvider``."""
     batcher: Batcher
     metrics: Metrics
+    scrapes: CapacityLimiter
+    """One scrape at a time, so that a GPU that does not answer takes one thread and no more."""
     decoders: ThreadPoolExecutor
 
     @property

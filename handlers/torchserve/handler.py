@@ -16,7 +16,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ encoded image: nothing is guessed, so a JPEG of whatever length is never read as
 
 BATCH_SIZE_METRIC = "batch_size_distribution"
 """Histogram of images per execution: ``_sum`` is images, ``_count`` is executions."""
+
+HANDLER_TIME_METRIC = "image_classification_handler_seconds"
+"""Histogram of the handler's time per batch: reading its requests, the model, the answers."""
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,8 @@ class ImageClassifier:
         self._readers = ThreadPoolExecutor(threads)
         self._card = Card.read(folder / "card.json")
         self._labels = read_labels(folder / "labels.json")
-        self._observe_batch = _batch_observer(context)
+        self._observe_batch = _observer(context, BATCH_SIZE_METRIC, "count")
+        self._observe_time_s = _observer(context, HANDLER_TIME_METRIC, "seconds")
         _mute_the_line_per_batch()
         log.info("model loaded: %s on %s", self._card.name, self._engine.name)
 
@@ -71,7 +75,8 @@ class ImageClassifier:
         scores = self._engine.run(batch) if whole else batch
         if whole:
             self._observe_batch(len(batch))
-        bodies, begin = [], 0
+        bodies: list[bytes] = []
+        begin = 0
         for index, each in enumerate(inputs):
             if isinstance(each, str):
                 bodies.append(_refuse(context, index, each))
@@ -82,6 +87,8 @@ class ImageClassifier:
                 continue
             context.set_response_content_type(index, "application/json")
             bodies.append(_answer(own, self._labels, len(batch), begin_ns))
+        if whole:
+            self._observe_time_s(round((time.monotonic_ns() - begin_ns) / 1e9, 6))
         return bodies
 
     def _read(self, request: Mapping[str, Any], types: Mapping[str, str]) -> Floats | str:
@@ -184,21 +191,26 @@ def _device_of(context: Any) -> str:
     return "cpu" if gpu_id is None else f"cuda:{gpu_id}"
 
 
-def _batch_observer(context: Any) -> Any:
-    """Return what reports one execution's number of images to TorchServe's metrics endpoint.
+def _observer(context: Any, metric_name: str, unit: str) -> Callable[[float], None]:
+    """Return what reports one execution's figure to TorchServe's metrics endpoint, as a histogram.
 
-    The endpoint shows it only where the server's metrics.yaml lists the metric.
+    It costs a line to the server's frontend. The endpoint shows it only where the server's
+    metrics.yaml lists the metric.
     """
     from ts.metrics.metric_type_enum import MetricTypes
 
     metric = context.metrics.add_metric_to_cache(
-        metric_name=BATCH_SIZE_METRIC,
-        unit="count",
-        dimension_names=["ModelName"],
+        metric_name=metric_name,
+        unit=unit,
+        dimension_names=["model_name"],
         metric_type=MetricTypes.HISTOGRAM,
     )
     name = context.model_name
-    return lambda images: metric.add_or_update(images, [name])
+
+    def observe(value: float) -> None:
+        metric.add_or_update(value, [name])
+
+    return observe
 
 
 def _mute_the_line_per_batch() -> None:

@@ -30,6 +30,9 @@ PORT_ROLES = ("http", "management", "metrics", "grpc_inference", "grpc_managemen
 BATCH_SIZE_METRIC = "batch_size_distribution"
 """The handler's histogram of images per execution (`handlers/torchserve/handler.py`)."""
 
+HANDLER_TIME_METRIC = "image_classification_handler_seconds"
+"""The handler's histogram of its time per batch."""
+
 RESPONSE_TIMEOUT_S = 120
 
 _ENTER_AND_START = 'cd "$1" && java=$2 && shift 2 && exec "$java" "-Djava.io.tmpdir=/proc/$$/cwd/tmp" "$@"'
@@ -72,6 +75,15 @@ disable_system_metrics=true
 _METRICS = f"""\
 ts_metrics:
   counter:
+    - name: Requests2XX
+      unit: Count
+      dimensions: [Level, Hostname]
+    - name: Requests4XX
+      unit: Count
+      dimensions: [Level, Hostname]
+    - name: Requests5XX
+      unit: Count
+      dimensions: [Level, Hostname]
     - name: ts_inference_requests_total
       unit: Count
       dimensions: [model_name, model_version, hostname]
@@ -85,7 +97,10 @@ model_metrics:
   histogram:
     - name: {BATCH_SIZE_METRIC}
       unit: count
-      dimensions: [ModelName]
+      dimensions: [model_name]
+    - name: {HANDLER_TIME_METRIC}
+      unit: seconds
+      dimensions: [model_name]
 """
 
 # The default configuration writes more than ten lines per request.

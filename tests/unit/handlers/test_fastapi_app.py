@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
 
 import httpx
 import numpy as np
 import pytest
+from fastapi_app.app import create_app, serving_gpu
 from fastapi_app.settings import Settings
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
 
 from tests.unit.handlers.brightness import (
+    TIMEOUT_S,
     BrightnessEngine,
     check,
     encoded,
     post,
+    serving,
     until_waiting,
 )
 
@@ -110,6 +117,54 @@ def test_health_says_what_is_served(settings: Settings) -> None:
         }
 
     check(settings, ask)
+
+
+def test_a_scrape_that_hangs_holds_nobody_up(settings: Settings) -> None:
+    """Metrics are read beside the event loop: requests are answered while a GPU does not."""
+    began, gate = threading.Event(), threading.Event()
+
+    class HangingGpu(Collector):
+        def collect(self) -> Iterator[Metric]:
+            began.set()
+            assert gate.wait(TIMEOUT_S)
+            return iter(())
+
+        def describe(self) -> Iterator[Metric]:
+            return iter(())
+
+    async def run() -> None:
+        app = create_app(settings, lambda _: BrightnessEngine())
+        async with serving(app) as client:
+            app.state.service.metrics.registry.register(HangingGpu())
+            scrape = asyncio.create_task(client.get("/metrics"))
+            assert await asyncio.to_thread(began.wait, TIMEOUT_S)
+            try:
+                assert (await post(client, "/classify", encoded())).status_code == 200
+                assert not scrape.done()
+            finally:
+                gate.set()
+            assert (await scrape).status_code == 200
+
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT_S))
+
+
+@pytest.mark.parametrize(
+    ("device", "engine_name", "gpu"),
+    [
+        ("cpu", "onnxruntime CPUExecutionProvider", None),
+        ("cuda:1", "onnxruntime CUDAExecutionProvider", 1),
+        ("cuda:1", "onnxruntime CPUExecutionProvider", None),
+        ("cuda", "torch cuda:0", 0),
+        ("cuda", "torch cpu", None),
+    ],
+)
+def test_only_the_gpu_that_serves_is_in_the_metrics(
+    settings: Settings, device: str, engine_name: str, gpu: int | None
+) -> None:
+    """Where the CPU stands in for a GPU, that GPU's figures would be somebody else's."""
+    engine = BrightnessEngine()
+    engine.name = engine_name
+    assert serving_gpu(settings.model_copy(update={"device": device}), engine) == gpu
 
 
 def test_metrics_count_requests_but_no_warm_up(settings: Settings) -> None:

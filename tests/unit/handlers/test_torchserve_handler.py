@@ -125,6 +125,12 @@ class Served:
         data = [{name: value for name, (value, _) in request.items()} for request in requests]
         return [json.loads(body) for body in self.classifier.handle(data, self.context)]
 
+    def observed(self, metric_name: str) -> list[float]:
+        """Return what was observed of a metric, which must be this model's."""
+        own = [each for each in self.context.metrics.observed if each[0] == metric_name]
+        assert all(dimensions == [self.context.model_name] for _, _, dimensions in own)
+        return [value for _, value, _ in own]
+
 
 @pytest.fixture
 def served(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
@@ -260,10 +266,19 @@ def test_each_execution_is_observed_with_its_number_of_images(served: Served) ->
     """The achieved batch size can be computed from the server's metrics."""
     served.ask(tensor(0.1), tensor(0.2, 0.3))
     served.ask(tensor(0.1))
-    assert served.context.metrics.observed == [
-        ("batch_size_distribution", 3, ["toy_pytorch"]),
-        ("batch_size_distribution", 1, ["toy_pytorch"]),
-    ]
+    assert served.observed(torchserve_launch.BATCH_SIZE_METRIC) == [3, 1]
+
+
+def test_the_handlers_time_is_observed_once_per_execution(
+    served: Served, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in seconds, holds the engine's time, and a batch that did not reach the model has none."""
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(monotonic_ns=lambda: 25_000_000 * len(served.engine.batches))
+    )
+    served.ask(tensor(0.1), tensor(0.2, 0.3))
+    served.ask({"body": (bytearray(b"no image"), "image/jpeg")})
+    assert served.observed(torchserve_launch.HANDLER_TIME_METRIC) == [0.025]
 
 
 def test_settings_reach_the_engine(
@@ -293,6 +308,7 @@ def test_the_handler_and_the_stack_agree_on_names(module: ModuleType) -> None:
     """The guest imports nothing of ours, so the words both use are held equal here."""
     assert module.TENSOR_CONTENT_TYPE == torchserve.TENSOR_CONTENT_TYPE
     assert module.BATCH_SIZE_METRIC == torchserve_launch.BATCH_SIZE_METRIC
+    assert module.HANDLER_TIME_METRIC == torchserve_launch.HANDLER_TIME_METRIC
 
 
 def test_torchserve_finds_exactly_one_class(module: ModuleType) -> None:

@@ -154,10 +154,10 @@ ts_queue_latency_microseconds{model_name="resnet50_pytorch",model_version="defau
 ts_inference_requests_total{model_name="resnet50_onnx",model_version="default",hostname="h",} 5.0
 # HELP batch_size_distribution x
 # TYPE batch_size_distribution histogram
-batch_size_distribution_bucket{ModelName="resnet50_onnx",Hostname="h",le="5.0",} 4.0
-batch_size_distribution_bucket{ModelName="resnet50_onnx",Hostname="h",le="+Inf",} 4.0
-batch_size_distribution_count{ModelName="resnet50_onnx",Hostname="h",} 4.0
-batch_size_distribution_sum{ModelName="resnet50_onnx",Hostname="h",} 8.0
+batch_size_distribution_bucket{model_name="resnet50_onnx",Hostname="h",le="5.0",} 4.0
+batch_size_distribution_bucket{model_name="resnet50_onnx",Hostname="h",le="+Inf",} 4.0
+batch_size_distribution_count{model_name="resnet50_onnx",Hostname="h",} 4.0
+batch_size_distribution_sum{model_name="resnet50_onnx",Hostname="h",} 8.0
 # HELP ts_inference_latency_microseconds x
 # TYPE ts_inference_latency_microseconds counter
 ts_inference_latency_microseconds{model_name="resnet50_onnx",model_version="default",hostname="h",} 4000.5

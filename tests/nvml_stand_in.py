@@ -1,0 +1,155 @@
+"""NVIDIA's libraries without a GPU: the real nvidia-ml-py loads them, and they say what a test tells them.
+
+A process sees them from its start on, through LD_LIBRARY_PATH: `NvmlStandIn.environment` is for servers
+and for small programs (`asking`). What they say may change while it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).with_suffix(".c")
+LIBRARIES = ("libnvidia-ml.so.1", "libcuda.so.1")
+
+
+class Fault(IntEnum):
+    """NVML's codes for what cannot be read."""
+
+    NOT_SUPPORTED = 3
+    NO_PERMISSION = 4
+    DRIVER_NOT_LOADED = 9
+    GPU_IS_LOST = 15
+    LIB_RM_VERSION_MISMATCH = 18
+
+
+NO_CUDA_DEVICE = 100
+"""CUDA's code where there is no GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandInGpu:
+    """One GPU, or a part of one; a fault in place of a figure is what asking for it returns."""
+
+    utilization_percent: int | Fault = 0
+    memory_bytes: int | Fault = 0
+    memory_total_bytes: int = 24 * 2**30
+    name: str = "NVIDIA Stand-In"
+    is_part: bool = False
+    """As MIG makes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlStandIn:
+    """Two libraries in a folder, beside the file they read."""
+
+    folder: Path
+
+    def say(
+        self,
+        *gpus: StandInGpu,
+        fault: Fault | None = None,
+        cuda_order: Sequence[int] | None = None,
+        cuda_fault: int = 0,
+    ) -> None:
+        """Have this machine these GPUs, in NVML's order, from now on.
+
+        ``fault`` is what opening NVML returns, ``cuda_fault`` what opening CUDA does; ``cuda_order``
+        lists the GPUs by NVML index in the order CUDA counts them, the same one where it is not given.
+        """
+        order = range(len(gpus)) if cuda_order is None else cuda_order
+        lines = [
+            f"init {_asked(fault or 0)}",
+            f"count {len(gpus)}",
+            "driver 550.54",
+            f"cuda_init {f'!{cuda_fault}' if cuda_fault else 0}",
+            f"cuda {' '.join(map(str, order))}",
+        ]
+        for index, gpu in enumerate(gpus):
+            of_gpu = {
+                "uuid": uuid_of(index),
+                "kind": "MIG" if gpu.is_part else "GPU",
+                "name": gpu.name,
+                "utilization": _asked(gpu.utilization_percent),
+                "memory": _asked(gpu.memory_bytes),
+                "total": str(gpu.memory_total_bytes),
+            }
+            lines += [f"{index}.{key} {value}" for key, value in of_gpu.items()]
+        part = self.folder / "gpus.part"
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # Renamed into place, so that nobody reads half of it.
+        part.rename(self._file)
+
+    def environment(self, visible: str | None = None) -> dict[str, str]:
+        """Return what a process needs to see them; ``visible`` is its CUDA_VISIBLE_DEVICES."""
+        path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("LD_LIBRARY_PATH", ""))))
+        own = {"LD_LIBRARY_PATH": path, "SERVEBENCH_STAND_IN_GPUS": str(self._file)}
+        return own if visible is None else {**own, "CUDA_VISIBLE_DEVICES": visible}
+
+    @contextmanager
+    def asking(
+        self, program: str, *arguments: str, visible: str | None = None
+    ) -> Iterator[Callable[[], Any]]:
+        """Give what asks a Python program that sees them; it answers each line of input by one of JSON."""
+        environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", program, *arguments],
+            env={**environment, **self.environment(visible), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            question, answers = process.stdin, process.stdout
+
+            def ask() -> Any:
+                question.write("\n")
+                question.flush()
+                return json.loads(answers.readline())
+
+            try:
+                yield ask
+            finally:
+                # It ends with its input; one that hangs in a library is not waited for.
+                process.kill()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "gpus"
+
+
+def uuid_of(index: int) -> str:
+    """Return the UUID of the GPU that NVML counts so."""
+    return f"5eb0e000-0000-4000-8000-{index:012x}"
+
+
+def build_nvml_stand_in(folder: Path) -> NvmlStandIn:
+    """Return it, compiled and with no GPU; without a C compiler the test is skipped."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the stand-in for NVIDIA's libraries with")
+    for name in LIBRARIES:
+        subprocess.run(
+            [compiler, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / name), str(SOURCE)],
+            check=True,
+            capture_output=True,
+        )
+    stand_in = NvmlStandIn(folder)
+    stand_in.say()
+    return stand_in
+
+
+def _asked(value: int) -> str:
+    return f"!{int(value)}" if isinstance(value, Fault) else str(value)
