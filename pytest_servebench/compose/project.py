@@ -94,7 +94,7 @@ def find(name: str, state_dir: Path) -> Project | None:
 
 
 def watched(url: str, state_dir: Path) -> dict[str, str | None]:
-    """Return who watches the server at ``url``, by the books: ``prometheus`` and ``grafana``; else nothing."""
+    """Return who watches the server at ``url``, by the books, as `Project.monitoring` has it."""
     address = parse_address(url)
     if not is_here(address.host):
         return {}

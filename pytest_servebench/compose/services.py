@@ -1,4 +1,4 @@
-"""The services of ``deploy/compose.yaml``: their ports, their profiles, and what a person asks them (pure)."""
+"""The services of ``deploy/compose.yaml``: their ports and profiles, and what a person asks them (pure)."""
 
 from __future__ import annotations
 
