@@ -124,12 +124,13 @@ def make_record(
     machine: Mapping[str, Any],
     verdict: Verdict | None = None,
     artifact_sha256: str | None = None,
+    monitoring: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Return all that is known of one case, ready for JSON.
 
     ``plan`` is what `plan_facts` returns (its ``settings`` and ``quick`` are kept),
-    ``machine`` the facts of the host. A result that is not publishable keeps its
-    reason and its counts, and has no percentiles and no throughput.
+    ``machine`` the facts of the host, ``monitoring`` where the server is watched. A result that is
+    not publishable keeps its reason and its counts, and has no percentiles and no throughput.
     """
     record = {
         "schema": SCHEMA,
@@ -140,6 +141,7 @@ def make_record(
         "artifact_sha256": artifact_sha256,
         "backend": result.backend,
         "launcher": result.endpoint.launcher,
+        "monitoring": monitoring,
         "device": str(result.case.deployment.device),
         "validity": result.validity,
         "reason": result.reason,

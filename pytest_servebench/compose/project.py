@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from pytest_servebench.compose.services import DASHBOARD_PATH
+from pytest_servebench.compose.services import PROMETHEUS
 from pytest_servebench.errors import ServebenchError
 from pytest_servebench.launchers.attach import is_here, parse_address
+from pytest_servebench.launchers.readiness import HttpProbe, http_probe
+from pytest_servebench.reports.terminal import DASHBOARD_PATH
 
 STATE_VARIABLE = "SERVEBENCH_STATE"
 DEFAULT_PROJECT = "servebench"
@@ -93,15 +97,19 @@ def find(name: str, state_dir: Path) -> Project | None:
         ) from error
 
 
-def watched(url: str, state_dir: Path) -> dict[str, str | None]:
-    """Return who watches the server at ``url``, by the books, as `Project.monitoring` has it."""
-    address = parse_address(url)
-    if not is_here(address.host):
-        return {}
-    for project in _all(state_dir):
-        if address.ports["http"] in [ports.get("http") for ports in project.stacks.values()]:
-            return project.monitoring
-    return {}
+def watchers(
+    attached: Mapping[str, str], state_dir: Path, probe: HttpProbe = http_probe
+) -> dict[str, dict[str, str | None]]:
+    """Return who watches the servers at these URLs, by stack: those that answer now, as `Project.monitoring`.
+
+    A project's file that cannot be read is passed over: what is measured does not depend on it.
+    """
+    found = {stack: _watcher(url, state_dir) for stack, url in attached.items()}
+    return {
+        stack: project.monitoring
+        for stack, project in found.items()
+        if project is not None and _answers(project.prometheus, probe)
+    }
 
 
 def dashboard_url(grafana: str) -> str:
@@ -109,11 +117,27 @@ def dashboard_url(grafana: str) -> str:
     return f"{grafana}{DASHBOARD_PATH}"
 
 
+def _watcher(url: str, state_dir: Path) -> Project | None:
+    """Return the project that has a stack at ``url`` and watches it, by the books."""
+    address = parse_address(url)
+    for project in _all(state_dir) if is_here(address.host) else ():
+        here = [ports.get("http") for ports in project.stacks.values()]
+        if project.prometheus and address.ports["http"] in here:
+            return project
+    return None
+
+
+def _answers(prometheus: str, probe: HttpProbe) -> bool:
+    address = parse_address(prometheus)
+    return probe(address.host, address.ports["http"], PROMETHEUS.ready_path).status == HTTPStatus.OK
+
+
 def _all(state_dir: Path) -> Iterator[Project]:
     for path in sorted((state_dir / "projects").glob("*.json")):
-        project = find(path.stem, state_dir)
-        if project is not None:
-            yield project
+        with suppress(ServebenchError):
+            project = find(path.stem, state_dir)
+            if project is not None:
+                yield project
 
 
 def _path(name: str, state_dir: Path) -> Path:

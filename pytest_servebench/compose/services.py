@@ -10,7 +10,6 @@ from pytest_servebench.errors import PlanError
 LOOPBACK = "127.0.0.1"
 MONITORING_PROFILE = "monitoring"
 PASSWORD = "GRAFANA_ADMIN_PASSWORD"  # noqa: S105 (the name of a variable)
-DASHBOARD_PATH = "/d/servebench"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
