@@ -106,7 +106,10 @@ def bring_up(
             waiting.say(f"waiting for {name}")
             _await(SERVICES[name], project, compose, waiting)
     except BaseException:
-        take_down(project, compose, state_dir)
+        try:
+            take_down(project, compose, state_dir)
+        except LaunchError as left:
+            waiting.say(f"not all of it could be ended: {left}")
         raise
 
 
