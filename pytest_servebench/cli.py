@@ -10,19 +10,18 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.compose import project as books
-from pytest_servebench.compose.command import Compose, find_compose
+from pytest_servebench.compose.command import Compose
 from pytest_servebench.compose.preparing import prepare
 from pytest_servebench.compose.project import DEFAULT_PROJECT, Project, dashboard_url, default_state_dir
 from pytest_servebench.compose.services import STACKS, WATCHERS, attach_option, curl_line
-from pytest_servebench.compose.upping import Waiting, bring_up, compose_of, project_of, take_down
+from pytest_servebench.compose.tools import Tools
+from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
 from pytest_servebench.errors import PlanError, ServebenchError
-from pytest_servebench.launchers.docker.engine import engine_facts
 from pytest_servebench.models.catalogue import CATALOGUE
-from pytest_servebench.models.export import MODEL_FILES, artifact, default_cache_dir
-from pytest_servebench.plan import Artifact, Deployment, ModelFormat
+from pytest_servebench.models.export import MODEL_FILES
+from pytest_servebench.plan import ModelFormat
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import built_in_stacks
 
@@ -57,8 +56,10 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-servebench")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Keep model-serving stacks running in containers. What is measured is pytest's business: --stack."""
+    context.obj = context.obj or Tools(environment=os.environ, say=click.echo)
 
 
 @main.command()
@@ -94,44 +95,53 @@ def main() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="For the files that the servers read; a folder of this user's state, if not given.",
 )
+@click.option("--base", default="", metavar="IMAGE", help="What images that are built begin with.")
+@click.option(
+    "--wheels",
+    default=None,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Python packages to build images from, in place of the index: deploy/wheels.sh fills it.",
+)
 @click.option("--deadline", default=180.0, show_default=True, type=click.FloatRange(1.0), metavar="SECONDS")
 @click.option("--write-only", is_flag=True, help="Write the files, start nothing, print the command.")
 @_project_option
+@click.pass_obj
 @complaining
-def up(*, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
+def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
     """Start stacks in containers, wait until they answer, and say how to ask them."""
-    state_dir = default_state_dir()
-    wanted, why = _wanted(asked, state_dir, project)
-    check_wanted(wanted, os.environ)
-    argv = ("docker", "compose") if write_only else find_compose(os.environ)
-    click.echo(f"device: {wanted.device}{f' ({why})' if why else ''}")
-    override = prepare(
-        wanted, {each.name: each for each in built_in_stacks()}, _artifact, os.environ, click.echo
-    )
-    known = project_of(wanted, files_for(wanted.device, shipped("deploy"), override), os.environ)
-    compose = compose_of(known, argv, os.environ)
+    state_dir = default_state_dir(tools.environment)
+    wanted, why = _wanted(asked, tools, state_dir, project)
+    check_wanted(wanted, tools.environment)
+    argv = ("docker", "compose") if write_only else tools.find_compose(tools.environment)
+    tools.say(f"device: {wanted.device}{f' ({why})' if why else ''}")
+    override = prepare(wanted, {each.name: each for each in built_in_stacks()}, tools)
+    files = files_for(wanted.device, shipped("deploy"), override)
+    known = project_of(wanted, files, tools.environment)
+    compose = compose_of(known, argv, tools.environment)
     if write_only:
-        click.echo(_by_hand(known, compose))
+        tools.say(_by_hand(known, compose))
         return
-    waiting = Waiting(deadline_s=deadline, clock=MonotonicClock(), say=click.echo)
-    bring_up(known, compose, books.find(project, state_dir), state_dir, waiting)
+    bring_up(known, compose, books.find(project, state_dir), tools, deadline)
     for line in ready_lines(known, wanted):
-        click.echo(line)
+        tools.say(line)
 
 
-def _wanted(asked: Mapping[str, Any], state_dir: Path, project: str) -> tuple[Wanted, str]:
+def _wanted(asked: Mapping[str, Any], tools: Tools, state_dir: Path, project: str) -> tuple[Wanted, str]:
     """Return what was asked for, and why on that device; raises `PlanError`."""
-    by_engine = asked["device"] == "auto" and engine_facts().nvidia_runtime
+    stacks = parse_stacks(asked["stack"])
+    by_engine = asked["device"] == "auto" and tools.nvidia_runtime()
     device, why = choose_device(asked["device"], nvidia_runtime=by_engine)
     folder: Path = asked["folder"] or state_dir / "serving" / project
     wanted = Wanted(
-        stacks=parse_stacks(asked["stack"]),
+        stacks=stacks,
         monitoring=asked["monitoring"],
         model=asked["model"],
         format=ModelFormat(asked["model_format"]),
         max_batch_size=asked["batch_size"],
         threads=asked["threads"] or len(os.sched_getaffinity(0)),
         device=device,
+        base=asked["base"],
+        wheels_path=asked["wheels"],
         folder=folder.absolute(),
         project=project,
     )
@@ -141,22 +151,24 @@ def _wanted(asked: Mapping[str, Any], state_dir: Path, project: str) -> tuple[Wa
 @main.command()
 @click.option("--volumes", is_flag=True, help="Also remove what Prometheus and Grafana have kept.")
 @_project_option
+@click.pass_obj
 @complaining
-def down(*, volumes: bool, project: str) -> None:
+def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
     """End what `up` started, and remove its containers and its network."""
-    known = books.find(project, default_state_dir())
+    known = books.find(project, default_state_dir(tools.environment))
     if known is None:
-        click.echo(f"nothing is up: no project {project} was started by this user")
+        tools.say(f"nothing is up: no project {project} was started by this user")
         return
-    take_down(known, _compose(known), default_state_dir(), volumes=volumes)
+    take_down(known, _compose(known, tools), default_state_dir(tools.environment), volumes=volumes)
 
 
 @main.command()
 @_project_option
+@click.pass_obj
 @complaining
-def ps(*, project: str) -> None:
+def ps(tools: Tools, /, *, project: str) -> None:
     """Show the containers of what is up."""
-    _compose(_known(project)).run("ps")
+    _compose(_known(project, tools), tools).run("ps")
 
 
 @main.command()
@@ -164,14 +176,15 @@ def ps(*, project: str) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option("--tail", default=100, show_default=True, type=click.IntRange(0), help="Lines of each.")
 @_project_option
+@click.pass_obj
 @complaining
-def logs(*, stack: str | None, follow: bool, tail: int, project: str) -> None:
+def logs(tools: Tools, /, *, stack: str | None, follow: bool, tail: int, project: str) -> None:
     """Show what the containers of STACK, or all, have logged."""
-    known = _known(project)
+    known = _known(project, tools)
     if stack is not None and stack not in known.services:
         raise PlanError(f"{stack} is not up", next_step=f"use one of: {', '.join(known.services)}")
     words = ["logs", f"--tail={tail}", *(["--follow"] if follow else []), *([stack] if stack else [])]
-    _compose(known).run(*words)
+    _compose(known, tools).run(*words)
 
 
 def ready_lines(project: Project, wanted: Wanted) -> list[str]:
@@ -202,8 +215,8 @@ def _by_hand(project: Project, compose: Compose) -> str:
     return f"{settings} {' '.join(compose.command('up', '--detach', *project.services))}"
 
 
-def _known(name: str) -> Project:
-    known = books.find(name, default_state_dir())
+def _known(name: str, tools: Tools) -> Project:
+    known = books.find(name, default_state_dir(tools.environment))
     if known is None:
         raise PlanError(
             f"no project {name} was started by this user",
@@ -212,9 +225,5 @@ def _known(name: str) -> Project:
     return known
 
 
-def _compose(project: Project, environment: Mapping[str, str] = os.environ) -> Compose:
-    return compose_of(project, find_compose(environment), environment)
-
-
-def _artifact(deployment: Deployment) -> Artifact:
-    return artifact(deployment.model, deployment.format, default_cache_dir())
+def _compose(project: Project, tools: Tools) -> Compose:
+    return compose_of(project, tools.find_compose(tools.environment), tools.environment)

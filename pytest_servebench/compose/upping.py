@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
 from pytest_servebench.compose.preparing import server_user
-from pytest_servebench.compose.project import Project
+from pytest_servebench.compose.project import Project, default_state_dir
 from pytest_servebench.compose.services import (
     GRAFANA,
     LOOPBACK,
@@ -21,24 +20,14 @@ from pytest_servebench.compose.services import (
     SERVICES,
     Service,
 )
+from pytest_servebench.compose.tools import Tools
 from pytest_servebench.compose.wanted import Wanted
 from pytest_servebench.errors import LaunchError, ServerNotReadyError
 from pytest_servebench.interfaces import Clock
-from pytest_servebench.launchers.readiness import HttpProbe, Stage, http_probe, wait_until_ready
+from pytest_servebench.launchers.readiness import Stage, wait_until_ready
 
 LOOK_S = 3.0
 """How often compose is asked which services run: it takes half a second itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """How long services may take to answer, and how they are asked."""
-
-    deadline_s: float
-    clock: Clock
-    say: Callable[[str], None]
-    """Told what is waited for."""
-    probe: HttpProbe = http_probe
 
 
 def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, str]) -> Project:
@@ -89,13 +78,14 @@ def bring_up(
     project: Project,
     compose: Compose,
     before: Project | None,
-    state_dir: Path,
-    waiting: Waiting,
+    tools: Tools,
+    deadline_s: float,
 ) -> None:
     """Start the services of ``project`` in place of those of ``before``, and wait until all answer.
 
     Raises `LaunchError`; then everything of the project is down, and its volumes are kept.
     """
+    state_dir = default_state_dir(tools.environment)
     books.save(project, state_dir)
     try:
         if before is not None:
@@ -103,13 +93,13 @@ def bring_up(
             compose.run("rm", "--stop", "--force", *before.services)
         compose.run("up", "--detach", *project.services)
         for name in project.services:
-            waiting.say(f"waiting for {name}")
-            _await(SERVICES[name], project, compose, waiting)
+            tools.say(f"waiting for {name}")
+            _await(SERVICES[name], project, compose, tools, deadline_s)
     except BaseException:
         try:
             take_down(project, compose, state_dir)
         except LaunchError as left:
-            waiting.say(f"not all of it could be ended: {left}")
+            tools.say(f"not all of it could be ended: {left}")
         raise
 
 
@@ -119,14 +109,14 @@ def take_down(project: Project, compose: Compose, state_dir: Path, *, volumes: b
     books.forget(project.name, state_dir)
 
 
-def _await(service: Service, project: Project, compose: Compose, waiting: Waiting) -> None:
+def _await(service: Service, project: Project, compose: Compose, tools: Tools, deadline_s: float) -> None:
     port = service.published(project.settings)["http"]
-    ended = _Ended(service, compose, waiting.clock)
+    ended = _Ended(service, compose, tools.clock)
     readiness = wait_until_ready(
-        probe=partial(waiting.probe, LOOPBACK, port, service.ready_path),
+        probe=partial(tools.probe, LOOPBACK, port, service.ready_path),
         exit_code=ended.exit_code,
-        deadline_s=waiting.deadline_s,
-        clock=waiting.clock,
+        deadline_s=deadline_s,
+        clock=tools.clock,
     )
     if readiness.stage is Stage.READY:
         return
@@ -136,7 +126,7 @@ def _await(service: Service, project: Project, compose: Compose, waiting: Waitin
             f"{service.name} ended before it was ready", where=f"project {project.name}", seen=words
         )
     raise ServerNotReadyError(
-        f"{service.name} is not ready after {waiting.deadline_s:g} s",
+        f"{service.name} is not ready after {deadline_s:g} s",
         where=f"GET http://{LOOPBACK}:{port}{service.ready_path}",
         seen=f"{readiness.last_answer}\n{words}",
         next_step="give it longer with --deadline",

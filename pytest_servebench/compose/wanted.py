@@ -24,6 +24,10 @@ class Wanted:
     max_batch_size: int
     threads: int
     device: Device
+    base: str = ""
+    """What images that are built begin with; empty: the pinned one of each."""
+    wheels_path: Path | None = None
+    """Python packages to build images from; None: the package index."""
     folder: Path
     """Where the files are put that the servers read."""
     project: str

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.compose import project as books
+from pytest_servebench.compose.project import STATE_VARIABLE
 from pytest_servebench.compose.services import PASSWORD, PROFILES
-from pytest_servebench.compose.upping import Waiting, bring_up, compose_of, project_of, take_down
+from pytest_servebench.compose.tools import Tools
+from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.errors import LaunchError, ServerNotReadyError
 from pytest_servebench.launchers.readiness import ProbeAnswer
-from tests.jumping_clock import JumpingClock
 from tests.compose_stand_in import Stand
+from tests.jumping_clock import JumpingClock
 from tests.unit.compose.test_wanted import WANTED
 
 FILES = (Path("compose.cpu.yaml"), Path("serving.json"))
@@ -31,9 +33,10 @@ class Server:
         return ProbeAnswer(200, "OK") if len(self.asked) > self.after else ProbeAnswer(None, "refused")
 
 
-def waiting(server: Server, deadline_s: float = 60.0) -> Waiting:
-    """Return a wait that costs no time."""
-    return Waiting(deadline_s=deadline_s, clock=JumpingClock(), say=lambda _: None, probe=server)
+def tools(server: Server, tmp_path: Path) -> Tools:
+    """Return tools with which waiting costs no time."""
+    environment = {STATE_VARIABLE: str(tmp_path)}
+    return Tools(environment=environment, say=lambda _: None, clock=JumpingClock(), probe=server)
 
 
 def test_a_project_knows_what_it_needs() -> None:
@@ -76,7 +79,7 @@ def test_every_service_is_started_and_waited_for(stand: Stand, tmp_path: Path) -
     """The asked services are started by name, and each is asked where it is published, until it answers."""
     project = project_of(replace(WANTED, monitoring="prometheus"), FILES, {})
     server = Server(after=3)
-    bring_up(project, stand.compose(), None, tmp_path, waiting(server))
+    bring_up(project, stand.compose(), None, tools(server, tmp_path), 60.0)
     assert stand.told("up") == [["up", "--detach", "fastapi", "triton", "prometheus"]]
     assert stand.told("rm") == []
     assert list(dict.fromkeys(server.asked)) == [
@@ -90,7 +93,7 @@ def test_every_service_is_started_and_waited_for(stand: Stand, tmp_path: Path) -
 def test_what_was_up_before_is_made_anew(stand: Stand, tmp_path: Path) -> None:
     """The containers of an earlier `up` go first: their files are written anew, and not all may be wanted."""
     before = project_of(replace(WANTED, stacks=("torchserve", "triton")), FILES, {})
-    bring_up(project_of(WANTED, FILES, {}), stand.compose(), before, tmp_path, waiting(Server(0)))
+    bring_up(project_of(WANTED, FILES, {}), stand.compose(), before, tools(Server(0), tmp_path), 60.0)
     assert stand.told("rm") == [["rm", "--stop", "--force", "torchserve", "triton"]]
 
 
@@ -101,7 +104,7 @@ def test_a_server_that_ends_is_reported_with_its_log(stand: Stand, tmp_path: Pat
     project = project_of(WANTED, FILES, {})
     server = Server(after=10**6)
     with pytest.raises(LaunchError, match="fastapi ended before it was ready") as raised:
-        bring_up(project, stand.compose(), None, tmp_path, waiting(server, 10**5))
+        bring_up(project, stand.compose(), None, tools(server, tmp_path), 1e5)
     assert "cannot find my model" in raised.value.seen
     assert len(server.asked) < 200
     assert stand.told("down") == [["down", "--remove-orphans"]]
@@ -113,7 +116,7 @@ def test_a_deadline_ends_the_wait(stand: Stand, tmp_path: Path) -> None:
     stand.answers("ps", "fastapi\ntriton\n")
     stand.answers("logs", "still loading\n")
     with pytest.raises(ServerNotReadyError, match="fastapi is not ready after 30 s") as raised:
-        bring_up(project_of(WANTED, FILES, {}), stand.compose(), None, tmp_path, waiting(Server(10**6), 30.0))
+        bring_up(project_of(WANTED, FILES, {}), stand.compose(), None, tools(Server(10**6), tmp_path), 30.0)
     assert "refused" in raised.value.seen
     assert "still loading" in raised.value.seen
     assert "--deadline" in raised.value.next_step
@@ -124,7 +127,7 @@ def test_a_start_that_fails_leaves_nothing(stand: Stand, tmp_path: Path) -> None
     """When compose itself fails, what it had started by then is ended."""
     stand.answers("up", code=1)
     with pytest.raises(LaunchError, match="up failed with exit code 1"):
-        bring_up(project_of(WANTED, FILES, {}), stand.compose(), None, tmp_path, waiting(Server(0)))
+        bring_up(project_of(WANTED, FILES, {}), stand.compose(), None, tools(Server(0), tmp_path), 60.0)
     assert stand.told("down")
 
 
@@ -133,10 +136,10 @@ def test_what_went_wrong_first_is_what_is_raised(stand: Stand, tmp_path: Path) -
     stand.answers("up", code=1)
     stand.answers("down", code=2)
     said: list[str] = []
-    telling = replace(waiting(Server(0)), say=said.append)
+    telling = replace(tools(Server(0), tmp_path), say=said.append)
     project = project_of(WANTED, FILES, {})
     with pytest.raises(LaunchError, match="up failed with exit code 1"):
-        bring_up(project, stand.compose(), None, tmp_path, telling)
+        bring_up(project, stand.compose(), None, telling, 60.0)
     assert said[0].startswith("not all of it could be ended: ")
     assert books.find(project.name, tmp_path) == project
 
