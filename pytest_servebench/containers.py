@@ -87,7 +87,7 @@ class Container:
     scratch: tuple[str, ...] = ()
     """Folders the server writes to: absolute, or relative to its private folder; each lies in memory."""
     image_entrypoint: bool = False
-    """Whether the image's own entry point is given ``argv`` (NGC's sets CUDA up); else ``argv`` alone runs."""
+    """Whether the image's entry point is given ``argv`` (NGC's sets CUDA up); else ``argv`` alone runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

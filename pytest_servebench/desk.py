@@ -87,7 +87,8 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._session = BenchSession(plan, stacks, self._folder)
+        self._live: LiveProgress | None = None
+        self._session = BenchSession(plan, stacks, self._folder, self._say)
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._before_us = _end_politely_on_sigterm()
 
@@ -158,7 +159,16 @@ class Desk:
     @contextmanager
     def _watching(self, case: Case) -> Iterator[Watching]:
         with LiveProgress(self._terminal, self._cursor, label=case.id) as live:
-            yield Watching(live)
+            self._live = live
+            try:
+                yield Watching(live)
+            finally:
+                self._live = None
+
+    def _say(self, text: str) -> None:
+        """Show a line of what an image's making says, in the place of a load's progress."""
+        if self._live is not None:
+            self._live.show(text)
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""

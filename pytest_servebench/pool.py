@@ -158,6 +158,9 @@ class ServerPool:
         launched_ns = self._clock.now_ns()
         self._server = server = self._start(deployment, spec)
         self._offered, self._trusted = frozenset(artifacts), True
+        if server.endpoint.container is not None and server.endpoint.started_s is not None:
+            # To pull or build its image is no part of a cold start.
+            launched_ns = self._clock.now_ns() - round(server.endpoint.started_s * 1e9)
         return server, None if stack in self._attached else launched_ns
 
     def _artifacts(self, deployment: Deployment) -> dict[Deployment, Artifact]:

@@ -21,13 +21,14 @@ from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
 from pytest_servebench.models.labels import imagenet_labels
 from pytest_servebench.models.reference import reference_logits
-from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Plan
+from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
 from pytest_servebench.pool import ServerPool
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import Answer, CaseResult
@@ -50,14 +51,24 @@ class NamedAnswer:
 
 
 class BenchSession:
-    """The rooms of one session, furnished from its plan; a server is up only while one is needed."""
+    """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    def __init__(self, plan: Plan, stacks: Mapping[str, Stack], folder: Callable[[], Path]) -> None:
+    ``say`` shows a person a line while an image is pulled or built.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        stacks: Mapping[str, Stack],
+        folder: Callable[[], Path],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.plan = plan
         self.stacks = stacks
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
+        self._say = say
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
@@ -114,8 +125,14 @@ class BenchSession:
             self._driver.close()
 
     def _launcher(self, stack: str) -> Launcher:
-        url = self.plan.attached.get(stack)
-        return AttachLauncher(url) if url else ProcessLauncher(clock=self._clock, host=self.plan.host)
+        url, plan = self.plan.attached.get(stack), self.plan
+        if url:
+            return AttachLauncher(url)
+        if plan.launcher is not LauncherKind.DOCKER:
+            return ProcessLauncher(clock=self._clock, host=plan.host)
+        return DockerLauncher(
+            settings=plan.container, device=plan.device, host=plan.host, clock=self._clock, progress=self._say
+        )
 
     def _artifact(self, deployment: Deployment) -> Artifact:
         return artifact(deployment.model, deployment.format, self.plan.cache_dir)

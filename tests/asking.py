@@ -21,7 +21,6 @@ DOCKER = Surroundings(
     cuda_devices=("NVIDIA GeForce RTX 4090",),
     docker_engine="29.1",
     nvidia_runtime=True,
-    docker_launcher=True,
 )
 
 

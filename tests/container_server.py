@@ -13,13 +13,18 @@ import sys
 from pathlib import Path
 
 
+def say(text: str) -> None:
+    """Write a line of log at once."""
+    os.write(1, text.encode() + b"\n")
+
+
 class Answer(socketserver.StreamRequestHandler):
     """200 for ``/ready``, the end of the server for ``/die``, the region's bytes for ``/dev/shm/...``."""
 
     def handle(self) -> None:
         path = self.rfile.readline().split()[1].decode()
         if path == "/die":
-            print("told to die", flush=True)
+            say("told to die")
             os._exit(7)
         body = Path(path).read_bytes() if path.startswith("/dev/shm/") else b""
         status = "200 OK" if path == "/ready" or body else "503 Busy"
@@ -35,7 +40,7 @@ class Server(socketserver.ThreadingTCPServer):
 def main(host: str, port: str, *habits: str) -> None:
     """Serve, after doing what ``habits`` say."""
     if "exit" in habits:
-        print("I cannot find my model", flush=True)
+        say("I cannot find my model")
         sys.exit(3)
     if "eat" in habits:
         eaten = []
@@ -46,7 +51,7 @@ def main(host: str, port: str, *habits: str) -> None:
     for habit in habits:
         if habit.startswith("scratch="):
             (Path(habit.removeprefix("scratch=")) / "written").write_text("x")
-    print("serving", *habits, flush=True)
+    say(" ".join(("serving", *habits)))
     Server((host, int(port)), Answer).serve_forever()
 
 

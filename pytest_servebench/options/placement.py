@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.launchers.docker.faults import GPU_REMEDY
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_word
 from pytest_servebench.plan import CPU, Device, LauncherKind, Plan
 from pytest_servebench.thresholds import Hardware
 from pytest_servebench.words import listed
 
+NO_RUNTIME = "the Docker engine offers no NVIDIA runtime"
 LAUNCHERS = ("auto", str(LauncherKind.PROCESS), str(LauncherKind.DOCKER))
 
 
@@ -33,8 +35,6 @@ class Surroundings:
     """Whether that engine gives GPUs to containers."""
     k6: str = ""
     """Path of the k6 binary; empty without one."""
-    docker_launcher: bool = False
-    """Whether this version of the package can launch containers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +98,6 @@ def _check_docker(given: Given, surroundings: Surroundings) -> None:
             seen=surroundings.docker_absent,
             next_step=f"start the engine, or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
         )
-    if not surroundings.docker_launcher:
-        raise given.wrong(
-            "is docker, but this version launches processes or attaches to servers that already run",
-            next_step="use --serve-launcher=process, or --stack=NAME=URL for a container you started",
-        )
 
 
 def _auto_launcher(surroundings: Surroundings) -> tuple[LauncherKind, str]:
@@ -110,9 +105,7 @@ def _auto_launcher(surroundings: Surroundings) -> tuple[LauncherKind, str]:
     if not surroundings.docker_engine:
         return LauncherKind.PROCESS, surroundings.docker_absent
     if not surroundings.nvidia_runtime:
-        return LauncherKind.PROCESS, "the Docker engine offers no NVIDIA runtime"
-    if not surroundings.docker_launcher:
-        return LauncherKind.PROCESS, "this version launches no containers"
+        return LauncherKind.PROCESS, NO_RUNTIME
     return LauncherKind.DOCKER, "the Docker engine answers and offers an NVIDIA runtime"
 
 
@@ -132,7 +125,7 @@ def _cuda_problem(surroundings: Surroundings, launcher: LauncherKind) -> str:
     if not surroundings.cuda_devices:
         return surroundings.cuda_absent
     if launcher is LauncherKind.DOCKER:
-        return "" if surroundings.nvidia_runtime else "the Docker engine offers no NVIDIA runtime"
+        return "" if surroundings.nvidia_runtime else NO_RUNTIME
     return surroundings.cuda_unusable
 
 
@@ -142,7 +135,9 @@ def _check_cuda(given: Given, device: Device, surroundings: Surroundings, launch
         raise given.wrong(
             f"is {device}, but no GPU can be used",
             seen=problem,
-            next_step="use --serve-device=cpu, or auto, which takes a GPU where it can",
+            next_step=GPU_REMEDY
+            if problem == NO_RUNTIME
+            else "use --serve-device=cpu, or auto, which takes a GPU where it can",
         )
     if device.index >= len(surroundings.cuda_devices):
         raise _no_such_gpu(given, device, surroundings)

@@ -1,37 +1,20 @@
-"""FastAPI with onnxruntime or torch: the server in ``handlers/fastapi_app``, as it is launched and asked."""
+"""FastAPI with onnxruntime or torch: the server in ``handlers/fastapi_app`` as a local process."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import httpx
-import numpy as np
-import numpy.typing as npt
-from prometheus_client.parser import text_string_to_metric_families
-
-from pytest_servebench.errors import AnswerError, PlanError
-from pytest_servebench.interfaces import ServerCounters
-from pytest_servebench.plan import (
-    Artifact,
-    Case,
-    Deployment,
-    Image,
-    LaunchSpec,
-    MissingPiece,
-    ModelFormat,
-    Payload,
-    ReadyCheck,
-    WireProtocol,
-    WireRequest,
-)
-from pytest_servebench.results import Answer
-from pytest_servebench.samples import Reply
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.interfaces import Stack
+from pytest_servebench.plan import Artifact, Deployment, Device, LaunchSpec, MissingPiece, ModelFormat
 from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks import fastapi_launch
+from pytest_servebench.stacks.fastapi_asked import AskedFastapi
+from pytest_servebench.stacks.fastapi_container import FastapiContainer
+from pytest_servebench.stacks.images import engine_image
 
 _PIECES = {
     "fastapi": "fastapi",
@@ -44,22 +27,11 @@ _PIECES = {
 """Modules the server imports, and the distributions they come in."""
 _ENGINES = {ModelFormat.ONNX: ("onnxruntime", "fastapi"), ModelFormat.PYTORCH: ("torch", "models")}
 """By format: the module that runs it, and the extra that installs it."""
-_HEADER_LENGTH = "Inference-Header-Content-Length"
-_OK = 200
-_SEE_LOG = "see the server's log"
-_BOUNDARY = "servebench-8c1f2ab0e7c34e0b9d5f6a1c"
-"""Between the files of a form; not drawn anew, so that equal images make an equal request."""
-_GRACEFUL_S = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Fastapi:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fastapi(AskedFastapi):
     """The stack ``fastapi``: one process, one model, dynamic batching in front of one engine."""
-
-    name: str = "fastapi"
-    formats: frozenset[ModelFormat] = frozenset({ModelFormat.ONNX, ModelFormat.PYTORCH})
-    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG})
-    protocols: frozenset[WireProtocol] = frozenset({WireProtocol.HTTP})
 
     def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
         """Return the packages that are not installed, looked for without importing them."""
@@ -71,208 +43,28 @@ class Fastapi:
             if importlib.util.find_spec(module) is None
         )
 
-    def backend(self, deployment: Deployment) -> str:
-        """Return the engine as the server's ``/health`` names it."""
-        if deployment.format is ModelFormat.PYTORCH:
-            return f"torch {deployment.device}"
-        provider = "CPU" if deployment.device.kind == "cpu" else "CUDA"
-        return f"onnxruntime {provider}ExecutionProvider"
-
     def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
         """Return one uvicorn worker that serves the one deployment; raises `PlanError` for several."""
-        if len(deployments) != 1:
-            raise PlanError(
-                "the fastapi server serves one deployment at a time",
-                seen=f"{len(deployments)} deployments",
-                next_step="launch one server per deployment",
-            )
-        (deployment,) = deployments
-        artifact = artifacts[deployment.served_name]
+        deployment, artifact = fastapi_launch.the_one(deployments, artifacts)
+        places = fastapi_launch.Places(
+            python=_literal(sys.executable),
+            guests=_literal(shipped("handlers")),
+            model=_literal(artifact.path),
+            card=_literal(artifact.card_path),
+            labels=_literal(artifact.labels_path),
+        )
         return LaunchSpec(
-            name=f"fastapi-{deployment.served_name}",
-            argv=_argv(),
-            environment=_environment(deployment, artifact),
-            ready=ReadyCheck(path="/v2/health/ready"),
+            name=fastapi_launch.launch_name(deployment),
+            argv=fastapi_launch.argv(places),
+            environment=fastapi_launch.environment(deployment, places),
+            ready=fastapi_launch.READY,
         )
 
-    def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
-        """Return a v2 request with a binary tensor, or a multipart upload of JPEG files."""
-        if case.payload is Payload.TENSOR:
-            return _tensor_request(case, images)
-        return _jpeg_request(images)
-
-    def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
-        """Return the answers: all logits for tensors, named top-5 for JPEG."""
-        if reply.status != _OK:
-            raise AnswerError(
-                "fastapi refused the request",
-                where=case.id,
-                seen=f"HTTP {reply.status}: {reply.body[:300].decode(errors='replace')}",
-                next_step=_SEE_LOG,
-            )
-        try:
-            answers = _read_logits(reply) if case.payload is Payload.TENSOR else _read_top5(reply)
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            raise AnswerError(
-                "a reply of fastapi is not the answer it should be",
-                where=case.id,
-                seen=f"{type(error).__name__}: {error}; {reply.body[:120]!r}",
-                next_step=_SEE_LOG,
-            ) from error
-        if len(answers) != case.items_per_request:
-            raise AnswerError(
-                "fastapi answered for another number of images than it was sent",
-                where=case.id,
-                seen=f"{len(answers)} answers for {case.items_per_request} images",
-                next_step=_SEE_LOG,
-            )
-        return answers
-
-    def counters_request(self, deployment: Deployment) -> WireRequest | None:  # noqa: ARG002 (one server, one model)
-        """Return the request for the server's Prometheus metrics."""
-        return WireRequest(protocol=WireProtocol.HTTP, method="GET", path="/metrics", body=b"")
-
-    def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
-        """Return the counters in the metrics text; raises `AnswerError` when it is none."""
-        try:
-            values = dict(_samples(reply, deployment.served_name))
-        except ValueError as error:
-            raise AnswerError(
-                "the metrics of fastapi cannot be read", where="/metrics", seen=str(error)
-            ) from error
-        return ServerCounters(
-            images=values.get("batch_size_distribution_sum"),
-            executions=values.get("batch_size_distribution_count"),
-            queue_s=values.get("image_classification_queue_seconds_sum"),
-            compute_s=values.get("image_classification_compute_seconds_sum"),
-            requests=values.get("image_classification_queue_seconds_count"),
-        )
+    def in_container(self, choice: ImageChoice, device: Device) -> Stack:
+        """Return the stack as it is served from the image ``fastapi`` of ``deploy/``, or the user's."""
+        return FastapiContainer(image=engine_image("fastapi", choice, device))
 
 
-def _argv() -> tuple[str, ...]:
-    return (
-        *(_literal(sys.executable), "-m", "uvicorn", "fastapi_app.app:create_app", "--factory"),
-        # Beside the user's own PYTHONPATH, not instead of it.
-        *("--app-dir", _literal(str(shipped("handlers")))),
-        *("--host", "${host}", "--port", "${http_port}"),
-        *("--loop", "uvloop", "--http", "httptools", "--lifespan", "on"),
-        *("--no-access-log", "--log-level", "warning"),
-        # A client that pauses between two loads finds its connections again.
-        *("--timeout-keep-alive", "300", "--timeout-graceful-shutdown", str(_GRACEFUL_S)),
-    )
-
-
-def _environment(deployment: Deployment, artifact: Artifact) -> dict[str, str]:
-    threads = str(deployment.threads)
-    settings: dict[str, object] = {
-        "MODEL_PATH": _literal(str(artifact.path)),
-        "CARD_PATH": _literal(str(artifact.card_path)),
-        "LABELS_PATH": _literal(str(artifact.labels_path)),
-        "MODEL_NAME": deployment.served_name,
-        "DEVICE": deployment.device,
-        "PRECISION": deployment.precision,
-        "THREADS": threads,
-        "MAX_BATCH_SIZE": deployment.max_batch_size,
-        "MAX_QUEUE_DELAY_MS": deployment.max_queue_delay_ms,
-        # A load of twice the batch size must find room.
-        # More than any load here keeps in flight: what a full queue answers is tested, not measured.
-        "QUEUE_SIZE": max(1024, 4 * deployment.max_batch_size),
-    }
-    return {
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": "1",
-        # Spinning OpenMP threads take the cores that the event loop and the client need:
-        # torch on two shared cores was several times slower with them.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **{f"SERVEBENCH_{key}": str(value) for key, value in settings.items()},
-    }
-
-
-def _literal(text: str) -> str:
+def _literal(text: object) -> str:
     """Return ``text`` so that the launcher's template leaves it as it is."""
-    return text.replace("$", "$$")
-
-
-def _tensor_request(case: Case, images: Sequence[Image]) -> WireRequest:
-    tensor = np.stack([image.tensor for image in images]).astype("<f4", copy=False)
-    data = tensor.tobytes()
-    head = json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": "input",
-                    "shape": list(tensor.shape),
-                    "datatype": "FP32",
-                    "parameters": {"binary_data_size": len(data)},
-                }
-            ],
-            "parameters": {"binary_data_output": True},
-        },
-        separators=(",", ":"),
-    ).encode()
-    return WireRequest(
-        protocol=WireProtocol.HTTP,
-        path=f"/v2/models/{case.deployment.served_name}/infer",
-        body=head + data,
-        headers=((_HEADER_LENGTH, str(len(head))), ("Content-Type", "application/octet-stream")),
-        image_indexes=tuple(image.index for image in images),
-    )
-
-
-def _jpeg_request(images: Sequence[Image]) -> WireRequest:
-    field, path = ("file", "/classify_batched") if len(images) == 1 else ("files", "/classify_batch")
-    files = [(field, (f"{image.index}.jpg", image.jpeg, "image/jpeg")) for image in images]
-    kind = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
-    request = httpx.Request("POST", f"http://localhost{path}", files=files, headers=kind)
-    return WireRequest(
-        protocol=WireProtocol.HTTP,
-        path=path,
-        body=request.read(),
-        headers=(("Content-Type", request.headers["Content-Type"]),),
-        image_indexes=tuple(image.index for image in images),
-    )
-
-
-def _read_logits(reply: Reply) -> tuple[Answer, ...]:
-    length = int(reply.headers[_HEADER_LENGTH.lower()])
-    (output,) = json.loads(reply.body[:length])["outputs"]
-    if (output["name"], output["datatype"]) != ("output", "FP32"):
-        raise ValueError(f"output is {output['name']!r} {output['datatype']!r}")
-    logits = np.frombuffer(reply.body, dtype="<f4", offset=length).reshape(output["shape"])
-    return tuple(_answer_of(row) for row in logits)
-
-
-def _answer_of(logits: npt.NDArray[np.float32]) -> Answer:
-    with np.errstate(invalid="ignore"):  # scores that are no numbers are for the verification to find
-        shifted = np.exp(logits - logits.max())
-        confidences = shifted / shifted.sum()
-    best = np.argsort(-logits, kind="stable")[:5]
-    return Answer(tuple(best.tolist()), tuple(confidences[best].tolist()), logits)
-
-
-def _read_top5(reply: Reply) -> tuple[Answer, ...]:
-    document: dict[str, Any] = json.loads(reply.body)
-    results = document.get("results", [document])
-    if [result["image_index"] for result in results] != list(range(len(results))):
-        raise ValueError("results are not in the order of the images")
-    return tuple(_named_answer(result["predictions"]) for result in results)
-
-
-def _named_answer(predictions: list[dict[str, Any]]) -> Answer:
-    if not predictions:
-        raise ValueError("no predictions")
-    return Answer(
-        tuple(int(prediction["class_id"]) for prediction in predictions),
-        tuple(float(prediction["confidence"]) for prediction in predictions),
-    )
-
-
-def _samples(reply: Reply, model: str) -> Iterator[tuple[str, float]]:
-    if reply.status != _OK:
-        raise ValueError(f"HTTP {reply.status}")
-    for family in text_string_to_metric_families(reply.body.decode()):
-        for sample in family.samples:
-            if sample.labels == {"model": model}:
-                yield sample.name, sample.value
+    return str(text).replace("$", "$$")

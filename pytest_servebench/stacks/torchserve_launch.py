@@ -1,4 +1,4 @@
-"""The files and the command line that TorchServe needs to run as a local process.
+"""The files that TorchServe needs, and the command line with which it runs as a local process.
 
 Model archives are laid out unpacked in the model store: TorchServe takes a folder with
 ``MAR-INF/MANIFEST.json`` for an archive, so an archive is text and links, nothing is packed.
@@ -34,10 +34,11 @@ HANDLER_TIME_METRIC = "image_classification_handler_seconds"
 """The handler's histogram of its time per batch."""
 
 RESPONSE_TIMEOUT_S = 120
+READY = ReadyCheck(path="/ping")
 
 _ENTER_AND_START = 'cd "$1" && java=$2 && shift 2 && exec "$java" "-Djava.io.tmpdir=/proc/$$/cwd/tmp" "$@"'
 
-_JVM = (
+JVM = (
     # Enough for 16 requests of 19 MB in flight; grows only when used.
     "-Xms64m",
     "-Xmx1g",
@@ -45,6 +46,9 @@ _JVM = (
     "-XX:-UsePerfData",
     "-Dlog4j.configurationFile=log4j2.xml",
 )
+
+SERVER = ("org.pytorch.serve.ModelServer", "-f", "config.properties", "-s", "store")
+OPTIONS = ("-ncs", "--disable-token-auth", "--enable-model-api")
 
 _CONFIG = f"""\
 inference_address=http://${{host}}:${{http_port}}
@@ -159,35 +163,41 @@ def torchserve_launch_spec(
             seen=f"java: {java or 'none of version 17 or later'}, TorchServe: {jar or 'not installed'}",
             next_step='pip install "pytest-servebench[torchserve]"',
         )
-    archives = {archive_name(deployment): deployment for deployment in deployments}
-    files = [file for d in archives.values() for file in _archive(d, artifacts[d.served_name])]
+    # One in the caller's environment would replace what is described here.
+    home = {"TS_MODEL_SERVER_HOME": str(_home(jar)).replace("$", "$$")}
     return LaunchSpec(
         name="torchserve",
         argv=_argv(java, jar),
         port_roles=PORT_ROLES,
-        environment=_environment(deployments, jar),
-        files=(*_server_files(), *files),
-        ready=ReadyCheck(path="/ping"),
+        environment={**environment(deployments), **home},
+        files=work_files(deployments, artifacts),
+        ready=READY,
     )
 
 
+def work_files(deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> tuple[WorkFile, ...]:
+    """Return the server's settings, and an archive for all deployments that differ in batching alone."""
+    archives = {archive_name(deployment): deployment for deployment in deployments}
+    files = [file for d in archives.values() for file in _archive(d, artifacts[d.served_name])]
+    return (*_server_files(), *files)
+
+
 def _argv(java: Path, jar: Path) -> tuple[str, ...]:
-    command = (str(java), *_JVM, f"-Dmodel_server_home={_home(jar)}", "-cp", str(jar))
-    server = ("org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", "config.properties")
-    options = ("-s", "store", "-ncs", "--disable-token-auth", "--enable-model-api")
-    literal = (text.replace("$", "$$") for text in (*command, *server, *options))
+    command = (str(java), *JVM, f"-Dmodel_server_home={_home(jar)}", "-cp", str(jar))
+    server = (*SERVER, *OPTIONS, "--python", sys.executable)
+    literal = (text.replace("$", "$$") for text in (*command, *server))
     return ("/bin/sh", "-c", _ENTER_AND_START.replace("$", "$$"), "torchserve", "${workdir}", *literal)
 
 
-def _environment(deployments: Sequence[Deployment], jar: Path) -> dict[str, str]:
+def environment(deployments: Sequence[Deployment]) -> dict[str, str]:
+    """Return what the server and its workers are told; where its home is comes beside."""
     threads = max((deployment.threads for deployment in deployments), default=1)
     return {
         # The worker's modules must be the archive's and the installed ones, whatever this process uses.
         "PYTHONPATH": "",
         "PYTHONWARNINGS": "",
-        # Either of these in the caller's environment would replace what is described here.
+        # One in the caller's environment would replace what is described here.
         "TS_CONFIG_FILE": "config.properties",
-        "TS_MODEL_SERVER_HOME": str(_home(jar)).replace("$", "$$"),
         "TS_DECODE_INPUT_REQUEST": "true",
         "TEMP": "${workdir}/tmp",
         "LOG_LOCATION": "${workdir}/logs",

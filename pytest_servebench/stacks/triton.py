@@ -1,4 +1,4 @@
-"""NVIDIA Triton: how it comes up from Python packages alone, and what is said to it.
+"""NVIDIA Triton as a local process: how it comes up from Python packages alone.
 
 The server is the real ``tritonserver`` of the ``nvidia-pytriton`` wheel, which has the
 Python backend only: `backend` says which engine that backend really runs.
@@ -10,33 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from pytest_servebench.errors import MissingPieceError, PlanError
-from pytest_servebench.interfaces import ServerCounters
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.errors import MissingPieceError
+from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import (
     Artifact,
-    Case,
     Deployment,
-    Image,
+    Device,
     LaunchSpec,
     MissingPiece,
     ModelFormat,
-    Payload,
-    ReadyCheck,
-    SharedRequests,
-    WireProtocol,
     WireRequest,
     WorkFile,
 )
-from pytest_servebench.results import Answer
-from pytest_servebench.samples import Reply
-from pytest_servebench.shipped import shipped
-from pytest_servebench.stacks import triton_shared_memory, triton_wire
-from pytest_servebench.stacks.triton_repository import (
-    ServedNames,
-    config_json,
-    config_text,
-    derived_configs,
-)
+from pytest_servebench.stacks import triton_asked, triton_wire
+from pytest_servebench.stacks.triton_asked import AskedTriton
+from pytest_servebench.stacks.triton_container import triton_in_container
+from pytest_servebench.stacks.triton_files import literal, python_repository
+from pytest_servebench.stacks.triton_repository import config_json, derived_configs
 from pytest_servebench.stacks.triton_wheel import (
     INSTALL,
     Interpreter,
@@ -59,37 +50,14 @@ _START = (
     ' && shift 3 && exec "$$@"'
 )
 
-_FLAGS = (
-    "--model-repository=repository",
-    "--backend-directory=backends",
-    "--model-control-mode=explicit",
-    # The configurations are complete; completing them would start each stub twice.
-    "--disable-auto-complete-config",
-    "--http-address=${host}",
-    "--http-port=${http_port}",
-    "--grpc-address=${host}",
-    "--grpc-port=${grpc_port}",
-    "--metrics-address=${host}",
-    "--metrics-port=${metrics_port}",
-    # Its own sampling of the devices runs beside the load and holds the exit up for 2 s.
-    "--allow-cpu-metrics=false",
-    "--allow-gpu-metrics=false",
-    "--exit-timeout-secs=5",
-)
 
-
-@dataclass(frozen=True, slots=True)
-class Triton:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triton(AskedTriton):
     """The stack ``triton``; a `Stack` with `ModelControl` and `MemorySharing`.
 
     It counts ``tensorrt`` among its formats because its container serves it; as a local
     process `missing` refuses it.
     """
-
-    name: str = "triton"
-    formats: frozenset[ModelFormat] = frozenset(ModelFormat)
-    payloads: frozenset[Payload] = frozenset(Payload)
-    protocols: frozenset[WireProtocol] = frozenset(WireProtocol)
 
     def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
         """Return what must be installed before it can serve ``formats`` as a local process."""
@@ -100,10 +68,7 @@ class Triton:
 
     def backend(self, deployment: Deployment) -> str:
         """Return the engine inside the Python backend, as the guest's `Engine.name` has it."""
-        if deployment.format is ModelFormat.PYTORCH:
-            return f"python backend: torch {deployment.device}"
-        provider = "CPUExecutionProvider" if deployment.device.kind == "cpu" else "CUDAExecutionProvider"
-        return f"python backend: onnxruntime {provider}"
+        return triton_asked.python_backend(deployment)
 
     def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
         """Return how to launch it with a repository for ``deployments`` and no model loaded.
@@ -115,71 +80,21 @@ class Triton:
         libpython = libpython_path(interpreter)
         if wheel is None or libpython is None or pieces:
             raise MissingPieceError("; ".join(piece.what for piece in pieces), next_step=pieces[0].remedy)
-        by_name = {deployment.served_name: deployment for deployment in deployments}
         return LaunchSpec(
             name=self.name,
             argv=(
-                *("bash", "-c", _START, "tritonserver", "${workdir}", _literal(interpreter.bin_path)),
-                f"{_literal(wheel.libraries_path)}:{_literal(libpython)}",
-                _literal(wheel.server_path),
-                *_FLAGS,
+                *("bash", "-c", _START, "tritonserver", "${workdir}", literal(interpreter.bin_path)),
+                f"{literal(wheel.libraries_path)}:{literal(libpython)}",
+                literal(wheel.server_path),
+                "--model-repository=repository",
+                "--backend-directory=backends",
+                *triton_asked.FLAGS,
             ),
-            port_roles=("http", "grpc", "metrics"),
-            environment={
-                "OMP_NUM_THREADS": str(max(deployment.threads for deployment in deployments)),
-                # Torch's threads, left alone, spin after each batch on the cores that the server needs.
-                "OMP_WAIT_POLICY": "PASSIVE",
-            },
-            files=(
-                *_backend_files(wheel, interpreter),
-                *(
-                    file
-                    for name, deployment in by_name.items()
-                    for file in _repository_files(deployment, artifacts[name])
-                ),
-            ),
-            ready=ReadyCheck(path="/v2/health/ready"),
+            port_roles=triton_asked.PORT_ROLES,
+            environment=triton_asked.threads_environment(deployments),
+            files=(*_backend_files(wheel, interpreter), *python_repository(deployments, artifacts)),
+            ready=triton_asked.READY,
         )
-
-    def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
-        """Return the request that asks for ``images``; encoded ones go to the ensemble.
-
-        Raises `PlanError` for the payload ``shm``: `share` knows where its tensors lie.
-        """
-        if case.payload is Payload.SHM:
-            raise PlanError(
-                "a request for shared memory cannot be made of images alone",
-                where=case.id,
-                next_step="ask Triton.share for it, with the region that the images lie in",
-            )
-        names = ServedNames.of(case.deployment)
-        model = names.jpeg if case.payload is Payload.JPEG else names.model
-        if case.protocol is WireProtocol.GRPC:
-            return triton_wire.grpc_request(model, case.payload, images)
-        return triton_wire.http_request(model, case.payload, images)
-
-    def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
-        """Return what lies in the region, and the requests that only say where; a `MemorySharing`."""
-        return triton_shared_memory.shared_requests(
-            ServedNames.of(case.deployment).model, case.protocol, groups, region
-        )
-
-    def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
-        """Return one answer per image, with all logits; raises `AnswerError`."""
-        return triton_wire.answers(case.protocol, reply, case.items_per_request)
-
-    def counters_request(self, deployment: Deployment) -> WireRequest | None:
-        """Return the request for the model's statistics.
-
-        The statistics endpoint, not the metrics page: it answers for one model alone, in
-        nanoseconds, on the port in use. The model, not the ensemble: an ensemble executes
-        nothing, so it has neither batches nor compute time.
-        """
-        return triton_wire.statistics_request(deployment.served_name)
-
-    def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
-        """Return the counters in the reply to `counters_request`."""
-        return triton_wire.counters(deployment.served_name, reply)
 
     def load_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
         """Return the requests after which ``deployment`` answers tensors and encoded images.
@@ -191,19 +106,16 @@ class Triton:
             for name, config in derived_configs(deployment).items()
         )
 
-    def unload_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
-        """Return the requests after which ``deployment`` answers no more.
+    def in_container(self, choice: ImageChoice, device: Device) -> Stack:
+        """Return the stack as it is served from NVIDIA's image or the user's.
 
-        Triton replies at once; its stub process ends one to two seconds later.
+        On a CPU, and without an image of the user's, it is the wheel's server in an image of ours.
         """
-        names = ServedNames.of(deployment)
-        return tuple(triton_wire.unload_request(name) for name in (names.jpeg, names.preprocess, names.model))
+        return triton_in_container(choice, device)
 
 
 def _missing_packages(formats: Sequence[ModelFormat]) -> Iterator[MissingPiece]:
-    client = [name for name in ("tritonclient", "grpc", "geventhttpclient") if find_spec(name) is None]
-    if client:
-        yield MissingPiece(what=f"Triton's client (package {', '.join(client)})", remedy=INSTALL)
+    yield from triton_asked.missing_client()
     for model_format in formats:
         if model_format is ModelFormat.TENSORRT:
             yield MissingPiece(
@@ -226,28 +138,3 @@ def _backend_files(wheel: TritonWheel, interpreter: Interpreter) -> tuple[WorkFi
             copy=True,
         ),
     )
-
-
-_NO_BYTECODE = "A file, so that Python keeps no bytecode here: Triton would take it for a changed model.\n"
-"""Triton reloads an ensemble's models from their files, and forgets what was asked at
-their load, when anything in their folders is younger than that load."""
-
-
-def _repository_files(deployment: Deployment, artifact: Artifact) -> Iterator[WorkFile]:
-    guests = shipped("handlers")
-    names = ServedNames.of(deployment)
-    for name, config in derived_configs(deployment).items():
-        yield WorkFile(path=f"repository/{name}/config.pbtxt", text=_literal(config_text(config)))
-        yield WorkFile(path=f"repository/{name}/1/__pycache__", text=_NO_BYTECODE)
-    model, preprocess = f"repository/{names.model}/1", f"repository/{names.preprocess}/1"
-    yield WorkFile(path=f"{model}/model.py", source=guests / "triton_backend" / "model.py")
-    yield WorkFile(path=f"{model}/engine.py", source=guests / "engine.py")
-    yield WorkFile(path=f"{model}/model{artifact.path.suffix}", source=artifact.path)
-    yield WorkFile(path=f"{preprocess}/model.py", source=guests / "triton_backend" / "preprocess.py")
-    yield WorkFile(path=f"{preprocess}/imagenet.py", source=guests / "imagenet.py")
-    yield WorkFile(path=f"{preprocess}/card.json", source=artifact.card_path)
-
-
-def _literal(text: object) -> str:
-    """Return ``text`` so that the launcher's placeholders leave it as it is."""
-    return str(text).replace("$", "$$")

@@ -1,15 +1,18 @@
-"""Derives the repository that a local Triton serves from the one its container serves. Pure: text to text."""
+"""Derives the configurations that a server is given from the shipped ones. Pure: text to text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pytest_servebench.plan import Deployment
+from pytest_servebench.plan import Deployment, ModelFormat
 from pytest_servebench.shipped import shipped
 
 ModelConfig: TypeAlias = Any
 """Triton's protobuf of that name; protobuf's classes carry no types."""
+
+_THREADS = {ModelFormat.ONNX: "intra_op_thread_count", ModelFormat.PYTORCH: "INTRA_OP_THREAD_COUNT"}
+"""By which parameter a backend is told how many threads it has on a CPU."""
 
 MODEL = "resnet50"
 """The model whose shipped configurations every other model's are derived from."""
@@ -31,14 +34,26 @@ class ServedNames:
 
 
 def derived_configs(deployment: Deployment) -> dict[str, ModelConfig]:
-    """Return the configurations that serve ``deployment``, by model name, in the order to load them.
+    """Return the configurations that serve ``deployment`` by the Python backend alone.
 
-    Each is whole, because Triton takes a configuration given at load instead of the
-    file's, never on top of it.
+    They are keyed by model name, in the order to load them. Each is whole, because Triton
+    takes a configuration given at load instead of the file's, never on top of it.
     """
+    return _configs(deployment, _python_config(deployment))
+
+
+def native_configs(deployment: Deployment) -> dict[str, ModelConfig]:
+    """Return those that serve it by the backend of its format, as NVIDIA's image has it.
+
+    The shipped ones under another batch setting and on another device: nothing else differs.
+    """
+    return _configs(deployment, _native_config(deployment))
+
+
+def _configs(deployment: Deployment, model: ModelConfig) -> dict[str, ModelConfig]:
     names = ServedNames.of(deployment)
     return {
-        names.model: _model_config(deployment),
+        names.model: model,
         names.preprocess: _preprocess_config(deployment),
         names.jpeg: _ensemble_config(deployment),
     }
@@ -69,17 +84,25 @@ def preferred_batch_sizes(shipped_sizes: tuple[int, ...], max_batch_size: int) -
     return (*(size for size in shipped_sizes if size < max_batch_size), max_batch_size)
 
 
-def _model_config(deployment: Deployment) -> ModelConfig:
+def _native_config(deployment: Deployment) -> ModelConfig:
     config = _shipped_config(f"{MODEL}_{deployment.format}")
     config.name = deployment.served_name
-    config.backend = "python"
-    # What the container's own backends are told does not concern the Python one.
-    for other in ("platform", "optimization", "parameters"):
-        config.ClearField(other)
     config.max_batch_size = deployment.max_batch_size
     _place(config, deployment)
     _batch(config, deployment)
     _keep_warmup(config, deployment.max_batch_size)
+    threads = _THREADS.get(deployment.format)
+    if deployment.device.kind == "cpu" and threads is not None:
+        config.parameters[threads].string_value = str(deployment.threads)
+    return config
+
+
+def _python_config(deployment: Deployment) -> ModelConfig:
+    config = _native_config(deployment)
+    config.backend = "python"
+    # What the container's own backends are told does not concern the Python one.
+    for other in ("platform", "optimization", "parameters"):
+        config.ClearField(other)
     config.parameters["threads"].string_value = str(deployment.threads)
     config.parameters["precision"].string_value = str(deployment.precision)
     return config

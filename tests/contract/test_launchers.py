@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,32 @@ import pytest
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.interfaces import Launcher, RunningServer
 from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.plan import LaunchSpec
+from pytest_servebench.plan import LaunchSpec, ReadyCheck
 from pytest_servebench.testing.launcher import FakeLauncher
+from tests.engine import the_engine
 from tests.jumping_clock import JumpingClock
+from tests.tiny_container import container_spec
 from tests.tiny_server import tiny_spec
 
 SPEC = tiny_spec(port_roles=("http", "metrics"))
-NEVER_READY = tiny_spec(path="/busy", deadline_s=0.5)
+IN_CONTAINER = container_spec(port_roles=("http", "metrics"))
+KINDS = ["process", pytest.param("docker", marks=[pytest.mark.live, pytest.mark.docker]), "attach", "fake"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the launcher's word; docker only where there is an engine."""
+    word: str = request.param
+    with the_engine() if word == "docker" else nullcontext():
+        yield word
+
+
+@pytest.fixture
+def spec(kind: str) -> LaunchSpec:
+    """Return what is launched."""
+    return IN_CONTAINER if kind == "docker" else SPEC
 
 
 @pytest.fixture(scope="module")
@@ -29,32 +49,34 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["process", "attach", "fake"])
-def launcher(request: pytest.FixtureRequest, address: str) -> Launcher:
+@pytest.fixture
+def launcher(kind: str, address: str) -> Launcher:
     """Return one launcher of each kind."""
     made: dict[str, Launcher] = {
         "process": ProcessLauncher(),
+        "docker": DockerLauncher(),
         "attach": AttachLauncher(address),
         "fake": FakeLauncher(),
     }
-    return made[request.param]
-
-
-@pytest.fixture(params=["process", "attach", "fake"])
-def impatient(request: pytest.FixtureRequest, address: str) -> Launcher:
-    """Return one launcher of each kind for which time flies and no server becomes ready."""
-    made: dict[str, Launcher] = {
-        "process": ProcessLauncher(clock=JumpingClock()),
-        "attach": AttachLauncher(address, clock=JumpingClock(), deadline_s=0.5),
-        "fake": FakeLauncher(never_ready=True),
-    }
-    return made[request.param]
+    return made[kind]
 
 
 @pytest.fixture
-def server(launcher: Launcher, tmp_path: Path) -> Iterator[RunningServer]:
+def impatient(kind: str, address: str) -> Launcher:
+    """Return one launcher of each kind for which time flies and no server becomes ready."""
+    made: dict[str, Launcher] = {
+        "process": ProcessLauncher(clock=JumpingClock()),
+        "docker": DockerLauncher(clock=JumpingClock()),
+        "attach": AttachLauncher(address, clock=JumpingClock(), deadline_s=0.5),
+        "fake": FakeLauncher(never_ready=True),
+    }
+    return made[kind]
+
+
+@pytest.fixture
+def server(launcher: Launcher, spec: LaunchSpec, tmp_path: Path) -> Iterator[RunningServer]:
     """Return a ready server."""
-    running = launcher.start("tiny", SPEC, tmp_path / "work")
+    running = launcher.start("tiny", spec, tmp_path / "work")
     yield running
     running.stop()
 
@@ -63,7 +85,7 @@ def test_says_where_it_listens(server: RunningServer) -> None:
     """An endpoint names its stack, its launcher, its host and a port for every role of the spec."""
     endpoint = server.endpoint
     assert (endpoint.stack, endpoint.host) == ("tiny", "127.0.0.1")
-    assert endpoint.launcher in {"process", "attach", "fake"}
+    assert endpoint.launcher in {"process", "docker", "attach", "fake"}
     assert set(endpoint.ports) == set(SPEC.port_roles)
     assert len(set(endpoint.ports.values())) == len(SPEC.port_roles)
 
@@ -92,19 +114,19 @@ def test_stops_twice(server: RunningServer) -> None:
     server.stop()
 
 
-def test_starts_again_in_the_same_folder(launcher: Launcher, tmp_path: Path) -> None:
+def test_starts_again_in_the_same_folder(launcher: Launcher, spec: LaunchSpec, tmp_path: Path) -> None:
     """A name and a folder can be used again once the server before was stopped."""
     for _ in range(2):
-        server = launcher.start("tiny", SPEC, tmp_path)
+        server = launcher.start("tiny", spec, tmp_path)
         assert server.exit_code() is None
         server.stop()
 
 
-def test_raises_when_it_is_never_ready(impatient: Launcher, tmp_path: Path) -> None:
+def test_raises_when_it_is_never_ready(impatient: Launcher, spec: LaunchSpec, tmp_path: Path) -> None:
     """A server that is not ready at the deadline is a `LaunchError` that says what to do next."""
-    spec: LaunchSpec = NEVER_READY
+    never = replace(spec, ready=ReadyCheck(path="/busy", deadline_s=0.5))
     with pytest.raises(LaunchError) as caught:
-        impatient.start("tiny", spec, tmp_path)
+        impatient.start("tiny", never, tmp_path)
     assert "tiny" in caught.value.what
     assert caught.value.where
     assert caught.value.next_step

@@ -6,12 +6,12 @@ import atexit
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.launchers.docker.engine import WORK_S, Engine, EngineError
@@ -26,8 +26,6 @@ _SIGNALLED = range(129, 129 + 64)
 
 _up: list[Container] = []
 """Those of this process that were not removed yet, oldest first."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +85,9 @@ class Container:
 
         Raises `EngineError`.
         """
-        _whole(lambda: self._engine.create(self._request.container, self._request.host))
-        _whole(lambda: self._engine.start(self.name))
+        with _uninterrupted():
+            self._engine.create(self._request.container, self._request.host)
+        self._engine.start(self.name)
         self._follower = LogFollower(environment, self.name, self.log.path)
         seen = self._engine.inspect(self.name, WORK_S)
         if seen is None:
@@ -191,10 +190,23 @@ def _failure_to_remove(container: Container) -> LaunchError | None:
     return None
 
 
-def _whole(question: Callable[[], T]) -> T:
-    """Return the answer; an interrupt waits for it too, so that nothing is made that nobody removes."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(question).result()
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold interrupts back while the engine makes something: nobody could remove what is not there yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in dict.fromkeys(came):
+            signal.raise_signal(each)
 
 
 atexit.register(remove_all)

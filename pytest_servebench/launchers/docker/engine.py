@@ -16,7 +16,9 @@ TIMEOUT_S = 3
 GLANCE_S = 2
 """How long a question may take whose answer can wait; a busy engine answers in milliseconds."""
 WORK_S = 60
-"""How long the engine may take to create, start or remove a container."""
+"""How long the engine may take to create or start a container."""
+REMOVAL_S = 20
+"""How long it may take to remove one."""
 SILENCE_S = 1800
 """How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
 NOT_FOUND = 404
@@ -149,7 +151,7 @@ class Engine:
 
     def remove(self, name: str) -> None:
         """Kill and remove a container and its anonymous volumes; one that is gone is no error."""
-        self._unless_missing(WORK_S, lambda api: api.remove_container(name, force=True, v=True))
+        self._unless_missing(REMOVAL_S, lambda api: api.remove_container(name, force=True, v=True))
 
     def logs(self, name: str) -> Iterator[bytes]:
         """Yield what a container writes, from its begin to its end."""

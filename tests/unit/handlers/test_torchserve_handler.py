@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from pytest_servebench.shipped import shipped
-from pytest_servebench.stacks import torchserve, torchserve_launch
+from pytest_servebench.stacks import torchserve_asked, torchserve_launch
 
 CROP = 8
 CLASSES = 40
@@ -145,7 +145,7 @@ def served(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def tensor(*means: float) -> dict[str, tuple[Any, str]]:
     """Return a request of raw numbers; TorchServe hands a body over as a bytearray."""
     numbers = np.concatenate([np.full((1, 3, CROP, CROP), mean, "<f4") for mean in means])
-    return {"body": (bytearray(numbers.tobytes()), torchserve.TENSOR_CONTENT_TYPE)}
+    return {"body": (bytearray(numbers.tobytes()), torchserve_asked.TENSOR_CONTENT_TYPE)}
 
 
 def encoded(level: int, kind: str = "JPEG") -> bytes:
@@ -306,7 +306,7 @@ def test_settings_reach_the_engine(
 
 def test_the_handler_and_the_stack_agree_on_names(module: ModuleType) -> None:
     """The guest imports nothing of ours, so the words both use are held equal here."""
-    assert module.TENSOR_CONTENT_TYPE == torchserve.TENSOR_CONTENT_TYPE
+    assert module.TENSOR_CONTENT_TYPE == torchserve_asked.TENSOR_CONTENT_TYPE
     assert module.BATCH_SIZE_METRIC == torchserve_launch.BATCH_SIZE_METRIC
     assert module.HANDLER_TIME_METRIC == torchserve_launch.HANDLER_TIME_METRIC
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.errors import LaunchError
-from pytest_servebench.launchers.workdir import Placeholders, open_log, write_files
+from pytest_servebench.launchers.workdir import Links, Placeholders, open_log, open_to_all, write_files
 from pytest_servebench.plan import LaunchSpec, ReadyCheck, WorkFile
 
 
@@ -137,3 +137,84 @@ def test_a_log_that_is_gone_has_an_empty_tail(tmp_path: Path) -> None:
     file.close()
     log.path.unlink()
     assert log.tail() == ""
+
+
+def write_for_container(workdir: Path, *files: WorkFile, scratch: tuple[str, ...] = ()) -> None:
+    """Write these working files for a server that sees nothing but the folder."""
+    workdir.mkdir(exist_ok=True, mode=0o700)
+    write_files(spec(*files), workdir, Placeholders.of(workdir, "h", {}), Links.NONE)
+    open_to_all(spec(*files), workdir, scratch)
+
+
+def rights(path: Path) -> int:
+    """Return who may do what."""
+    return path.stat().st_mode & 0o7777
+
+
+def test_without_links_out_of_the_folder(tmp_path: Path) -> None:
+    """A container sees its folder only: large files are hard links, folders copies, nothing leads out."""
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub/f").write_text("x")
+    model = tmp_path / "model"
+    model.write_text("weights")
+    model.chmod(0o644)
+    work = tmp_path / "work"
+    write_for_container(
+        work,
+        WorkFile(path="m/model", source=model),
+        WorkFile(path="m/own", source=model, copy=True),
+        WorkFile(path="tree", source=tree),
+    )
+    assert (work / "m/model").samefile(model)
+    assert not (work / "m/own").samefile(model)
+    assert (work / "tree/sub/f").read_text() == "x"
+    assert not any(path.is_symlink() for path in work.rglob("*"))
+
+
+def test_what_is_not_for_all_is_copied_and_the_copy_is(tmp_path: Path) -> None:
+    """A container's user has a number of its own: it reads what we wrote, and no original's rights change."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    odd = tmp_path / "odd"
+    odd.write_text("x")
+    odd.chmod(0o704)
+    work = tmp_path / "work"
+    write_for_container(work, WorkFile(path="conf/secret", source=secret), WorkFile(path="odd", source=odd))
+    assert (rights(secret), rights(odd)) == (0o600, 0o704)
+    assert rights(work / "conf/secret") == 0o644
+    assert rights(work) & 0o055 == rights(work / "conf") & 0o055 == 0o055
+
+
+def test_another_disk_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no hard link can be made the file is copied."""
+
+    def other_disk(*_: object, **__: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    model = tmp_path / "model"
+    model.write_text("weights")
+    monkeypatch.setattr(Path, "hardlink_to", other_disk)
+    write_for_container(tmp_path / "work", WorkFile(path="model", source=model))
+    assert (tmp_path / "work/model").read_text() == "weights"
+    assert not (tmp_path / "work/model").samefile(model)
+
+
+def test_a_second_start_does_not_write_through_a_hard_link(tmp_path: Path) -> None:
+    """What an earlier start linked is replaced, never overwritten: the original may be a cached model."""
+    model = tmp_path / "model"
+    model.write_text("weights")
+    work = tmp_path / "work"
+    write_for_container(work, WorkFile(path="model", source=model))
+    write_for_container(work, WorkFile(path="model", text="now text"))
+    assert model.read_text() == "weights"
+
+
+def test_scratch_folders_are_for_everybody(tmp_path: Path) -> None:
+    """They are made where a container's tmpfs is mounted, with the rights that it takes over."""
+    write_for_container(tmp_path / "work", scratch=("logs/inner",))
+    assert rights(tmp_path / "work/logs/inner") == 0o1777
+    with pytest.raises(LaunchError, match="cannot be made"):
+        write_for_container(tmp_path / "work", scratch=("../outside",))
+    assert not (tmp_path / "outside").exists()

@@ -24,7 +24,7 @@ from pytest_servebench.plan import (
     Payload,
     WireProtocol,
 )
-from pytest_servebench.stacks import triton
+from pytest_servebench.stacks import triton, triton_asked
 from pytest_servebench.stacks.triton import Triton
 from pytest_servebench.stacks.triton_wheel import Interpreter, TritonWheel
 from tests.unit.stacks.unopened import unopened_artifact
@@ -165,7 +165,8 @@ def test_missing_packages_are_named(
     monkeypatch: pytest.MonkeyPatch, model_format: ModelFormat, gone: str, said: str
 ) -> None:
     """Each package a format needs is looked for, and named when it is not there."""
-    monkeypatch.setattr(triton, "find_spec", lambda name: None if name == gone else object())
+    for module in (triton, triton_asked):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == gone else object())
     monkeypatch.setattr(triton, "missing_server", lambda *_: ())
     (piece,) = Triton().missing([model_format])
     assert piece.what == said

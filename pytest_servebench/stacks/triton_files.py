@@ -1,0 +1,76 @@
+"""The files of a model repository: configurations, and what its models are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_servebench.plan import Artifact, Deployment, WorkFile
+from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks.triton_repository import (
+    ModelConfig,
+    ServedNames,
+    config_text,
+    derived_configs,
+    native_configs,
+)
+
+_NO_BYTECODE = "A file, so that Python keeps no bytecode here: Triton would take it for a changed model.\n"
+"""Triton reloads an ensemble's models from their files, and forgets what was asked at
+their load, when anything in their folders is younger than that load."""
+
+
+def python_repository(
+    deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]
+) -> tuple[WorkFile, ...]:
+    """Return the repository in which the Python backend runs every model."""
+    return _repository(deployments, artifacts, native=False)
+
+
+def native_repository(
+    deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]
+) -> tuple[WorkFile, ...]:
+    """Return the repository in which each model has the backend of its format."""
+    return _repository(deployments, artifacts, native=True)
+
+
+def literal(text: object) -> str:
+    """Return ``text`` so that the launcher's placeholders leave it as it is."""
+    return str(text).replace("$", "$$")
+
+
+def _repository(
+    deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact], *, native: bool
+) -> tuple[WorkFile, ...]:
+    """Return each model's folder once, however many batch settings it is served with."""
+    by_name = {deployment.served_name: deployment for deployment in deployments}
+    configs = native_configs if native else derived_configs
+    return tuple(
+        file
+        for name, deployment in by_name.items()
+        for file in (
+            *_config_files(configs(deployment)),
+            *_model_files(deployment, artifacts[name], native=native),
+            *_preprocess_files(deployment, artifacts[name]),
+        )
+    )
+
+
+def _config_files(configs: Mapping[str, ModelConfig]) -> Iterator[WorkFile]:
+    for name, config in configs.items():
+        yield WorkFile(path=f"repository/{name}/config.pbtxt", text=literal(config_text(config)))
+        yield WorkFile(path=f"repository/{name}/1/__pycache__", text=_NO_BYTECODE)
+
+
+def _model_files(deployment: Deployment, artifact: Artifact, *, native: bool) -> Iterator[WorkFile]:
+    folder, guests = f"repository/{ServedNames.of(deployment).model}/1", shipped("handlers")
+    yield WorkFile(path=f"{folder}/model{artifact.path.suffix}", source=artifact.path)
+    if not native:
+        yield WorkFile(path=f"{folder}/model.py", source=guests / "triton_backend" / "model.py")
+        yield WorkFile(path=f"{folder}/engine.py", source=guests / "engine.py")
+
+
+def _preprocess_files(deployment: Deployment, artifact: Artifact) -> Iterator[WorkFile]:
+    folder, guests = f"repository/{ServedNames.of(deployment).preprocess}/1", shipped("handlers")
+    yield WorkFile(path=f"{folder}/model.py", source=guests / "triton_backend" / "preprocess.py")
+    yield WorkFile(path=f"{folder}/imagenet.py", source=guests / "imagenet.py")
+    yield WorkFile(path=f"{folder}/card.json", source=artifact.card_path)
