@@ -22,19 +22,19 @@ def placeholders(service: Service, spec: LaunchSpec) -> Placeholders:
     return inside(ContainerSettings(), "", ports)
 
 
-def service_of(service: Service, spec: LaunchSpec, image: str, user: str) -> dict[str, Any]:
-    """Return the service that runs ``spec`` from ``image``, in compose's words; ``user`` is ``UID:GID``."""
+def service_of(service: Service, spec: LaunchSpec, image: str, user: tuple[int, int]) -> dict[str, Any]:
+    """Return the service that runs ``spec`` from ``image``, in compose's words; ``user`` is (UID, GID)."""
     assert spec.container is not None
     fill = placeholders(service, spec).fill
     argv = [_literal(fill(word)) for word in spec.argv]
-    uid, _, gid = user.partition(":")
+    own = f"uid={user[0]},gid={user[1]}"
     return {
         "image": image,
         "working_dir": WORKDIR,
         **({} if spec.container.image_entrypoint else {"entrypoint": argv[:1]}),
         "command": argv if spec.container.image_entrypoint else argv[1:],
         "environment": {key: _literal(fill(value)) for key, value in spec.environment.items()},
-        "tmpfs": [f"{path}:{_SCRATCH},uid={uid},gid={gid or uid}" for path in scratch_paths(spec.container)],
+        "tmpfs": [f"{path}:{_SCRATCH},{own}" for path in scratch_paths(spec.container)],
     }
 
 

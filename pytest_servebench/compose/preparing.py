@@ -14,12 +14,13 @@ from pytest_servebench.compose.services import STACKS, Service
 from pytest_servebench.compose.tools import Tools
 from pytest_servebench.compose.wanted import Wanted
 from pytest_servebench.containers import ContainerSettings, ImageChoice
-from pytest_servebench.errors import LaunchError
+from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.interfaces import Containerised, Stack
 from pytest_servebench.launchers.docker.request import container_user, private_scratch
 from pytest_servebench.launchers.workdir import Links, open_to_all, write_files
 from pytest_servebench.plan import Artifact, Deployment, LaunchSpec
 
+UID, GID = "SERVEBENCH_UID", "SERVEBENCH_GID"
 OVERRIDE = "serving.json"
 MARK = ".servebench"
 """Says that a folder is ours to clear."""
@@ -56,11 +57,20 @@ def kept_spec(contained: Stack, deployment: Deployment, artifact: Artifact) -> L
     return kept_up(contained, spec, deployment)
 
 
-def server_user(environment: Mapping[str, str]) -> str:
-    """Return whom servers run as, ``UID:GID``: who runs this, and never root."""
-    return environment.get("SERVEBENCH_USER", "") or container_user(
-        ContainerSettings(), os.getuid(), os.getgid()
-    )
+def server_user(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Return whom servers run as, (UID, GID): whom the environment names, else who runs this, never root.
+
+    Raises `PlanError` for what is no number.
+    """
+    own = container_user(ContainerSettings(), os.getuid(), os.getgid()).split(":")
+    return _number(UID, environment, own[0]), _number(GID, environment, own[1])
+
+
+def _number(variable: str, environment: Mapping[str, str], otherwise: str) -> int:
+    text = environment.get(variable, "") or otherwise
+    if not text.isdecimal():
+        raise PlanError(f"{variable} is no number", where="environment", seen=repr(text), next_step="see: id")
+    return int(text)
 
 
 def _write(service: Service, spec: LaunchSpec, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
-from pytest_servebench.compose.preparing import server_user
+from pytest_servebench.compose.preparing import GID, UID, server_user
 from pytest_servebench.compose.project import Project, default_state_dir
 from pytest_servebench.compose.services import (
     GRAFANA,
@@ -38,6 +38,7 @@ def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, 
             return ""
         return f"http://{LOOPBACK}:{service.published(environment)['http']}"
 
+    uid, gid = server_user(environment)
     ports = [variable for service in SERVICES.values() for variable in service.ports]
     return Project(
         name=wanted.project,
@@ -47,7 +48,8 @@ def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, 
             **{port.variable: environment[port.variable] for port in ports if environment.get(port.variable)},
             "SERVEBENCH_FOLDER": str(wanted.folder),
             "SERVEBENCH_GPU": str(wanted.device.index),
-            "SERVEBENCH_USER": server_user(environment),
+            UID: str(uid),
+            GID: str(gid),
         },
         stacks={name: SERVICES[name].published(environment) for name in wanted.stacks},
         served={

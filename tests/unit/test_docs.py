@@ -79,7 +79,7 @@ def test_settings_on_a_page_are_settings(block: Block) -> None:
 
 @each_block("servebench")
 def test_a_command_on_a_page_is_one(block: Block) -> None:
-    """Every line is understood by the command ``servebench``, options and all; what it does is tested live."""
+    """Every line is understood by the command ``servebench``; what the commands do is tested live."""
     assert block.commands
     for command in block.commands:
         program, subcommand, *words = shlex.split(command)

@@ -48,7 +48,9 @@ def test_a_project_knows_what_it_needs() -> None:
         "HOME": "/root",
     }
     project = project_of(
-        replace(WANTED, monitoring="grafana"), FILES, {**environment, "SERVEBENCH_USER": "7:8"}
+        replace(WANTED, monitoring="grafana"),
+        FILES,
+        {**environment, "SERVEBENCH_UID": "7", "SERVEBENCH_GID": "8"},
     )
     assert project.stacks == {
         "fastapi": {"http": 8000},
@@ -60,7 +62,8 @@ def test_a_project_knows_what_it_needs() -> None:
         "PROMETHEUS_PORT": "19090",
         "SERVEBENCH_FOLDER": "/somewhere",
         "SERVEBENCH_GPU": "0",
-        "SERVEBENCH_USER": "7:8",
+        "SERVEBENCH_UID": "7",
+        "SERVEBENCH_GID": "8",
     }
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from pytest_servebench.compose.override import service_of
+from pytest_servebench.compose.preparing import kept_spec
 from pytest_servebench.compose.services import PASSWORD, PROFILES, SERVICES, STACKS
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.interfaces import Containerised
+from pytest_servebench.plan import CPU as CPU_DEVICE
+from pytest_servebench.plan import Artifact, Deployment, Device, ModelFormat
+from pytest_servebench.stacks import built_in_stacks
 from tests.composes import DEPLOY, Program, each_compose
 
 GPU, CPU = "compose.yaml", "compose.cpu.yaml"
@@ -24,7 +32,17 @@ def written(file: str) -> dict[str, Any]:
     """Return the services as the files have them, with what they extend."""
     shared = yaml.safe_load((DEPLOY / "services.yaml").read_text(encoding="utf-8"))["services"]
     own = yaml.safe_load((DEPLOY / file).read_text(encoding="utf-8"))["services"]
-    return {name: {**shared[service["extends"]["service"]], **service} for name, service in own.items()}
+    return {
+        name: {
+            **shared[service["extends"]["service"]],
+            **service,
+            "environment": {
+                **shared[service["extends"]["service"]].get("environment", {}),
+                **service.get("environment", {}),
+            },
+        }
+        for name, service in own.items()
+    }
 
 
 @each_file
@@ -66,7 +84,7 @@ def test_containers_can_do_no_more_than_serve(file: str) -> None:
         assert set(service["logging"]["options"]) == {"max-size", "max-file"}
         assert service["healthcheck"]["test"][0] == "CMD"
         if name in STACKS:
-            assert service["user"] == "${SERVEBENCH_USER:-1000:1000}"
+            assert service["user"] == "${SERVEBENCH_UID:-1000}:${SERVEBENCH_GID:-1000}"
             assert service["restart"] == "on-failure:3"
             assert "shm_size" in service
 
@@ -94,7 +112,7 @@ def test_no_file_holds_a_password() -> None:
     for path in sorted(DEPLOY.rglob("*")):
         if path.is_file():
             for match in secret.finditer(path.read_text(encoding="utf-8")):
-                assert match[2].startswith(f"${{{PASSWORD}:?"), f"{path.name}: {match[0]}"
+                assert match[2].startswith((f"${{{PASSWORD}:?", "...")), f"{path.name}: {match[0]}"
 
 
 def resolved(compose: Program, file: str, *profiles: str) -> dict[str, Any]:
@@ -103,6 +121,41 @@ def resolved(compose: Program, file: str, *profiles: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
     return services
+
+
+def filled(value: Any) -> Any:
+    """Return a value of a compose file with every variable at its default."""
+    if isinstance(value, dict):
+        return {key: filled(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one) for one in value]
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) if isinstance(value, str) else value
+
+
+@each_file
+@pytest.mark.parametrize("name", STACKS)
+def test_servers_start_as_the_launcher_starts_them(file: str, name: str) -> None:
+    """By default a service runs the very command, with the very settings, of the stack in a container."""
+    device = Device("cuda") if file == GPU else CPU_DEVICE
+    artifact = Artifact(
+        model="resnet50",
+        format=ModelFormat.ONNX,
+        path=Path("model.onnx"),
+        card_path=Path("card.json"),
+        labels_path=Path("labels.json"),
+        sha256="",
+        weights="",
+    )
+    deployment = Deployment(stack=name, model="resnet50", format=ModelFormat.ONNX, device=device)
+    (stack,) = (one for one in built_in_stacks() if one.name == name)
+    contained = cast("Containerised", stack).in_container(ImageChoice(), device)
+    spec = kept_spec(contained, deployment, artifact)
+    launched = service_of(STACKS[name], spec, "any", (1000, 1000))
+    service = filled(written(file)[name])
+    no_gpu = {} if file == GPU else {"NVIDIA_VISIBLE_DEVICES": "void"}
+    assert service["environment"] == {**launched["environment"], **no_gpu}
+    for key in ("entrypoint", "command", "working_dir", "tmpfs"):
+        assert service[key] == launched[key], key
 
 
 @each_compose()
