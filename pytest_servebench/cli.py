@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -194,7 +195,8 @@ def ready_lines(project: Project, wanted: Wanted) -> list[str]:
         lines.append(
             f"{name} is ready: {curl_line(name, wanted.deployment(name).served_name, ports['http'])}"
         )
-        lines.append(f"  measure it: pytest benchmarks {attach_option(STACKS[name], ports)}{_asked(wanted)}")
+        option = shlex.quote(attach_option(STACKS[name], ports))
+        lines.append(f"  measure it: pytest benchmarks {option}{_asked(wanted)}")
     if project.prometheus:
         lines.append(f"Prometheus: {project.prometheus}")
     if project.grafana:
@@ -227,3 +229,7 @@ def _known(name: str, tools: Tools) -> Project:
 
 def _compose(project: Project, tools: Tools) -> Compose:
     return compose_of(project, tools.find_compose(tools.environment), tools.environment)
+
+
+if __name__ == "__main__":
+    main()
