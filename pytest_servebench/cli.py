@@ -15,7 +15,7 @@ from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
 from pytest_servebench.compose.preparing import prepare
 from pytest_servebench.compose.project import DEFAULT_PROJECT, Project, dashboard_url, default_state_dir
-from pytest_servebench.compose.services import STACKS, WATCHERS, attach_option, curl_line
+from pytest_servebench.compose.services import PASSWORD, STACKS, WATCHERS, attach_option, curl_line
 from pytest_servebench.compose.tools import Tools
 from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
@@ -212,9 +212,9 @@ def _asked(wanted: Wanted) -> str:
 
 
 def _by_hand(project: Project, compose: Compose) -> str:
-    """Return the command that starts a project without us."""
-    settings = " ".join(f"{key}={value}" for key, value in project.settings.items())
-    return f"{settings} {' '.join(compose.command('up', '--detach', *project.services))}"
+    """Return the command that starts a project without us; compose asks for Grafana's password anyway."""
+    settings = " ".join(f"{key}={shlex.quote(value)}" for key, value in project.settings.items())
+    return f"{PASSWORD}=... {settings} {shlex.join(compose.command('up', '--detach', *project.services))}"
 
 
 def _known(name: str, tools: Tools) -> Project:

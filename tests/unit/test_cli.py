@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -166,12 +167,14 @@ def test_a_gpu_is_the_one_that_was_asked_for(servebench: Command) -> None:
 
 def test_write_only_starts_nothing(servebench: Command, tmp_path: Path) -> None:
     """The files are there, and the command that would start them is printed; no project is up."""
-    done = servebench("up", "--stack", "fastapi", "--write-only", "--folder", str(tmp_path / "serving"))
+    folder = tmp_path / "a folder"
+    done = servebench("up", "--stack", "fastapi", "--write-only", "--folder", str(folder))
     assert done.exit_code == 0
-    assert (tmp_path / "serving" / "fastapi" / "model" / "model.onnx").is_file()
-    last = done.output.splitlines()[-1]
-    assert f"SERVEBENCH_FOLDER={tmp_path / 'serving'}" in last
-    assert last.endswith("up --detach fastapi")
+    assert (folder / "fastapi" / "model" / "model.onnx").is_file()
+    words = shlex.split(done.output.splitlines()[-1])
+    assert f"SERVEBENCH_FOLDER={folder}" in words
+    assert str(folder / "serving.json") in words
+    assert words[-3:] == ["up", "--detach", "fastapi"]
     assert servebench.stand.calls == []
     assert "nothing is up" in servebench("down").output
 
