@@ -25,6 +25,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/*.Dockerfile
 
 # Installed again when what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt install.sh

