@@ -68,7 +68,7 @@ def sharing(
         return
     _check_is_here(shared, endpoint)
     remove_leftovers()
-    with _region(_helpers(), shared):
+    with _region(_helpers(), shared, endpoint):
         try:
             # A server that registered it and was not heard must let go of it too.
             _tell(driver, endpoint, shared.register)
@@ -102,7 +102,7 @@ def _helpers() -> Any:  # noqa: ANN401 (tritonclient has no types)
 
 
 @contextmanager
-def _region(memory: Any, shared: SharedRequests) -> Iterator[None]:  # noqa: ANN401 (tritonclient has no types)
+def _region(memory: Any, shared: SharedRequests, endpoint: Endpoint) -> Iterator[None]:  # noqa: ANN401 (tritonclient has no types)
     """Have a region that holds the tensors, for as long as the block runs; raises `LoadError`."""
     handle = None
     try:
@@ -113,6 +113,7 @@ def _region(memory: Any, shared: SharedRequests) -> Iterator[None]:  # noqa: ANN
             # Without this a full /dev/shm would end the process by SIGBUS at the first byte too many.
             _claim(FOLDER / shared.region, shared.size_bytes)
             memory.set_shared_memory_region(handle, list(shared.tensors))
+            _let_open(FOLDER / shared.region, endpoint)
         except (OSError, memory.SharedMemoryException) as error:
             raise _no_room(shared, error) from error
         yield
@@ -136,6 +137,17 @@ def _claim(path: Path, size_bytes: int) -> None:
         os.posix_fallocate(descriptor, 0, size_bytes)
     finally:
         os.close(descriptor)
+
+
+def _let_open(path: Path, endpoint: Endpoint) -> None:
+    """Give the region to the user of the server's container: it is a file that its maker alone may open.
+
+    Only root can; a server that may not open it says so when it is told of it.
+    """
+    user = "" if endpoint.container is None else endpoint.container.user.partition(":")[0]
+    if user.isdecimal() and int(user) != os.geteuid():
+        with suppress(PermissionError):
+            os.chown(path, int(user), -1)
 
 
 def _tell(driver: Driver, endpoint: Endpoint, request: WireRequest) -> None:
@@ -169,7 +181,8 @@ def _refused(endpoint: Endpoint, request: WireRequest, seen: str) -> ControlErro
         f"{endpoint.stack} did not take the shared memory",
         where=f"{request.method} {request.path}",
         seen=seen,
-        next_step="a server in a container needs the host's memory (--ipc=host); else --serve-payload=tensor",
+        next_step="a server in a container needs the memory of this machine: --serve-container=ipc=host"
+        " (docker run --ipc=host); else --serve-payload=tensor",
     )
 
 

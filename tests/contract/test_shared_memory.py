@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pytest_servebench import shared_memory
+from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import ControlError, LoadError
 from pytest_servebench.plan import SharedRequests, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
@@ -72,6 +73,39 @@ def said(one: FakeDriver) -> list[str]:
     return [request.path for _, request in one.exchanged]
 
 
+def in_container(user: str) -> Endpoint:
+    """Return a server that runs in a container as ``user``."""
+    facts = ContainerFacts(id="c", image="i:1", image_id="sha256:1", network=Network.BRIDGE, user=user)
+    return replace(HERE, launcher="docker", container=facts)
+
+
+@pytest.mark.parametrize(
+    ("user", "owner"), [("1234:5", 1234), ("1234", 1234), (f"{os.geteuid()}:7", None), ("triton", None)]
+)
+def test_a_region_is_given_to_the_user_of_a_container(
+    user: str, owner: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that runs as somebody else could not open what its maker alone may."""
+    given: list[tuple[Path, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: given.append((path, uid, gid)))
+    shared = described()
+    with sharing(shared, in_container(user), driver()):
+        pass
+    assert given == ([] if owner is None else [(FOLDER / shared.region, owner, -1)])
+
+
+def test_who_may_not_give_a_region_away_leaves_it_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root can; else the server is told, and its own refusal is what is reported."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refused)
+    asked = driver()
+    with sharing(described(), in_container("1234"), asked):
+        assert said(asked) == ["/register"]
+
+
 def test_the_tensors_lie_in_the_region_one_after_another() -> None:
     """Any process finds them by the region's name until the block ends; the server is told of both."""
     asked, shared = driver(), described()
@@ -100,7 +134,8 @@ def test_a_server_that_refuses_is_told_in_words() -> None:
         "triton did not take the shared memory\n"
         "  where: POST /register\n"
         '  seen: status 400: {"error":"Unable to open shared memory region"}\n'
-        "  next: a server in a container needs the host's memory (--ipc=host); else --serve-payload=tensor"
+        "  next: a server in a container needs the memory of this machine:"
+        " --serve-container=ipc=host (docker run --ipc=host); else --serve-payload=tensor"
     )
 
 

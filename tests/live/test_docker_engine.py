@@ -203,7 +203,8 @@ def test_an_image_is_built_once_and_then_used(
         mine = client.containers.list(all=True, filters={"ancestor": name})
         assert [one for one in mine if one.id not in before] == []
     finally:
-        client.images.remove(name, force=True)
+        for one in client.images.list(name=name):
+            client.images.remove(one.id, force=True)
 
 
 def test_a_build_that_fails_is_told(client: Any, label: dict[str, str], work: Path, tmp_path: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import ControlError, MissingPieceError, ServerExitedError, ServerNotReadyError
-from pytest_servebench.plan import Artifact, Deployment, WireRequest
+from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
-from pytest_servebench.testing.launcher import FakeLauncher
+from pytest_servebench.testing.clock import FakeClock
+from pytest_servebench.testing.launcher import FakeLauncher, FakeServer
 from tests.echo_house import ONNX, PYTORCH, EchoHouse, deployment
 from tests.echo_stack import echo_artifact
 
@@ -102,6 +106,29 @@ def test_only_a_fresh_server_has_a_launch_time() -> None:
     began_ns = house.clock.now_ns()
     assert house.pool.ready(deployment()).launched_ns == began_ns + 60 * 10**9
     assert house.pool.ready(deployment()).launched_ns is None
+
+
+class BuildingLauncher(FakeLauncher):
+    """Builds an image for a minute before it starts a container."""
+
+    def start(self, stack: str, spec: LaunchSpec, workdir: Path) -> FakeServer:
+        self.clock.advance_s(60)
+        server = super().start(stack, spec, workdir)
+        self.clock.advance_s(self.started_s)
+        facts = ContainerFacts(id="c", image="i:1", image_id="sha256:1", network=Network.BRIDGE, user="7:7")
+        server.endpoint = replace(server.endpoint, container=facts)
+        return server
+
+    clock: FakeClock
+
+
+def test_making_an_image_is_no_part_of_a_cold_start() -> None:
+    """A container is launched when its image is there: the first run's figure is that of every other."""
+    launcher = BuildingLauncher(started_s=2.0)
+    house = EchoHouse(launcher=launcher)
+    launcher.clock = house.clock
+    began_ns = house.clock.now_ns()
+    assert house.pool.ready(deployment()).launched_ns == began_ns + 60 * 10**9
 
 
 @pytest.mark.parametrize(

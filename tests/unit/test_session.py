@@ -13,9 +13,11 @@ import pytest
 from filelock import Timeout
 
 from pytest_servebench import session
+from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.launchers.attach import AttachLauncher
+from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.plan import Image, Plan
+from pytest_servebench.plan import Device, Image, LauncherKind, Plan
 from pytest_servebench.results import CaseResult, Validity
 from pytest_servebench.session import BenchSession, Servebench
 from tests.echo_house import Onlooker, case, deployment
@@ -51,6 +53,24 @@ def test_a_stack_with_an_address_is_attached_and_others_are_launched() -> None:
     opened = BenchSession(plan, {}, Path)
     assert isinstance(opened._launcher("far"), AttachLauncher)
     assert isinstance(opened._launcher("echo"), ProcessLauncher)
+
+
+def test_a_plan_of_containers_launches_containers() -> None:
+    """Where the launcher is docker, whatever is not attached runs in a container, as asked for."""
+    plan = Plan(
+        stacks=("echo", "far"),
+        attached={"far": "http://127.0.0.1:9"},
+        launcher=LauncherKind.DOCKER,
+        device=Device("cuda", 1),
+        container=ContainerSettings(user="7:7"),
+        host="192.0.2.7",
+    )
+    opened = BenchSession(plan, {}, Path)
+    assert isinstance(opened._launcher("far"), AttachLauncher)
+    launcher = opened._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    asked = launcher._surround
+    assert (asked.device, asked.user, asked.host) == (Device("cuda", 1), "7:7", "192.0.2.7")
 
 
 def test_a_case_is_measured_from_launch_to_telemetry(opened: BenchSession) -> None:

@@ -183,6 +183,9 @@ class Engine:
             yield from question(api)
 
     def _api(self) -> Any:  # noqa: ANN401 (the SDK has no types)
+        problem = _why_closed(self.host)
+        if problem:
+            raise EngineError(f"the Docker engine does not answer: {problem}")
         if self._open is None:
             import docker
 

@@ -31,10 +31,10 @@ _REMEDIES = {
     " machine, and not in containers of their own",
     "cannot assign requested address": "give an address of this machine with --serve-host:"
     " ip -brief address shows them",
-    "Range of CPUs": "give containers as many CPUs as there are, or fewer",
+    "Range of CPUs": "give containers as many CPUs as there are, or fewer: --serve-container=cpus=...",
     "Requested CPUs are not available": "give cores that there are: lscpu",
-    "Minimum memory limit": "give containers more memory, or no limit",
-    "unable to find user": "give a user of the image, or UID:GID",
+    "Minimum memory limit": "give containers more memory, or no limit: --serve-container=memory=...",
+    "unable to find user": "give UID:GID, or image for whom the image names: --serve-container=user=...",
 }
 """What to do about what the engine says, by a part of it."""
 
@@ -91,7 +91,7 @@ def exited(attempt: Attempt, end: End) -> ServerExitedError:
         exit_code=end.exit_code,
         where=attempt.where,
         seen=_with_log(end.why or "its container ended", attempt),
-        next_step="give containers more memory, or no limit"
+        next_step="give containers more memory, or no limit: --serve-container=memory=..."
         if starved
         else f"read its log; to try by hand: {attempt.by_hand}",
     )

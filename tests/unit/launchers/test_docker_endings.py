@@ -114,7 +114,7 @@ def attempt(tmp_path: Path, log: str = "") -> Attempt:
         (
             "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
             "tiny cannot be launched: the Docker engine did not start its container",
-            "give containers as many CPUs as there are, or fewer",
+            "give containers as many CPUs as there are, or fewer: --serve-container=cpus=...",
         ),
         (
             "something new",
@@ -156,7 +156,7 @@ def test_an_early_end_shows_the_log(tmp_path: Path) -> None:
     )
     assert "with signal SIGKILL" in starved.what
     assert starved.seen.startswith("it was killed for lack of memory: its limit is 1 MiB; the last")
-    assert starved.next_step == "give containers more memory, or no limit"
+    assert starved.next_step == "give containers more memory, or no limit: --serve-container=memory=..."
 
 
 def test_a_deadline_names_an_engine_that_did_not_answer(tmp_path: Path) -> None:
