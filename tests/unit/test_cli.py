@@ -100,7 +100,7 @@ def test_what_servers_read_is_in_the_folder(servebench: Command, tmp_path: Path)
     assert (folder / "fastapi" / "handlers" / "fastapi_app" / "app.py").is_file()
     assert "load_models=resnet50_onnx=" in (folder / "torchserve" / "config.properties").read_text()
     services = json.loads((folder / "serving.json").read_text())["services"]
-    assert services["fastapi"]["image"] == "servebench-fastapi:here"
+    assert services["fastapi"]["image"] == "fastapi:here"
     assert services["fastapi"]["environment"]["SERVEBENCH_THREADS"] == "3"
     assert not [path for path in folder.rglob("*") if path.is_symlink()]
     assert servebench.stand.calls[-1]["folder"] == str(folder)

@@ -37,6 +37,14 @@ def fake_nvml(
             raise NVMLError("GPU is lost") from None
 
     module = ModuleType("pynvml")
+
+    def used(handle: int) -> SimpleNamespace:
+        try:
+            return SimpleNamespace(used=next(memories))
+        except StopIteration:
+            raise NVMLError("GPU is lost") from None
+
+    module = ModuleType("pynvml")
     module.__dict__.update(
         NVMLError=NVMLError,
         nvmlInit=init,
@@ -45,7 +53,7 @@ def fake_nvml(
         nvmlDeviceGetName=lambda handle: b"NVIDIA GeForce RTX 4090",
         nvmlSystemGetDriverVersion=lambda: "550.54",
         nvmlDeviceGetUtilizationRates=utilization,
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=next(memories)),
+        nvmlDeviceGetMemoryInfo=used,
     )
     return module
 
@@ -104,6 +112,17 @@ def test_an_absent_gpu_has_no_figures(nvml: ModuleType, reason: str) -> None:
     probe.stop()
     assert (reading.utilization_percent, reading.memory_bytes) == (None, None)
     assert reading.absent == {UTILIZATION: reason, MEMORY: reason}
+
+
+def test_a_loss_inside_the_window_leaves_no_figures() -> None:
+    """Figures of the first half would not speak for a window in which the GPU was lost."""
+    clock = JumpingClock()
+    probe = GpuProbe(0, clock, fake_nvml(use=(5, 80), memory=(1, 2)))
+    for _ in range(3):
+        probe.sample()
+        clock.sleep_s(1)
+    assert probe.window(0, 10**9).utilization_percent == 42.5
+    assert probe.window(0, 2 * 10**9).absent[UTILIZATION] == "the GPU cannot be read: GPU is lost"
 
 
 def test_a_window_without_samples_has_no_figures() -> None:
