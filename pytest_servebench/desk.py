@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.clock import wall_ns
+from pytest_servebench.compose.project import default_state_dir, watchers
 from pytest_servebench.containing import stacks_of
 from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
@@ -36,7 +38,7 @@ from pytest_servebench.plan import Case, Plan
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
-from pytest_servebench.reports.terminal import header_lines, report_lines
+from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
@@ -84,6 +86,8 @@ class Desk:
         self._plan = plan
         self._machine = machine
         self._weights = find_weights(model_card(plan.model)).label
+        self._watchers = watchers(plan.attached, default_state_dir()) if plan.attached else {}
+        self._began_ms = wall_ns() // 1_000_000
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
@@ -209,6 +213,8 @@ class Desk:
         width = terminal.fullwidth if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
         for line in report_lines(records, width=width, colour=terminal.hasmarkup, encoding=encoding):
             terminal.line(line)
+        for line in monitoring_lines(records, self._began_ms, wall_ns() // 1_000_000):
+            terminal.line(line)
         for line in self._limits.notes(self._session.stacks):
             terminal.line(line)
 
@@ -252,6 +258,7 @@ class Desk:
             machine=self._machine,
             verdict=verdict,
             artifact_sha256=self._session.artifact_sha256(result.case.deployment),
+            monitoring=self._watchers.get(result.case.stack),
         )
         try:
             self._config.hook.pytest_servebench_update_record(config=self._config, record=record)

@@ -126,12 +126,13 @@ def make_record(
     machine: Mapping[str, Any],
     verdict: Verdict | None = None,
     artifact_sha256: str | None = None,
+    monitoring: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Return all that is known of one case, ready for JSON.
 
     ``plan`` is what `plan_facts` returns (its lane, ``settings`` and ``quick`` are kept),
-    ``machine`` the facts of the host. A result that is not publishable keeps its
-    reason and its counts, and has no percentiles and no throughput.
+    ``machine`` the facts of the host, ``monitoring`` where the server is watched. A result that is
+    not publishable keeps its reason and its counts, and has no percentiles and no throughput.
     """
     record = {
         "schema": SCHEMA,
@@ -142,6 +143,8 @@ def make_record(
         "artifact_sha256": artifact_sha256,
         "backend": result.backend,
         "launcher": result.endpoint.launcher,
+        "container": result.endpoint.container,
+        "monitoring": monitoring,
         "device": str(result.case.deployment.device),
         "lane": plan.get("lane"),
         "cpu_set": plan.get("cpu_set"),

@@ -1,4 +1,4 @@
-"""Finds the files that travel with the package: guests, the Triton repository."""
+"""Finds the files that travel with the package: guests, the Triton repository, compose files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(name: str) -> Path:
-    """Return the folder ``name`` (``handlers``, ``model_repository``, ``benchmarks``).
+    """Return the folder ``name`` (``handlers``, ``model_repository``, ``benchmarks``, ``deploy``).
 
     In an installed wheel it lies inside the package, in a checkout beside it.
     """

@@ -4,6 +4,7 @@
 ```console run exit=1       ... must end with that exit code
 ```console plan             ... is only collected, since it would take minutes: it must plan cases
 ```console plan docker      ... where a Docker engine answers
+```console servebench       each line after "$ " is read by the command servebench: its options are right
 ```console k6               ... is run by k6 against a server of the test's own, with short stages
 ```LANGUAGE file=NAME       is put into the folder in which the page's commands run
 ```python excerpt=PATH      stands in that file, relative to docs/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
 
+DASHBOARD_PATH = "/d/servebench"
+"""Of the dashboard in ``deploy/grafana/dashboards``, by its uid."""
 LEGEND = (
     f"{BEST} best of the valid cases that were asked alike; n/a: not reported",
     "memory: of the GPU, without one of the server's process tree",
@@ -128,6 +131,19 @@ def report_lines(
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
     return [*lines, *LEGEND, *notes(rows)] if rows else []
+
+
+def monitoring_lines(records: Sequence[Mapping[str, Any]], begin_ms: int, end_ms: int) -> list[str]:
+    """Return where the measured servers were watched, a line each; the dashboard opens on this session."""
+    watched = {
+        json.dumps(each["monitoring"]): each["monitoring"] for each in records if each.get("monitoring")
+    }
+    return [
+        f"dashboard: {one['grafana']}{DASHBOARD_PATH}?from={begin_ms}&to={end_ms}"
+        if one.get("grafana")
+        else f"Prometheus: {one['prometheus']}"
+        for one in watched.values()
+    ]
 
 
 def in_groups(rows: Sequence[Row]) -> list[Row]:

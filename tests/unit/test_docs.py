@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pytest_servebench.cli import main
 from pytest_servebench.options.door import given_in
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import plan_for
@@ -23,7 +25,7 @@ from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
 from tests.made_up import MACHINE, SETTINGS, made_up_result, wrong_result
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
-MARKS = ("run", "plan", "k6", "thresholds", "pyproject", "workflow")
+MARKS = ("run", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
 OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
 """How commands begin that .ci/run runs, so that no test has to."""
 
@@ -73,6 +75,16 @@ def test_settings_on_a_page_are_settings(block: Block) -> None:
     asked = given_in(TomlSource(block.body, str(block)), ROOT)
     plan = plan_for(asked, {stack.name: stack for stack in built_in_stacks()}, Surroundings(logical_cores=2))
     assert plan.stacks
+
+
+@each_block("servebench")
+def test_a_command_on_a_page_is_one(block: Block) -> None:
+    """Every line is understood by the command ``servebench``; what the commands do is tested live."""
+    assert block.commands
+    for command in block.commands:
+        program, subcommand, *words = shlex.split(command)
+        assert program == "servebench"
+        main.commands[subcommand].make_context(subcommand, words)
 
 
 @each_block("workflow")

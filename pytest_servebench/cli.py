@@ -1,0 +1,235 @@
+"""``servebench``: keeps stacks running, beside Prometheus and Grafana where asked."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from pytest_servebench.compose import project as books
+from pytest_servebench.compose.command import Compose
+from pytest_servebench.compose.preparing import prepare
+from pytest_servebench.compose.project import DEFAULT_PROJECT, Project, dashboard_url, default_state_dir
+from pytest_servebench.compose.services import PASSWORD, STACKS, WATCHERS, attach_option, curl_line
+from pytest_servebench.compose.tools import Tools
+from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
+from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
+from pytest_servebench.errors import PlanError, ServebenchError
+from pytest_servebench.models.catalogue import CATALOGUE
+from pytest_servebench.models.export import MODEL_FILES
+from pytest_servebench.plan import ModelFormat
+from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks import built_in_stacks
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def complaining(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn our errors into messages."""
+
+    @wraps(command)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except ServebenchError as error:
+            # The exit code of wrong options is click's, too.
+            shown = click.UsageError if isinstance(error, PlanError) else click.ClickException
+            raise shown(str(error)) from error
+
+    return inner
+
+
+def _project_option(command: Callable[P, T]) -> Callable[P, T]:
+    return click.option(
+        "--project",
+        default=DEFAULT_PROJECT,
+        show_default=True,
+        metavar="NAME",
+        help="The compose project; several can be up beside each other, on ports of their own.",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pytest-servebench")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Keep model-serving stacks running in containers. What is measured is pytest's business: --stack."""
+    context.obj = context.obj or Tools(environment=os.environ, say=click.echo)
+
+
+@main.command()
+@click.option("--stack", "stack", required=True, metavar="NAME[,NAME]", help=f"Of {', '.join(STACKS)}.")
+@click.option(
+    "--monitoring",
+    is_flag=False,
+    flag_value="grafana",
+    default="",
+    type=click.Choice(["", *WATCHERS]),
+    metavar=f"[{'|'.join(WATCHERS)}]",
+    help="Prometheus beside them; with Grafana, unless it says prometheus.",
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
+@click.option("--model", default="resnet50", show_default=True, type=click.Choice(sorted(CATALOGUE)))
+@click.option(
+    "--format",
+    "model_format",
+    default=str(ModelFormat.ONNX),
+    show_default=True,
+    type=click.Choice([str(each) for each in MODEL_FILES]),
+)
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="The largest.")
+@click.option(
+    "--threads",
+    default=None,
+    type=click.IntRange(1, 1024),
+    help="Of the engine on a CPU; all cores that this process may use, if not given.",
+)
+@click.option(
+    "--folder",
+    default=None,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For the files that the servers read; a folder of this user's state, if not given.",
+)
+@click.option("--base", default="", metavar="IMAGE", help="What images that are built begin with.")
+@click.option(
+    "--wheels",
+    default=None,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Python packages to build images from, in place of the index: deploy/wheels.sh fills it.",
+)
+@click.option("--deadline", default=180.0, show_default=True, type=click.FloatRange(1.0), metavar="SECONDS")
+@click.option("--write-only", is_flag=True, help="Write the files, start nothing, print the command.")
+@_project_option
+@click.pass_obj
+@complaining
+def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
+    """Start stacks in containers, wait until they answer, and say how to ask them."""
+    state_dir = default_state_dir(tools.environment)
+    wanted, why = _wanted(asked, tools, state_dir, project)
+    check_wanted(wanted, tools.environment)
+    argv = ("docker", "compose") if write_only else tools.find_compose(tools.environment)
+    tools.say(f"device: {wanted.device}{f' ({why})' if why else ''}")
+    override = prepare(wanted, {each.name: each for each in built_in_stacks()}, tools)
+    files = files_for(wanted.device, shipped("deploy"), override)
+    known = project_of(wanted, files, tools.environment)
+    compose = compose_of(known, argv, tools.environment)
+    if write_only:
+        tools.say(_by_hand(known, compose))
+        return
+    bring_up(known, compose, books.find(project, state_dir), tools, deadline)
+    for line in ready_lines(known, wanted):
+        tools.say(line)
+
+
+def _wanted(asked: Mapping[str, Any], tools: Tools, state_dir: Path, project: str) -> tuple[Wanted, str]:
+    """Return what was asked for, and why on that device; raises `PlanError`."""
+    stacks = parse_stacks(asked["stack"])
+    by_engine = asked["device"] == "auto" and tools.nvidia_runtime()
+    device, why = choose_device(asked["device"], nvidia_runtime=by_engine)
+    folder: Path = asked["folder"] or state_dir / "serving" / project
+    wanted = Wanted(
+        stacks=stacks,
+        monitoring=asked["monitoring"],
+        model=asked["model"],
+        format=ModelFormat(asked["model_format"]),
+        max_batch_size=asked["batch_size"],
+        threads=asked["threads"] or len(os.sched_getaffinity(0)),
+        device=device,
+        base=asked["base"],
+        wheels_path=asked["wheels"],
+        folder=folder.absolute(),
+        project=project,
+    )
+    return wanted, why
+
+
+@main.command()
+@click.option("--volumes", is_flag=True, help="Also remove what Prometheus and Grafana have kept.")
+@_project_option
+@click.pass_obj
+@complaining
+def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
+    """End what `up` started, and remove its containers and its network."""
+    known = books.find(project, default_state_dir(tools.environment))
+    if known is None:
+        tools.say(f"nothing is up: no project {project} was started by this user")
+        return
+    take_down(known, _compose(known, tools), default_state_dir(tools.environment), volumes=volumes)
+
+
+@main.command()
+@_project_option
+@click.pass_obj
+@complaining
+def ps(tools: Tools, /, *, project: str) -> None:
+    """Show the containers of what is up."""
+    _compose(_known(project, tools), tools).run("ps")
+
+
+@main.command()
+@click.argument("stack", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
+@click.option("--tail", default=100, show_default=True, type=click.IntRange(0), help="Lines of each.")
+@_project_option
+@click.pass_obj
+@complaining
+def logs(tools: Tools, /, *, stack: str | None, follow: bool, tail: int, project: str) -> None:
+    """Show what the containers of STACK, or all, have logged."""
+    known = _known(project, tools)
+    if stack is not None and stack not in known.services:
+        raise PlanError(f"{stack} is not up", next_step=f"use one of: {', '.join(known.services)}")
+    words = ["logs", f"--tail={tail}", *(["--follow"] if follow else []), *([stack] if stack else [])]
+    _compose(known, tools).run(*words)
+
+
+def ready_lines(project: Project, wanted: Wanted) -> list[str]:
+    """Return what a person does next: ask each stack, measure it, watch it, end it."""
+    lines = []
+    for name, ports in project.stacks.items():
+        lines.append(
+            f"{name} is ready: {curl_line(name, wanted.deployment(name).served_name, ports['http'])}"
+        )
+        option = shlex.quote(attach_option(STACKS[name], ports))
+        lines.append(f"  measure it: pytest benchmarks {option}{_asked(wanted)}")
+    if project.prometheus:
+        lines.append(f"Prometheus: {project.prometheus}")
+    if project.grafana:
+        lines.append(f"Grafana: {dashboard_url(project.grafana)}")
+    end = "" if project.name == DEFAULT_PROJECT else f" --project {project.name}"
+    return [*lines, f"end it: servebench down{end}"]
+
+
+def _asked(wanted: Wanted) -> str:
+    """Return the options with which pytest asks for what is served."""
+    model = "" if wanted.model == "resnet50" else f" --serve-model={wanted.model}"
+    return f" --serve-format={wanted.format} --serve-batch-size={wanted.max_batch_size}{model}"
+
+
+def _by_hand(project: Project, compose: Compose) -> str:
+    """Return the command that starts a project without us; compose asks for Grafana's password anyway."""
+    settings = " ".join(f"{key}={shlex.quote(value)}" for key, value in project.settings.items())
+    return f"{PASSWORD}=... {settings} {shlex.join(compose.command('up', '--detach', *project.services))}"
+
+
+def _known(name: str, tools: Tools) -> Project:
+    known = books.find(name, default_state_dir(tools.environment))
+    if known is None:
+        raise PlanError(
+            f"no project {name} was started by this user",
+            next_step="start one: servebench up --stack fastapi",
+        )
+    return known
+
+
+def _compose(project: Project, tools: Tools) -> Compose:
+    return compose_of(project, tools.find_compose(tools.environment), tools.environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Stacks that are kept running by Docker Compose: what ``servebench up`` starts and ``down`` ends."""

@@ -1,0 +1,144 @@
+"""What is up, as a small file that tells the next command, and a pytest session, of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from pytest_servebench.compose.services import PROMETHEUS
+from pytest_servebench.errors import ServebenchError
+from pytest_servebench.launchers.attach import is_here, parse_address
+from pytest_servebench.launchers.readiness import HttpProbe, http_probe
+from pytest_servebench.reports.terminal import DASHBOARD_PATH
+
+STATE_VARIABLE = "SERVEBENCH_STATE"
+DEFAULT_PROJECT = "servebench"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A compose project that was started."""
+
+    name: str
+    files: tuple[str, ...]
+    """The compose files, in order."""
+    folder: str
+    """Where the files lie that its servers read."""
+    settings: Mapping[str, str]
+    """The environment that its compose files are read with, beside the user's own; no password."""
+    stacks: Mapping[str, Mapping[str, int]]
+    """Published ports by role, by stack."""
+    served: Mapping[str, Any] = field(default_factory=dict)
+    """What the stacks serve: model, format, batch size, device."""
+    prometheus: str = ""
+    """Its URL; empty: it was not started."""
+    grafana: str = ""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Every service that was started."""
+        watchers = {"prometheus": self.prometheus, "grafana": self.grafana}
+        return (*self.stacks, *(name for name, url in watchers.items() if url))
+
+    @property
+    def monitoring(self) -> dict[str, str | None]:
+        """Where it is watched; empty when it is not."""
+        if not self.prometheus:
+            return {}
+        return {"prometheus": self.prometheus, "grafana": self.grafana or None}
+
+
+def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder named by ``SERVEBENCH_STATE``, else the platform's state folder for this project."""
+    named = environment.get(STATE_VARIABLE, "").strip()
+    return Path(named).expanduser() if named else platformdirs.user_state_path("pytest-servebench")
+
+
+def save(project: Project, state_dir: Path) -> None:
+    """Keep what is known of a project until `forget`."""
+    path = _path(project.name, state_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(project), indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def forget(name: str, state_dir: Path) -> None:
+    """Take a project that is down out of the books."""
+    _path(name, state_dir).unlink(missing_ok=True)
+
+
+def find(name: str, state_dir: Path) -> Project | None:
+    """Return the project of that name; None when none was started.
+
+    Raises `ServebenchError` for a file that cannot be understood.
+    """
+    path = _path(name, state_dir)
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return Project(**{**known, "files": tuple(known["files"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ServebenchError(
+            f"what is known of the project {name} cannot be read",
+            where=str(path),
+            seen=str(error),
+            next_step="remove that file, then end what is left: docker ps --filter "
+            f"label=com.docker.compose.project={name}",
+        ) from error
+
+
+def watchers(
+    attached: Mapping[str, str], state_dir: Path, probe: HttpProbe = http_probe
+) -> dict[str, dict[str, str | None]]:
+    """Return who watches the servers at these URLs, by stack: those that answer now, as `Project.monitoring`.
+
+    A project's file that cannot be read is passed over: what is measured does not depend on it.
+    """
+    found = {stack: _watcher(url, state_dir) for stack, url in attached.items()}
+    return {
+        stack: project.monitoring
+        for stack, project in found.items()
+        if project is not None and _answers(project.prometheus, probe)
+    }
+
+
+def dashboard_url(grafana: str) -> str:
+    """Return the address of the dashboard that ``deploy/grafana`` brings."""
+    return f"{grafana}{DASHBOARD_PATH}"
+
+
+def _watcher(url: str, state_dir: Path) -> Project | None:
+    """Return the project that has a stack at ``url`` and watches it, by the books."""
+    address = parse_address(url)
+    for project in _all(state_dir) if is_here(address.host) else ():
+        here = [ports.get("http") for ports in project.stacks.values()]
+        if project.prometheus and address.ports["http"] in here:
+            return project
+    return None
+
+
+def _answers(prometheus: str, probe: HttpProbe) -> bool:
+    address = parse_address(prometheus)
+    return probe(address.host, address.ports["http"], PROMETHEUS.ready_path).status == HTTPStatus.OK
+
+
+def _all(state_dir: Path) -> Iterator[Project]:
+    for path in sorted((state_dir / "projects").glob("*.json")):
+        with suppress(ServebenchError):
+            project = find(path.stem, state_dir)
+            if project is not None:
+                yield project
+
+
+def _path(name: str, state_dir: Path) -> Path:
+    return state_dir / "projects" / f"{name}.json"
