@@ -6,6 +6,7 @@
 #   sh .ci/wheel.sh run FOLDER       runs the benchmark
 set -eu
 folder=$2
+mkdir -p "$folder"
 
 install() {
     .venv/bin/python -m build --quiet --wheel --outdir "$folder/dist" .
