@@ -9,7 +9,7 @@
 # container of anybody else, and nothing of it stays. FOLDER is absolute and short (a socket lies in it),
 # without spaces, and nobody else's.
 #
-# SERVEBENCH_TEST_BASE    a base image to use instead of one made here
+# SERVEBENCH_TEST_BASE    the name of the base image, which is made when it is missing
 # SERVEBENCH_TEST_WHEELS  a folder of packages to use instead of one filled here
 # DOCKERD_FLAGS           more flags for an engine that is started
 set -eu
@@ -80,7 +80,7 @@ make_base() {
     debootstrap --variant=minbase --include="$IN_BASE" bookworm "$folder/base" >"$folder/debootstrap.log" 2>&1 ||
         failed debootstrap "$folder/debootstrap.log"
     tar -C "$folder/base" -c . | docker import - "$base" >/dev/null
-    rm -rf "$folder/base"
+    rm -rf --one-file-system "$folder/base"
     say "made the image $base"
 }
 
@@ -119,21 +119,24 @@ running() {
 }
 
 stop() {
-    if [ -S "$folder/socket" ]; then
-        # A container's keeper outlives its engine; all containers of this one were started by tests.
+    if [ -S "$folder/socket" ] && docker --host "unix://$folder/socket" version >/dev/null 2>&1; then
+        # All containers of this engine were started by tests; their keepers outlive it.
         own="docker --host unix://$folder/socket"
         $own ps --all --quiet | xargs -r $own rm --force >/dev/null || true
-    fi
-    if [ -f "$folder/pid" ]; then
-        kill "$(cat "$folder/pid")" || true
+        kill "$(cat "$folder/pid")"
         for _ in $(seq $((STOP_S * 5))); do
             [ -n "$(running)" ] || break
             sleep 0.2
         done
     fi
-    running | xargs -r kill -9 || true
-    grep -F " $folder/" /proc/mounts | cut -d" " -f2 | sort -r | xargs -r umount
-    rm -rf "$folder"
+    # Of an engine that was killed, or does not end: a keeper's child is what its container runs.
+    left=$(running)
+    for one in $left; do pgrep -P "$one" || true; done | xargs -r kill -9 2>/dev/null || true
+    [ -z "$left" ] || kill -9 $left 2>/dev/null || true
+    if grep -qF " $folder/" /proc/mounts; then
+        grep -F " $folder/" /proc/mounts | cut -d" " -f2 | sort -r | xargs umount --lazy
+    fi
+    rm -rf --one-file-system "$folder"
 }
 
 case ${1:-} in
