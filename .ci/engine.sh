@@ -11,7 +11,8 @@
 #
 # SERVEBENCH_TEST_BASE    the name of the base image, which is made when it is missing
 # SERVEBENCH_TEST_WHEELS  a folder of packages to use instead of one filled here
-# DOCKERD_FLAGS           more flags for an engine that is started
+# DOCKERD_FLAGS           more flags for an engine that is started. Beside another engine it needs a bridge of its
+#                         own (--bridge=NAME --iptables=false); --bridge=none would remove the other's docker0.
 set -eu
 
 IN_BASE=python3,python3-venv,libpython3.11,ca-certificates
