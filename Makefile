@@ -17,8 +17,9 @@ bench: $(INSTALLED)
 bench-client: $(INSTALLED)
 	$(BIN)/python -m benchmarks.client $(ARGS)
 
+# Those that only compute on all cores, then those that take time, one by one.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m tests $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_servebench.shipped import shipped
-from tests.doc_blocks import PAGES, ROOT, Block, blocks_of
-from tests.engine import the_engine
+from tests.doc_blocks import PAGES, ROOT, blocks_of
+from tests.doc_commands import run, user_folder
 
 pytestmark = pytest.mark.live
 
 SHORT = "-p no:cacheprovider --serve-duration=2s --serve-warmup=300ms"
-TIMEOUT_S = 400
 RUNNABLE = [page for page in PAGES if any("run" in block.words for block in blocks_of(page))]
 WEIGHTS = "my-resnet50.pth"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder with the benchmarks and examples of the repository; big, so it goes away at once."""
-    with tempfile.TemporaryDirectory(prefix="servebench docs ") as name:
-        path = Path(name)
-        shutil.copytree(shipped("benchmarks"), path / "benchmarks")
-        for example in (ROOT / "docs" / "examples").glob("*.py"):
-            shutil.copy(example, path)
+    """Return a folder as a user has it."""
+    with user_folder() as path:
         yield path
 
 
@@ -57,21 +45,6 @@ def save_weights(path: Path) -> None:
     torch.save(build(Weights(label="", seed=1)).state_dict(), path)
 
 
-def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line as a user of this environment would, with short loads."""
-    tools = Path(sys.executable).parent
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
     """Every command marked to be run ends as the page says, and prints what it shows."""
@@ -86,26 +59,6 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
                 assert done.returncode == int(block.given("exit") or 0), f"{block}: {command}\n{done.stdout}"
                 printed += done.stdout
             assert not [line for line in block.output if line not in printed], f"{block}:\n{printed}"
-
-
-PLANNED = [
-    (block, command)
-    for page in PAGES
-    for block in blocks_of(page)
-    if "plan" in block.words
-    for command in block.commands
-]
-
-
-@pytest.mark.parametrize(("block", "command"), PLANNED, ids=str)
-def test_a_long_command_of_a_page_is_understood(block: Block, command: str, folder: Path) -> None:
-    """A command that would take minutes is collected: its options are right and yield cases."""
-    if "docker" in block.words:
-        with the_engine():
-            pass
-    done = run(command, folder, PYTEST_ADDOPTS="-p no:cacheprovider --collect-only -q")
-    assert done.returncode == 0, f"{block}: {command}\n{done.stdout}"
-    assert re.search(r"::test_\w+\[\w+-\w+-", done.stdout), done.stdout
 
 
 @pytest.fixture

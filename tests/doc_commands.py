@@ -1,0 +1,43 @@
+"""Command lines of the documentation, run as a user would, in a folder with the suite and the examples."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_servebench.shipped import shipped
+from tests.doc_blocks import ROOT
+
+TIMEOUT_S = 400
+
+
+@contextmanager
+def user_folder() -> Iterator[Path]:
+    """Give a folder with the benchmarks and examples of the repository; big, so it goes away at once."""
+    with tempfile.TemporaryDirectory(prefix="servebench docs ") as name:
+        path = Path(name)
+        shutil.copytree(shipped("benchmarks"), path / "benchmarks")
+        for example in (ROOT / "docs" / "examples").glob("*.py"):
+            shutil.copy(example, path)
+        yield path
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in the environment of the tests, its output and errors together."""
+    tools = Path(sys.executable).parent
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
