@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -31,15 +31,15 @@ from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import default_cache_dir
 from pytest_servebench.models.weights import find_weights
 from pytest_servebench.offers import offered_stacks
+from pytest_servebench.onlookers import Onlookers
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.plan import Case, Plan
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
-from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
-from pytest_servebench.results import CaseResult, Judgement, Progress, Validity, Verdict
+from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import hands_out, turn_of
@@ -54,21 +54,6 @@ COMPLAINT = pytest.StashKey[str]()
 
 WIDTH_OF_A_FILE = 160
 """Columns of a table that no terminal bounds: all of them fit."""
-
-
-class Watching:
-    """A person's view of a load, if a person is there."""
-
-    def __init__(self, live: LiveProgress) -> None:
-        self._live = live
-
-    def progress(self, progress: Progress) -> None:
-        """Show how far the load is."""
-        self._live.progress(progress)
-
-    def server_gone(self) -> str | None:
-        """Know nothing of the server: the conductor looks at its process."""
-        return None
 
 
 class Desk:
@@ -91,14 +76,14 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
-        self._live: LiveProgress | None = None
+        self._onlookers = Onlookers(config)
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
         self._session = BenchSession(
             plan,
             stacks_of(plan, stacks),
             self._folder,
-            tell=None if self._terminal is None else self._tell,
+            tell=self._onlookers.wait,
+            making=self._onlookers.making,
             gpus=surroundings.gpus,
             labels=self.containers.labels,
         )
@@ -122,8 +107,7 @@ class Desk:
                 self.containers.clear_after()
             for each, handler in self._before_us.items():
                 signal.signal(each, handler)
-            if self._terminal is not None:
-                self._terminal.close()
+            self._onlookers.close()
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -182,20 +166,10 @@ class Desk:
         self.check_limits([item])
         return Servebench(
             self._session,
-            self._watching,
+            self._onlookers.watching,
             lambda result: self._take(item, result),
             smoke=self._recorder.short,
         )
-
-    @contextmanager
-    def _watching(self, case: Case) -> Iterator[Watching]:
-        with LiveProgress(self._terminal, self._cursor, label=case.id) as self._live:
-            yield Watching(self._live)
-
-    def _tell(self, text: str) -> None:
-        """Show what the case waits for, in the place of its load's progress."""
-        if self._live is not None:
-            self._live.show(f"{text} | {self._live.label}")
 
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
@@ -284,14 +258,6 @@ class Desk:
         ungated = verdict.judgement is Judgement.UNGATED and verdict == judge(result, ())
         return replace(verdict, reason=why_none) if ungated else verdict
 
-    def _cursor(self) -> int:
-        """Return where pytest's unfinished line ends, once it is really written."""
-        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None:
-            return 0
-        reporter._tw.flush()  # noqa: SLF001 (its writer is nowhere else)
-        return int(reporter._tw.width_of_current_line)  # noqa: SLF001 (as above)
-
     def _folder(self) -> Path:
         factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 (the only way to it outside a fixture)
         return factory.mktemp("servers")
@@ -326,15 +292,6 @@ def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str
     if verdict.judgement is Judgement.UNGATED and plan.require_thresholds:
         return f"{name}: ungated, and limits are required: {verdict.reason}"
     return ""
-
-
-def _is_watched(config: pytest.Config) -> bool:
-    return wants_progress(
-        is_terminal=sys.stdout.isatty(),
-        quiet=config.get_verbosity() < 0,
-        worker=hasattr(config, "workerinput"),
-        environment=os.environ,
-    )
 
 
 def _end_politely() -> dict[signal.Signals, Any]:

@@ -55,8 +55,9 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    ``tell`` is told, while a case waits, for what (an image that is pulled, another's window); None: nobody
-    watches. ``gpus`` are all of this machine, ``labels`` those of a stack's containers.
+    ``tell`` is told, while a case waits, for what; None: nobody watches. ``making`` is told what the engine
+    says while it makes an image: its name, and a line. ``gpus`` are all of this machine, ``labels`` those of
+    a stack's containers.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class BenchSession:
         folder: Callable[[], Path],
         *,
         tell: Callable[[str], None] | None = None,
+        making: Callable[[str, str], None] = lambda *_: None,
         gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
@@ -75,6 +77,7 @@ class BenchSession:
         """Every deployment that the collected tests will ask for, in order."""
         self._folder = folder
         self._tell = tell
+        self._making = making
         self._gpus = gpus
         self._labels = labels
         self._clock = MonotonicClock()
@@ -146,7 +149,7 @@ class BenchSession:
             labels=self._labels(stack),
             clock=self._clock,
             cpu_set=plan.lane.cpu_set,
-            progress=self._tell or (lambda _: None),
+            making=self._making,
         )
 
     def _artifact(self, deployment: Deployment) -> Artifact:

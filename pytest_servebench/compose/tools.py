@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 def _image(image: ContainerImage, say: Say) -> str:
     """Return an image's name with its tag once it is there, pulled or built; raises `LaunchError`."""
     with closing(open_engine(os.environ, image.name)) as engine:
-        return have_image(engine, image, say).name
+        return have_image(engine, image, lambda *line: say(": ".join(line))).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,7 @@ def test_an_image_is_built_once_and_then_used(
     image = ContainerImage(name="launcher-test", build=build)
     name = full_name(image)
     told: list[str] = []
-    launcher = DockerLauncher(labels=label, progress=told.append)
+    launcher = DockerLauncher(labels=label, making=lambda *line: told.append(": ".join(line)))
     try:
         before = {one.id for one in client.containers.list(all=True)}
         for _ in range(2):

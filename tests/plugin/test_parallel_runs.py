@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench import desk
+from pytest_servebench import onlookers
 from pytest_servebench.plan import Plan
 from pytest_servebench.session import BenchSession
 from tests.echo_house import case, deployment
@@ -278,8 +278,8 @@ def test_a_person_sees_who_is_waited_for(parallel: Parallel, monkeypatch: pytest
     window = ExitStack()
     window.enter_context(others.rooms.measuring(case(deployment("theirs"))))
     terminal = Terminal(window.close)
-    monkeypatch.setattr(desk, "_is_watched", lambda _config: True)
-    monkeypatch.setattr(desk, "own_terminal", lambda _stream: terminal)
+    monkeypatch.setattr(onlookers, "_is_watched", lambda _config: True)
+    monkeypatch.setattr(onlookers, "own_terminal", lambda _stream: terminal)
     monkeypatch.setattr(Terminal, "close", lambda _self: None)
     parallel.suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
     shown = terminal.getvalue().decode()

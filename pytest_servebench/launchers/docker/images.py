@@ -24,6 +24,8 @@ BUILT_PREFIX = "servebench/"
 LAST_LINES = 20
 
 Progress = Callable[[str], None]
+Making = Callable[[str, str], None]
+"""Hears the name of an image that is made, and a line of what the engine says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def full_name(image: ContainerImage) -> str:
     return image.name if ":" in last or "@" in last else f"{image.name}:latest"
 
 
-def have_image(engine: Engine, image: ContainerImage, progress: Progress) -> PresentImage:
+def have_image(engine: Engine, image: ContainerImage, making: Making) -> PresentImage:
     """Return an image once it is there; of several processes that want it one makes it.
 
     Raises `LaunchError` with the last lines of what the engine said.
@@ -57,7 +59,7 @@ def have_image(engine: Engine, image: ContainerImage, progress: Progress) -> Pre
         present = _present(engine, name)
         if present is None:
             with FileLock(_lock_path(name)):
-                present = _present(engine, name) or _make(engine, name, image.build, progress)
+                present = _present(engine, name) or _make(engine, name, image.build, making)
     except EngineError as error:
         raise _not_had(name, image.build, str(error), ()) from error
     return present
@@ -68,12 +70,12 @@ def _present(engine: Engine, name: str) -> PresentImage | None:
     return None if seen is None else PresentImage(name, seen["Id"])
 
 
-def _make(engine: Engine, name: str, build: ImageBuild | None, progress: Progress) -> PresentImage:
+def _make(engine: Engine, name: str, build: ImageBuild | None, making: Making) -> PresentImage:
     last: deque[str] = deque(maxlen=LAST_LINES)
 
     def heard(line: str) -> None:
         last.append(line)
-        progress(f"{name}: {line}")
+        making(name, line)
 
     try:
         heard("it is pulled" if build is None else "it is built")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from pytest_servebench.launchers.docker import faults
 from pytest_servebench.launchers.docker.container import Container, ContainerServer, pid_here
 from pytest_servebench.launchers.docker.engine import Engine, EngineError, open_engine
 from pytest_servebench.launchers.docker.faults import Attempt
-from pytest_servebench.launchers.docker.images import PresentImage, have_image
+from pytest_servebench.launchers.docker.images import Making, PresentImage, have_image
 from pytest_servebench.launchers.docker.request import (
     Surround,
     by_hand,
@@ -50,8 +50,8 @@ class DockerLauncher:
     """Starts servers in containers of their own, reached on free ports of ``host``.
 
     ``device`` is the GPU that each container is given; ``labels`` are put on each, ``cpu_set``
-    (as in ``0-3``) pins it to cores. ``progress`` is told, line by line, what the engine says while
-    it pulls or builds an image. ``environment`` says where the engine is (``DOCKER_HOST``);
+    (as in ``0-3``) pins it to cores. ``making`` is told what the engine says while it pulls or
+    builds an image: the image's name, and a line. ``environment`` says where the engine is (``DOCKER_HOST``);
     ``probe`` and ``pick_ports`` are there for tests.
     """
 
@@ -64,7 +64,7 @@ class DockerLauncher:
         labels: Mapping[str, str] = MappingProxyType({}),
         cpu_set: str = "",
         clock: Clock | None = None,
-        progress: Callable[[str], None] = lambda _: None,
+        making: Making = lambda *_: None,
         environment: Mapping[str, str] = os.environ,
         probe: HttpProbe = http_probe,
         pick_ports: PickPorts | None = None,
@@ -79,7 +79,7 @@ class DockerLauncher:
             cpu_set=cpu_set,
         )
         self._clock = clock or MonotonicClock()
-        self._progress = progress
+        self._making = making
         self._environment = environment
         self._probe = probe
         self._pick_ports = pick_ports or partial(free_ports, host=host)
@@ -100,7 +100,7 @@ class DockerLauncher:
             )
         engine = open_engine(self._environment, spec.name)
         try:
-            image = have_image(engine, spec.container.image, self._progress)
+            image = have_image(engine, spec.container.image, self._making)
             for _ in range(PORT_RETRIES):
                 with contextlib.suppress(PortTakenError):
                     return self._start_once(engine, image, stack, spec, workdir.absolute())

@@ -137,7 +137,7 @@ class FakeEngine:
 def have(engine: FakeEngine, image: ContainerImage) -> tuple[str, str, list[str]]:
     """Return the name and id of an image that was had, and what was told meanwhile."""
     told: list[str] = []
-    got = have_image(cast("Engine", engine), image, told.append)
+    got = have_image(cast("Engine", engine), image, lambda *line: told.append(": ".join(line)))
     return got.name, got.id, told
 
 

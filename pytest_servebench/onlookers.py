@@ -1,0 +1,100 @@
+"""Who looks on while a session runs: a person at a terminal, a log that is read later, or nobody.
+
+It belongs to the reception, so it knows pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pytest_servebench.plan import Case
+from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
+from pytest_servebench.results import Progress
+
+
+class Watching:
+    """A person's view of a load, if a person is there."""
+
+    def __init__(self, live: LiveProgress) -> None:
+        self._live = live
+
+    def progress(self, progress: Progress) -> None:
+        """Show how far the load is."""
+        self._live.progress(progress)
+
+    def server_gone(self) -> str | None:
+        """Know nothing of the server: the conductor looks at its process."""
+        return None
+
+
+class Onlookers:
+    """Those of one session; to be made while pytest captures nothing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
+        self._live: LiveProgress | None = None
+        self._announced: set[str] = set()
+
+    def close(self) -> None:
+        """Let go of the terminal."""
+        if self._terminal is not None:
+            self._terminal.close()
+
+    @property
+    def wait(self) -> Callable[[str], None] | None:
+        """How somebody is told, several times a second, what a case waits for; None: nobody watches."""
+        return None if self._terminal is None else self._show
+
+    def making(self, name: str, text: str) -> None:
+        """Tell of the making of an image: each line to a person, to a log only that it is begun."""
+        if self._terminal is not None:
+            self._show(f"{name}: {text}")
+        elif name not in self._announced and self._config.get_verbosity() >= 0:
+            self._announced.add(name)
+            self._log(f"servebench image {name}: {text}")
+
+    @contextmanager
+    def watching(self, case: Case) -> Iterator[Watching]:
+        """Show how a case goes, in a line that is gone afterwards."""
+        with LiveProgress(self._terminal, self._cursor, label=case.id) as self._live:
+            yield Watching(self._live)
+
+    def _show(self, text: str) -> None:
+        """Show a text in the place of the load's progress."""
+        if self._live is not None:
+            self._live.show(f"{text} | {self._live.label}")
+
+    def _log(self, text: str) -> None:
+        """Write a line between pytest's own, as its live log does; an xdist worker has nowhere to."""
+        plugins = self._config.pluginmanager
+        reporter: Any = plugins.get_plugin("terminalreporter")
+        capture: Any = plugins.get_plugin("capturemanager")
+        if reporter is None or capture is None or hasattr(self._config, "workerinput"):
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    def _cursor(self) -> int:
+        """Return where pytest's unfinished line ends, once it is really written."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:
+            return 0
+        reporter._tw.flush()  # noqa: SLF001 (its writer is nowhere else)
+        return int(reporter._tw.width_of_current_line)  # noqa: SLF001 (as above)
+
+
+def _is_watched(config: pytest.Config) -> bool:
+    return wants_progress(
+        is_terminal=sys.stdout.isatty(),
+        quiet=config.get_verbosity() < 0,
+        worker=hasattr(config, "workerinput"),
+        environment=os.environ,
+    )
