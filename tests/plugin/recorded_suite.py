@@ -77,6 +77,11 @@ SUITE = """
 MODES = [pytest.param(("-n", "0"), id="one-process"), pytest.param(("-n", "1"), id="a-worker")]
 
 
+UNUSED = ("servebench", "cacheprovider", "hypothesispytest", "anyio", "timeout")
+"""The real plugin, which has a stand-in here, and plugins that would only cost time."""
+PLUGINS = tuple(word for name in UNUSED for word in ("-p", f"no:{name}"))
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """What the whole suite left behind."""
@@ -92,7 +97,7 @@ class FinishedRun:
 
 def run(suite: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run the suite without the real plugin, in a process of its own where workers are asked for."""
-    given = ("-p", "no:servebench", "-p", "no:cacheprovider", *arguments)
+    given = (*PLUGINS, *arguments)
     in_process = "-n" not in arguments or arguments[arguments.index("-n") + 1] == "0"
     return suite.runpytest_inprocess(*given) if in_process else suite.runpytest_subprocess(*given)
 

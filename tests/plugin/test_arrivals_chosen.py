@@ -25,7 +25,7 @@ def collected(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     pytester.makepyfile(test_it=SUITE)
     options = ("--stack=fastapi", "--serve-format=onnx", "--serve-device=cpu", "--serve-launcher=process")
     return pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--collect-only", "-q", *options, *arguments
+        "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--collect-only", "-q", *options, *arguments
     )
 
 

@@ -34,6 +34,6 @@ def test_a_long_command_of_a_page_is_understood(block: Block, command: str, fold
     if "docker" in block.words:
         with the_engine():
             pass
-    done = run(command, folder, PYTEST_ADDOPTS="-p no:cacheprovider --collect-only -q")
+    done = run(command, folder, PYTEST_ADDOPTS="-p no:cacheprovider -p no:hypothesispytest --collect-only -q")
     assert done.returncode == 0, f"{block}: {command}\n{done.stdout}"
     assert re.search(r"::test_\w+\[\w+-\w+-", done.stdout), done.stdout
