@@ -1,14 +1,17 @@
-"""Fails when something of ours is still there: a server, a container or its network, shared memory."""
+"""Fails when something of ours is still there: a server, a container, a network, shared memory, a lease."""
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 
+from pytest_servebench.holders import holders_in
 from pytest_servebench.launchers.docker import engine_facts
 
 WORDS = (
@@ -38,6 +41,12 @@ def shared_memory() -> Iterator[str]:
         yield f"shared memory {path}"
 
 
+def leases() -> Iterator[str]:
+    """Name the processes that still hold, or wait for, a GPU or this machine."""
+    for holder in holders_in(Path(tempfile.gettempdir()) / f"{OURS}-leases-{os.getuid()}"):
+        yield f"lease: process {holder.pid} {holder.doing} {holder.case}"
+
+
 def containers() -> Iterator[str]:
     """Name the containers and networks of the engine that answers, if one does."""
     if engine_facts().absent:
@@ -59,7 +68,7 @@ def _is_ours(labels: dict[str, str]) -> bool:
 
 def main() -> int:
     """Print what is left; return how much."""
-    left = [*servers(), *containers(), *shared_memory()]
+    left = [*servers(), *containers(), *shared_memory(), *leases()]
     for one in left:
         print("left behind:", one)
     print(f"{len(left)} things left behind")
