@@ -198,6 +198,10 @@ class Desk:
         if records:
             self._config.hook.pytest_servebench_report(config=self._config, records=records)
 
+    def forget(self, item: pytest.Item) -> None:
+        """Forget why a test failed."""
+        item.stash[COMPLAINT] = ""
+
     def complaint(self, item: pytest.Item) -> str:
         """Return why a measured test fails; empty when it does not."""
         return item.stash.get(COMPLAINT, "")

@@ -261,6 +261,14 @@ def _server_of(stack: str, request: pytest.FixtureRequest, servebench: Servebenc
     pytest.fail(trouble, pytrace=False)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin each run of a test without what an earlier one was told: a plugin may run it again."""
+    desk = item.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.forget(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail just the test whose run is not valid or breaches a limit; its record is already kept."""
