@@ -202,10 +202,17 @@ class ServerPool:
                 raise _control_error(server, request, f"refused to {purpose}", seen)
 
 
+def log_of(endpoint: Endpoint) -> str:
+    """Return where a server's log is, in words."""
+    if endpoint.log_path is None:
+        return "the log of the server where it was started: it is not ours"
+    return f"the server's log: {endpoint.log_path}"
+
+
 def _control_error(server: RunningServer, request: WireRequest, what: str, seen: str) -> ControlError:
     return ControlError(
         f"{server.endpoint.stack} {what}",
         where=f"{request.method} {request.path}",
         seen=f"{seen}\n{server.log_tail()}",
-        next_step=f"read the server's log: {server.endpoint.log_path}",
+        next_step=f"read {log_of(server.endpoint)}",
     )
