@@ -114,7 +114,7 @@ def _check_docker(given: Given, surroundings: Surroundings) -> None:
         raise given.wrong(
             "is docker, but no Docker engine can be used",
             seen=surroundings.docker_absent,
-            next_step=f"start the engine, or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
+            next_step=f"mend that (an engine has to run, and the package docker to be installed), or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
         )
 
 
