@@ -114,7 +114,8 @@ def _check_docker(given: Given, surroundings: Surroundings) -> None:
         raise given.wrong(
             "is docker, but no Docker engine can be used",
             seen=surroundings.docker_absent,
-            next_step=f"mend that (an engine has to run, and the package docker to be installed), or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
+            next_step="start the engine, install the package docker if that is missing, or use one of: "
+            + listed(w for w in LAUNCHERS if w != "docker"),
         )
 
 

@@ -53,7 +53,7 @@ def test_docker_that_cannot_be_had_is_an_error() -> None:
     assert caught.value.what == "--serve-launcher is docker, but no Docker engine can be used"
     assert caught.value.seen == "no Docker engine answers"
     assert caught.value.next_step == (
-        "mend that (an engine has to run, and the package docker to be installed), or use one of: auto, process"
+        "start the engine, install the package docker if that is missing, or use one of: auto, process"
     )
 
 
