@@ -143,7 +143,7 @@ def _wanted(asked: Mapping[str, Any], tools: Tools, state_dir: Path, project: st
         device=device,
         base=asked["base"],
         wheels_path=asked["wheels"],
-        folder=folder.absolute(),
+        folder=folder.resolve(),
         project=project,
     )
     return wanted, why

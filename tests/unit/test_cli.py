@@ -106,6 +106,18 @@ def test_what_servers_read_is_in_the_folder(servebench: Command, tmp_path: Path)
     assert servebench.stand.calls[-1]["folder"] == str(folder)
 
 
+def test_a_folder_may_be_named_from_here(
+    servebench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path that begins with ``..`` is as good as any; the books have it in full."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    done = servebench("up", "--stack", "torchserve", "--folder", "../rel/out")
+    assert done.exit_code == 0, done.output
+    assert servebench.project().folder == str(tmp_path / "rel" / "out")
+
+
 def test_no_password_is_written_anywhere(servebench: Command, tmp_path: Path) -> None:
     """Grafana's password goes to compose through the environment, and into no file and no line."""
     environment = {**servebench.tools.environment, PASSWORD: "hunter22"}
