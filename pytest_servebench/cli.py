@@ -115,6 +115,7 @@ def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **as
     check_wanted(wanted, tools.environment)
     argv = ("docker", "compose") if write_only else tools.find_compose(tools.environment)
     tools.say(f"device: {wanted.device}{f' ({why})' if why else ''}")
+    books.make_private(state_dir)
     override = prepare(wanted, {each.name: each for each in built_in_stacks()}, tools)
     files = files_for(wanted.device, shipped("deploy"), override)
     known = project_of(wanted, files, tools.environment)

@@ -62,8 +62,25 @@ def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser() if named else platformdirs.user_state_path("pytest-servebench")
 
 
+def make_private(state_dir: Path) -> None:
+    """Have a state folder there that other users cannot look into; one that is there stays as it is.
+
+    The engine mounts what lies in it by its own rights. Raises `ServebenchError`.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServebenchError(
+            "the state folder cannot be made",
+            where=str(state_dir),
+            seen=str(error),
+            next_step=f"name another: {STATE_VARIABLE}=FOLDER",
+        ) from error
+
+
 def save(project: Project, state_dir: Path) -> None:
     """Keep what is known of a project until `forget`."""
+    make_private(state_dir)
     path = _path(project.name, state_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

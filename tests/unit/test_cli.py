@@ -118,6 +118,25 @@ def test_a_folder_may_be_named_from_here(
     assert servebench.project().folder == str(tmp_path / "rel" / "out")
 
 
+def test_nobody_else_may_write_or_look(servebench: Command) -> None:
+    """The state folder is its user's alone, and no folder in it is one that all may write to."""
+    assert servebench("up", "--stack", "torchserve,triton,fastapi").exit_code == 0
+    assert servebench.state.stat().st_mode & 0o777 == 0o700
+    folders = [path for path in servebench.state.rglob("*") if path.is_dir()]
+    assert {"tmp", "logs"} <= {path.name for path in folders}
+    assert [path for path in folders if path.stat().st_mode & 0o002] == []
+
+
+def test_a_state_folder_that_cannot_be_is_an_error(servebench: Command, tmp_path: Path) -> None:
+    """The message has the folder and the variable that names another."""
+    (tmp_path / "file").write_text("")
+    environment = {**servebench.tools.environment, STATE_VARIABLE: str(tmp_path / "file" / "state")}
+    done = servebench("up", "--stack", "fastapi", environment=environment)
+    assert done.exit_code == 1
+    assert f"where: {tmp_path / 'file' / 'state'}" in done.output
+    assert "SERVEBENCH_STATE=FOLDER" in done.output
+
+
 def test_no_password_is_written_anywhere(servebench: Command, tmp_path: Path) -> None:
     """Grafana's password goes to compose through the environment, and into no file and no line."""
     environment = {**servebench.tools.environment, PASSWORD: "hunter22"}
