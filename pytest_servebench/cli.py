@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -28,6 +29,8 @@ from pytest_servebench.stacks import built_in_stacks
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,99}")
+"""A project that compose takes as it is."""
 
 
 def complaining(command: Callable[P, T]) -> Callable[P, T]:
@@ -45,13 +48,24 @@ def complaining(command: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def _project_name(_context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """Refuse a name that compose would change, or that leads out of the state folder."""
+    if not _NAME.fullmatch(name):
+        raise click.BadParameter(
+            f"{name!r} is no name of a project: small letters, digits, - and _, a letter or digit first",
+            param=parameter,
+        )
+    return name
+
+
 def _project_option(command: Callable[P, T]) -> Callable[P, T]:
     return click.option(
         "--project",
         default=DEFAULT_PROJECT,
         show_default=True,
         metavar="NAME",
-        help="The compose project; several can be up beside each other, on ports of their own.",
+        callback=_project_name,
+        help="Of what is up together; several can be, beside each other, on ports of their own.",
     )(command)
 
 
@@ -202,7 +216,7 @@ def ready_lines(project: Project, wanted: Wanted) -> list[str]:
         lines.append(f"Prometheus: {project.prometheus}")
     if project.grafana:
         lines.append(f"Grafana: {dashboard_url(project.grafana)}")
-    end = "" if project.name == DEFAULT_PROJECT else f" --project {project.name}"
+    end = "" if project.name == DEFAULT_PROJECT else f" --project {shlex.quote(project.name)}"
     return [*lines, f"end it: servebench down{end}"]
 
 

@@ -177,6 +177,19 @@ def test_wrong_words_are_refused(servebench: Command, words: tuple[str, ...], wh
     assert what in done.output
 
 
+@pytest.mark.parametrize("name", ["My Proj", "../../../victim", "-x", "", "a/b", "a.b", "a\n", "a" * 101])
+@pytest.mark.parametrize("command", [("up", "--stack", "fastapi"), ("down",), ("ps",), ("logs",)])
+def test_a_name_that_compose_would_change_is_refused(
+    servebench: Command, command: tuple[str, ...], name: str
+) -> None:
+    """Two names are two projects, and none leads out of the state folder."""
+    done = servebench(*command, "--project", name)
+    assert done.exit_code == 2
+    assert "Invalid value for '--project'" in done.output
+    assert "is no name of a project" in " ".join(done.output.split())
+    assert not servebench.state.exists()
+
+
 def test_without_compose_nothing_is_touched(servebench: Command) -> None:
     """The message says what to install; no file is written before that is known."""
     servebench.stand.path.unlink()
