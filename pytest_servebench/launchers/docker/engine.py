@@ -170,6 +170,15 @@ class Engine:
             raise
         return True
 
+    def volumes(self, labels: Sequence[str]) -> list[str]:
+        """Return the names of all volumes with these labels."""
+        found = self._ask(WORK_S, lambda api: api.volumes(filters={"label": list(labels)}))
+        return sorted(row["Name"] for row in found["Volumes"] or ())
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container has; one that is gone is no error."""
+        self._unless_missing(REMOVAL_S, lambda api: api.remove_volume(name))
+
     def logs(self, name: str) -> Iterator[bytes]:
         """Yield what a container writes, from its begin to its end."""
         return self._stream(lambda api: api.logs(name, stream=True, follow=True))
