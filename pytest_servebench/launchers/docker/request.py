@@ -147,6 +147,10 @@ def container_facts(seen: Mapping[str, Any], image: str, settings: ContainerSett
         user=seen["Config"].get("User") or "root",
         gpus=tuple(gpu for request in requests for gpu in request.get("DeviceIDs") or ()),
         cpu_set=host.get("CpusetCpus") or "",
+        cpus=host["NanoCpus"] / 1e9 if host.get("NanoCpus") else None,
+        memory_bytes=host.get("Memory") or None,
+        ipc=settings.ipc,
+        shm_bytes=host.get("ShmSize") or None if settings.ipc is Ipc.PRIVATE else None,
     )
 
 
