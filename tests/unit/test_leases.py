@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -212,6 +214,63 @@ def test_notes_are_only_told_never_believed(folder: Path) -> None:
             ):
                 pass
     assert told == ["waiting for the machine"] * 4
+
+
+def remove_locks(folder: Path) -> None:
+    """Do what a cleaner of temporary files does."""
+    for name in ("locks", "turns"):
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["files", "folder"])
+def test_a_lock_of_a_removed_file_is_taken_again(folder: Path, *, whole: bool) -> None:
+    """Who waited on a file that is gone would hold what nobody else looks at."""
+    with another(folder, "measuring") as process:
+
+        def remove_and_release() -> None:
+            remove_locks(folder)
+            if whole:
+                shutil.rmtree(folder)
+            process.kill()
+            process.wait()
+
+        with leases(folder, clock=Impatient(remove_and_release)).measuring("ours"):
+            assert not free(leases(folder).measuring("theirs"))
+            assert not free(leases(folder).starting("theirs"))
+    assert free(leases(folder).measuring("later"))
+
+
+def test_a_window_that_lost_its_lock_does_not_count(folder: Path) -> None:
+    """Others may have measured inside it; a start-up disturbed by that is no worse than any other."""
+    with (
+        pytest.raises(LaunchError, match=r"does not count[\s\S]*ours[\s\S]*TMPDIR"),
+        leases(folder).measuring("ours"),
+    ):
+        remove_locks(folder)
+        assert free(leases(folder).measuring("theirs"))
+    with leases(folder).starting("ours"):
+        remove_locks(folder)
+    with pytest.raises(ZeroDivisionError), leases(folder).measuring("ours"):
+        remove_locks(folder)
+        raise ZeroDivisionError
+
+
+def test_cleaners_see_that_the_locks_are_used(folder: Path) -> None:
+    """Those that go by age see a young file; systemd-tmpfiles finds the folder locked while one is held."""
+    with leases(folder).starting("ours"):
+        pass
+    for name in ("locks", "turns"):
+        os.utime(folder / name, (0, 0))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with leases(folder).starting("ours"):
+            assert min((folder / name).stat().st_mtime for name in ("locks", "turns")) > 0
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert free(leases(folder).measuring("ours"))
+    finally:
+        os.close(descriptor)
 
 
 def test_the_folder_is_this_users_alone(folder: Path) -> None:
