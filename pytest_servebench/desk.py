@@ -92,9 +92,13 @@ class Desk:
         cpus = None if hands_out(config) else plan.lane.cpus
         self._unbind = None if cpus is None else bind(cpus)
 
-    def end_servers(self) -> None:
-        """End whatever server is up; raises `LaunchError` when one cannot be ended."""
-        self._session.close()
+    def end_servers(self, exitstatus: int) -> None:
+        """End whatever server is up; raises `LaunchError` when one cannot be ended.
+
+        Others' windows are not disturbed by it, unless the session was cut short: then nothing is waited for.
+        """
+        cut_short = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        self._session.close(in_turn=not cut_short)
 
     def close(self) -> None:
         """End whatever is up, and leave the process as it was."""

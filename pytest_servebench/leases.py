@@ -33,7 +33,7 @@ PERIOD_S = 0.1
 TELL_EVERY = 10
 """Tries between two words to whoever watches."""
 
-STARTING, MEASURING = "starts", "measures"
+STARTING, MEASURING, ENDING = "starts", "measures", "ends"
 WAITING = "waits"
 
 _LOCK_LAYOUT = "hhqqi4x"
@@ -64,6 +64,12 @@ class Leases:
     def starting(self, case: str) -> Iterator[float]:
         """Hold the lane for a start-up, which others share; yields how many seconds that was waited for."""
         with self._held(to_start(self._lane, self._machine), STARTING, case) as waited_s:
+            yield waited_s
+
+    @contextmanager
+    def ending(self) -> Iterator[float]:
+        """Hold the lane for the end of a server, as for a start-up."""
+        with self._held(to_start(self._lane, self._machine), ENDING, "its server") as waited_s:
             yield waited_s
 
     @contextmanager

@@ -295,12 +295,12 @@ def pytest_servebench_gate(result: CaseResult, thresholds: Sequence[Threshold]) 
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
     """End the servers before anything is cleared away, and hand over the records once all is saved."""
     desk = session.config.stash.get(DESK, None)
     if desk is None:
         return (yield)
-    _noting_trouble(session, desk.end_servers)
+    _noting_trouble(session, lambda: desk.end_servers(exitstatus))
     finished = yield
     # Not before: pytest-xdist has ended its workers only now.
     _noting_trouble(session, desk.containers.clear_after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -128,8 +128,19 @@ class BenchSession:
         """Return the last log lines of the server of ``stack`` that is up; empty when none is."""
         return self.pool.log_tail(stack) if "pool" in self.__dict__ else ""
 
-    def close(self) -> None:
-        """End the server that is up and the workers that send, if any."""
+    def close(self, *, in_turn: bool = False) -> None:
+        """End the server that is up and the workers that send, if any; ``in_turn``: beside no window.
+
+        An interrupted wait ends them all the same, as does one for locks that cannot be had.
+        """
+        with ExitStack() as held:
+            try:
+                if in_turn and "pool" in self.__dict__ and self.pool.has_own:
+                    held.enter_context(self._leases.ending())
+            finally:
+                self._end_all()
+
+    def _end_all(self) -> None:
         try:
             if "pool" in self.__dict__:
                 self.pool.close()
