@@ -40,6 +40,10 @@ _LOCK_LAYOUT = "hhqqi4x"
 """``struct flock``: type, whence, start, length, pid."""
 
 
+Tell = Callable[[str, float], None]
+"""Told about once a second, while somebody waits, what for and for how many seconds already."""
+
+
 class Leases:
     """The leases of one session on one lane; ``tell`` is called while it waits, None: nobody watches.
 
@@ -52,7 +56,7 @@ class Leases:
         machine: Machine,
         folder: Path,
         clock: Clock,
-        tell: Callable[[str], None] | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self._lane = lane
         self._machine = machine
@@ -83,7 +87,7 @@ class Leases:
         began_ns = self._clock.now_ns()
         with ExitStack() as held:
             try:
-                while (locks := self._tried(holds, doing, case, held)) is None:
+                while (locks := self._tried(holds, doing, case, held, began_ns)) is None:
                     pass
             except OSError as error:
                 raise _no_locks(self._folder, error) from error
@@ -91,7 +95,9 @@ class Leases:
             if doing == MEASURING and not locks.seen_by_others():
                 raise _removed(self._folder, case)
 
-    def _tried(self, holds: Sequence[Hold], doing: str, case: str, held: ExitStack) -> _Locks | None:
+    def _tried(
+        self, holds: Sequence[Hold], doing: str, case: str, held: ExitStack, began_ns: int
+    ) -> _Locks | None:
         """Take all; None where the file was removed meanwhile, so that others lock another one."""
         folder = own_folder(self._folder)
         with ExitStack() as trying:
@@ -102,7 +108,7 @@ class Leases:
             turns = trying.enter_context(_Locks(folder / "turns"))
             locks = trying.enter_context(_Locks(folder / "locks"))
             for hold in holds:
-                self._take(turns, locks, hold, folder)
+                self._take(turns, locks, hold, folder, began_ns)
             # Once, after the last: who sees this file now cannot have opened another one before.
             if not locks.seen_by_others():
                 return None
@@ -110,17 +116,17 @@ class Leases:
             held.enter_context(trying.pop_all())
         return locks
 
-    def _take(self, turns: _Locks, locks: _Locks, hold: Hold, folder: Path) -> None:
+    def _take(self, turns: _Locks, locks: _Locks, hold: Hold, folder: Path, began_ns: int) -> None:
         resource = hold.resource
-        self._wait(lambda: turns.take(resource, exclusive=True), hold, folder)
-        self._wait(lambda: locks.take(resource, exclusive=hold.exclusive), hold, folder)
+        self._wait(lambda: turns.take(resource, exclusive=True), hold, folder, began_ns)
+        self._wait(lambda: locks.take(resource, exclusive=hold.exclusive), hold, folder, began_ns)
         turns.give_back(resource)
 
-    def _wait(self, take: Callable[[], bool], hold: Hold, folder: Path) -> None:
+    def _wait(self, take: Callable[[], bool], hold: Hold, folder: Path, began_ns: int) -> None:
         tries = 0
         while not take():
             if self._tell is not None and tries % TELL_EVERY == 0:
-                self._tell(waiting_text(hold, holders_in(folder)))
+                self._tell(waiting_text(hold, holders_in(folder)), (self._clock.now_ns() - began_ns) / 1e9)
             tries += 1
             self._clock.sleep_s(PERIOD_S)
 

@@ -24,7 +24,7 @@ from pytest_servebench.lanes import Gpu, Machine
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.leases import Leases
+from pytest_servebench.leases import Leases, Tell
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
@@ -55,9 +55,9 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    ``tell`` is told, while a case waits, for what; None: nobody watches. ``making`` is told what the engine
-    says while it makes an image: its name, and a line. ``gpus`` are all of this machine, ``labels`` those of
-    a stack's containers.
+    ``tell`` is told, while a case waits, for what and how long; None: nobody watches. ``making`` is told
+    what the engine says while it makes an image: its name, and a line. ``gpus`` are all of this
+    machine, ``labels`` those of a stack's containers.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BenchSession:
         stacks: Mapping[str, Stack],
         folder: Callable[[], Path],
         *,
-        tell: Callable[[str], None] | None = None,
+        tell: Tell | None = None,
         making: Callable[[str, str], None] = lambda *_: None,
         gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},

@@ -177,7 +177,7 @@ def test_who_gives_up_waiting_holds_nothing(folder: Path) -> None:
 def test_who_waits_is_told_for_whom(folder: Path, lane: Lane, doing: str, cpus: str, text: str) -> None:
     """What it is, which process has it, and what for."""
     told: list[str] = []
-    waiting = Leases(lane, MACHINE, folder, Impatient(), told.append)
+    waiting = Leases(lane, MACHINE, folder, Impatient(), lambda text, _: told.append(text))
     with another(folder, doing, cpus) as process:
         assert not free(waiting.measuring("ours"))
         assert told == [text.format(pid=process.pid)]
@@ -185,11 +185,11 @@ def test_who_waits_is_told_for_whom(folder: Path, lane: Lane, doing: str, cpus: 
 
 def test_word_comes_about_once_a_second(folder: Path) -> None:
     """Whoever waits long costs those who measure little: notes are read at every tenth try."""
-    told: list[str] = []
+    told: list[float] = []
     clock = FakeClock()
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def tell(_: str, waited_s: float) -> None:
+        told.append(waited_s)
         if len(told) == 3:
             raise Waiting
 
@@ -197,6 +197,7 @@ def test_word_comes_about_once_a_second(folder: Path) -> None:
         with Leases(WHOLE, MACHINE, folder, clock, tell).starting("ours"):
             pass
     assert clock.slept_s == [PERIOD_S] * (2 * TELL_EVERY)
+    assert told == pytest.approx([0, PERIOD_S * TELL_EVERY, 2 * PERIOD_S * TELL_EVERY])
 
 
 def test_notes_are_only_told_never_believed(folder: Path) -> None:
@@ -210,7 +211,7 @@ def test_notes_are_only_told_never_believed(folder: Path) -> None:
             note.write_text(text, encoding="utf-8")
             with (
                 pytest.raises(Waiting),
-                Leases(WHOLE, MACHINE, folder, Impatient(), told.append).starting("x"),
+                Leases(WHOLE, MACHINE, folder, Impatient(), lambda text, _: told.append(text)).starting("x"),
             ):
                 pass
     assert told == ["waiting for the machine"] * 4

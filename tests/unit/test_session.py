@@ -108,7 +108,7 @@ class Waited(Exception):  # noqa: N818 (no error: how a test learns that somebod
     """Somebody would wait."""
 
 
-def refuse_to_wait(text: str) -> None:
+def refuse_to_wait(text: str, _waited_s: float) -> None:
     """Be told what is waited for, and end the waiting."""
     raise Waited(text)
 
