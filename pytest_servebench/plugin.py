@@ -117,6 +117,7 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may 
     desk = node.config.stash.get(DESK, None)
     if desk is not None:
         desk.containers.give(node.workerinput)
+        desk.turns.give(node.workerinput)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -202,6 +203,8 @@ def _is_idle(item: pytest.Item) -> bool:
 def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
     """Clear away after a worker that crashed; hear from one without a terminal what waits for a choice."""
     desk = node.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.turns.take_back(node.workerinput)
     if desk is not None and error:
         desk.containers.clear_worker(node.workerinput["workerid"])
     idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, [])

@@ -316,6 +316,25 @@ def test_servers_end_in_turn_but_for_ctrl_c(
     assert len(ended) == (then == "pass")
 
 
+CORES = """
+def pytest_collection_finish(session):
+    worker = getattr(session.config, "workerinput", {}).get("workerid", "nobody")
+    (HERE / "journal" / f"{worker}.cores").write_text(repr(sorted(os.sched_getaffinity(0))))
+"""
+
+
+@two_cores
+def test_a_replacement_has_the_lane_of_the_worker_that_was_lost(parallel: Parallel) -> None:
+    """Every core is still used, and none by two workers."""
+    a, b = sorted(os.sched_getaffinity(0))[:2]
+    result = parallel.run("-n2", "--stack=echo,controlled", f"--serve-cpu-sets={a}/{b}", more=CRASH + CORES)
+    journal = parallel.suite.pytester.path / "journal"
+    cores = [(journal / f"gw{i}.cores").read_text(encoding="ascii") for i in range(3)]
+    assert cores[:2] == [f"[{a}]", f"[{b}]"]
+    (lost,) = (i for i in (0, 1) if f"worker 'gw{i}' crashed" in result.stdout.str())
+    assert cores[2] == cores[lost]
+
+
 def test_a_case_that_loses_its_worker_is_not_run_again(parallel: Parallel) -> None:
     """Killed inside a window, it fails; the rest of its stack goes elsewhere, and its locks are free."""
     result = parallel.run("-n2", "--stack=echo,controlled", more=CRASH)
