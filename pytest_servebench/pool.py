@@ -108,6 +108,11 @@ class ServerPool:
         """Have the next case served by a fresh server: this one failed requests, and may hang."""
         self._trusted = False
 
+    @property
+    def has_own(self) -> bool:
+        """Whether a server is up that `close` ends: not one that somebody else runs."""
+        return self._server is not None and self._server.endpoint.stack not in self._attached
+
     def close(self) -> None:
         """End the server that is up, if any."""
         server, self._server, self._loaded = self._server, None, None

@@ -127,7 +127,7 @@ class Waited(Exception):  # noqa: N818 (no error: how a test learns that somebod
     """Somebody would wait."""
 
 
-def refuse_to_wait(text: str) -> None:
+def refuse_to_wait(text: str, _waited_s: float) -> None:
     """Be told what is waited for, and end the waiting."""
     raise Waited(text)
 
@@ -158,6 +158,26 @@ def test_sessions_on_disjoint_cores_measure_at_once(opened: BenchSession) -> Non
         opened._tell = refuse_to_wait
         with pytest.raises(Waited), opened.rooms.starting(case()):
             pass
+
+
+def test_a_server_ends_beside_no_window(opened: BenchSession) -> None:
+    """In its turn it waits for another session's window; interrupted in that wait, it ends all the same."""
+    opened._tell = refuse_to_wait
+    Servebench(opened, lambda _: nullcontext(Onlooker()), lambda _: None).up(case())
+    with BenchSession(opened.plan, {}, Path).rooms.measuring(case()):
+        with pytest.raises(Waited, match="waiting for the machine"):
+            opened.close(in_turn=True)
+        assert not opened.pool.has_own
+        opened.close(in_turn=True)  # nothing is up, so nothing is waited for
+
+
+def test_a_session_that_is_cut_short_waits_for_nobody(opened: BenchSession) -> None:
+    """Clearing away comes before other people's measurements."""
+    opened._tell = refuse_to_wait
+    Servebench(opened, lambda _: nullcontext(Onlooker()), lambda _: None).up(case())
+    with BenchSession(opened.plan, {}, Path).rooms.measuring(case()):
+        opened.close()
+        assert not opened.pool.has_own
 
 
 def test_images_are_made_once(opened: BenchSession, monkeypatch: pytest.MonkeyPatch) -> None:
