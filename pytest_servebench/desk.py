@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.lanes import Gpu
 from pytest_servebench.limits import Limits
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import default_cache_dir
@@ -44,7 +45,7 @@ from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import Turns, hands_out, turn_of
 from pytest_servebench.surroundings import look_around
-from pytest_servebench.telemetry.gpu import gpu_names
+from pytest_servebench.telemetry.gpu import gpu_names, visible_devices
 from pytest_servebench.telemetry.machine import machine_facts
 
 SHORT_S = 0.3
@@ -66,6 +67,8 @@ class Desk:
         stacks: Mapping[str, Stack],
         surroundings: Surroundings,
         machine: Mapping[str, Any],
+        *,
+        gpu_uuids: Sequence[str],
     ) -> None:
         self._config = config
         self._plan = plan
@@ -85,7 +88,8 @@ class Desk:
             self._folder,
             tell=self._onlookers.wait,
             making=self._onlookers.making,
-            gpus=surroundings.gpus,
+            # A start-up on all of the machine keeps off GPUs too that only others see.
+            gpus=(*surroundings.gpus, *map(Gpu, range(len(gpu_uuids)), gpu_uuids)),
             labels=self.containers.labels,
         )
         self._before_us = _end_politely()
@@ -275,10 +279,10 @@ class Desk:
 def open_desk(config: pytest.Config) -> Desk:
     """Return the session's desk; raises `ServebenchError` for what cannot be served as asked."""
     stacks = offered_stacks(config)
-    gpus = gpu_names()
+    gpus, every = gpu_names(visible=visible_devices()), gpu_names()
     surroundings = replace(look_around(gpus), turn=turn_of(config))
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
-    return Desk(config, plan, stacks, surroundings, machine_facts(gpus))
+    return Desk(config, plan, stacks, surroundings, machine_facts(every), gpu_uuids=every.uuids)
 
 
 def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str:

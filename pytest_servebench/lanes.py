@@ -32,16 +32,24 @@ _FIRST_GPU = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, as NVML counts and names it."""
+    """One GPU."""
 
     index: int
+    """As ``cuda:N`` counts those that servers of this process see."""
     uuid: str = ""
     """Empty where NVML gives none."""
+    slot: int | None = None
+    """As NVML and the Docker engine count all of the machine; None: the same."""
+
+    @property
+    def machine_index(self) -> int:
+        """Return its number in every process, whatever that one sees."""
+        return self.index if self.slot is None else self.slot
 
     @property
     def key(self) -> str:
-        """Return what tells it from others in every process: its UUID, else its index."""
-        return self.uuid or str(self.index)
+        """Return what tells it from others in every process: its UUID, else its number."""
+        return self.uuid or str(self.machine_index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Clock, Driver, ServerCounters, Stack
 from pytest_servebench.plan import Deployment, WireProtocol
 from pytest_servebench.results import Endpoint, Telemetry
-from pytest_servebench.telemetry.gpu import GpuProbe, GpuReading
+from pytest_servebench.telemetry.gpu import GpuProbe, GpuReading, visible_devices
 from pytest_servebench.telemetry.host import HostReading, ProcessTreeProbe
 from pytest_servebench.telemetry.server import achieved
 
@@ -97,7 +97,7 @@ def _gpu(deployment: Deployment, clock: Clock) -> Iterator[Callable[[Window], Gp
         absent = dict.fromkeys(("gpu_utilization_percent", "gpu_memory_bytes"), reason)
         yield lambda _: GpuReading(absent=absent)
         return
-    probe = GpuProbe(deployment.device.index, clock)
+    probe = GpuProbe(deployment.device.index, clock, visible=visible_devices())
     probe.start()
     try:
         yield lambda window_ns: probe.window(*window_ns)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -153,9 +153,11 @@ class BenchSession:
             return AttachLauncher(url)
         if plan.launcher is not LauncherKind.DOCKER:
             return ProcessLauncher(clock=self._clock, host=plan.host)
+        gpu = plan.lane.gpu
         return DockerLauncher(
             settings=plan.container,
-            device=plan.device,
+            # The engine counts all GPUs, CUDA_VISIBLE_DEVICES or not.
+            device=plan.device if gpu is None else replace(plan.device, index=gpu.machine_index),
             host=plan.host,
             labels=self._labels(stack),
             clock=self._clock,

@@ -9,7 +9,7 @@ from pytest_servebench.cores import physical_cores
 from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.options.placement import Surroundings
-from pytest_servebench.telemetry.gpu import Gpus
+from pytest_servebench.telemetry.gpu import Gpus, visible_devices
 
 
 def look_around(gpus: Gpus) -> Surroundings:
@@ -20,6 +20,8 @@ def look_around(gpus: Gpus) -> Surroundings:
         cores=cores,
         cuda_devices=gpus.names,
         cuda_uuids=gpus.uuids,
+        cuda_slots=gpus.slots,
+        cuda_visible=visible_devices(),
         cuda_absent=gpus.absent,
         cuda_unusable="" if _cuda_packages() else "onnxruntime-gpu is not installed",
         docker_engine=engine.version,

@@ -27,9 +27,13 @@ class Surroundings:
     cores: tuple[tuple[int, ...], ...] = ()
     """Their numbers, those of one physical core together; empty: from 0 on, each its own."""
     cuda_devices: tuple[str, ...] = ()
-    """Names of its GPUs, in order of index."""
+    """Names of its GPUs that servers see, in the order of ``cuda:0``, ``cuda:1``, ..."""
     cuda_uuids: tuple[str, ...] = ()
     """Their UUIDs, as far as they are known."""
+    cuda_slots: tuple[int, ...] = ()
+    """Where NVML counts them among all of the machine; empty: in the same order."""
+    cuda_visible: str | None = None
+    """The value of CUDA_VISIBLE_DEVICES, which left only these; None: it is not set."""
     cuda_absent: str = "no NVIDIA GPU was found"
     """Why ``cuda_devices`` is empty."""
     cuda_unusable: str = ""
@@ -47,10 +51,11 @@ class Surroundings:
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
-        """All GPUs of this machine."""
+        """All GPUs of this machine that servers see."""
         count = len(self.cuda_devices)
         uuids = (*self.cuda_uuids, *[""] * count)
-        return tuple(Gpu(index, uuids[index]) for index in range(count))
+        slots = (*self.cuda_slots, *[None] * count)
+        return tuple(Gpu(index, uuids[index], slots[index]) for index in range(count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +152,16 @@ def _device(given: Given | None, surroundings: Surroundings, launcher: LauncherK
         if problem:
             return CPU, problem
         device = _in_turn(surroundings)
-        return device, f"found {surroundings.cuda_devices[device.index]}"
+        return device, f"found {surroundings.cuda_devices[device.index]}{_of_visible(surroundings)}"
     if device.kind == "cuda":
         _check_cuda(given, device, surroundings, launcher)
-    reason = f"asked for ({given.source})"
+    reason = f"asked for ({given.source})" + _of_visible(surroundings) * (device.kind == "cuda")
     return (device, reason) if _is_one(given, device) else (_in_turn(surroundings), reason)
+
+
+def _of_visible(surroundings: Surroundings) -> str:
+    told = surroundings.cuda_visible
+    return "" if told is None else f", counted in CUDA_VISIBLE_DEVICES={told}"
 
 
 def _is_one(given: Given, device: Device) -> bool:

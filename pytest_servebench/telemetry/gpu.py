@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pytest_servebench.telemetry.sampling import Sampler
 
 UTILIZATION = "gpu_utilization_percent"
 MEMORY = "gpu_memory_bytes"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""By which a user or Slurm says which GPUs programs see, and in which order."""
 _PERIOD_S = 0.2
 
 Number = TypeVar("Number", int, float)
@@ -25,11 +28,13 @@ class NoGpuError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpus:
-    """The NVIDIA GPUs of this machine."""
+    """NVIDIA GPUs, in the order of ``cuda:0``, ``cuda:1``, ... in servers that are started here."""
 
     names: tuple[str, ...] = ()
     uuids: tuple[str, ...] = ()
     """In the same order; one that NVML does not give is empty."""
+    slots: tuple[int, ...] = ()
+    """Which they are by NVML's count of all of the machine."""
     driver: str | None = None
     absent: str = ""
     """Why there are none; empty when there are."""
@@ -55,25 +60,26 @@ class GpuReading:
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def gpu_names(nvml: ModuleType | None = None) -> Gpus:
+def gpu_names(nvml: ModuleType | None = None, *, visible: str | None = None) -> Gpus:
     """Return the names of all GPUs, or why there are none; never raises.
 
-    ``nvml`` is the pynvml module, for tests another one.
+    ``nvml`` is the pynvml module, for tests another one; ``visible`` the value of CUDA_VISIBLE_DEVICES that
+    servers will see, None: they see all.
     """
     try:
         opened = _opened(nvml)
     except NoGpuError as error:
         return Gpus(absent=str(error))
     try:
-        handles = [opened.nvmlDeviceGetHandleByIndex(i) for i in range(opened.nvmlDeviceGetCount())]
+        seen = _seen(opened, visible)
+        handles = tuple(seen.values())
         names = tuple(_text(opened.nvmlDeviceGetName(handle)) for handle in handles)
         uuids = tuple(_uuid(opened, handle) for handle in handles)
         driver = _text(opened.nvmlSystemGetDriverVersion())
     except opened.NVMLError as error:
         return Gpus(absent=f"NVML cannot be asked: {error}")
-    return Gpus(
-        names=names, uuids=uuids, driver=driver, absent="" if names else "the NVIDIA driver sees no GPU"
-    )
+    none = "the NVIDIA driver sees no GPU" if visible is None else f"{VISIBLE}={visible} names no GPU"
+    return Gpus(names=names, uuids=uuids, slots=tuple(seen), driver=driver, absent="" if names else none)
 
 
 def reading_over(
@@ -98,13 +104,15 @@ def reading_over(
 
 
 class GpuProbe:
-    """Samples the GPU ``index`` five times a second in a daemon thread; never raises.
+    """Samples the GPU ``cuda:index`` five times a second in a daemon thread; never raises.
 
     Where there is no such GPU, every window has the reason instead of figures; a figure that this
     GPU does not report (the utilisation of a part of one, say) leaves the other where it is.
     """
 
-    def __init__(self, index: int, clock: Clock, nvml: ModuleType | None = None) -> None:
+    def __init__(
+        self, index: int, clock: Clock, nvml: ModuleType | None = None, *, visible: str | None = None
+    ) -> None:
         self._clock = clock
         self._samples: list[GpuSample] = []
         self._lock = threading.Lock()
@@ -112,7 +120,7 @@ class GpuProbe:
         self._nvml: ModuleType | None = None
         self._handle: Any = None
         self._sampler = Sampler(self.sample, _PERIOD_S, f"servebench-gpu-{index}")
-        self._open(index, nvml)
+        self._open(index, nvml, visible)
 
     def start(self) -> None:
         """Begin to sample; call it before the window begins."""
@@ -145,16 +153,53 @@ class GpuProbe:
             self._absent[figure] = f"the GPU cannot be read: {error}"
             return None
 
-    def _open(self, index: int, nvml: ModuleType | None) -> None:
+    def _open(self, index: int, nvml: ModuleType | None, visible: str | None) -> None:
         try:
             self._nvml = _opened(nvml)
         except NoGpuError as error:
             self._absent = dict.fromkeys((UTILIZATION, MEMORY), str(error))
             return
         try:
-            self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            seen = None if visible is None else tuple(_seen(self._nvml, visible).values())
+            if seen is None:
+                self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            elif index < len(seen):
+                self._handle = seen[index]
+            else:
+                self._absent = dict.fromkeys((UTILIZATION, MEMORY), f"no GPU {index}: {VISIBLE}={visible}")
         except self._nvml.NVMLError as error:
             self._absent = dict.fromkeys((UTILIZATION, MEMORY), f"no GPU {index}: {error}")
+
+
+def visible_devices() -> str | None:
+    """Return what this process's environment says of GPUs, which servers inherit; None: nothing."""
+    return os.environ.get(VISIBLE)
+
+
+def _seen(nvml: ModuleType, visible: str | None) -> dict[int, Any]:
+    """Return the GPUs that CUDA offers, in its order: NVML's handle by slot.
+
+    A list ends for CUDA at the first word that is no GPU, and one that names a GPU twice is empty (CUDA C++
+    Programming Guide, "CUDA Environment Variables"). Parts of GPUs (MIG) are not resolved.
+    """
+    every = {i: nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())}
+    if visible is None or "MIG-" in visible:
+        return every
+    slots: list[int] = []
+    for word in visible.split(","):
+        slot = _slot(nvml, every, word.strip())
+        if slot is None:
+            break
+        slots.append(slot)
+    return {slot: every[slot] for slot in slots} if len(set(slots)) == len(slots) else {}
+
+
+def _slot(nvml: ModuleType, every: Mapping[int, Any], word: str) -> int | None:
+    """Return which GPU is named by its slot, or by how its UUID begins."""
+    if word.isdecimal():
+        return int(word) if int(word) in every else None
+    named = [slot for slot, handle in every.items() if _uuid(nvml, handle).startswith(word)]
+    return named[0] if word.startswith("GPU-") and len(named) == 1 else None
 
 
 def _uuid(nvml: ModuleType, handle: Any) -> str:  # noqa: ANN401 (NVML's own)

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_servebench import session
 from pytest_servebench.containers import ContainerSettings
-from pytest_servebench.lanes import lanes_of
+from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
@@ -72,6 +72,11 @@ def test_a_plan_of_containers_launches_containers() -> None:
     assert isinstance(launcher, DockerLauncher)
     asked = launcher._surround
     assert (asked.device, asked.user, asked.host) == (Device("cuda", 1), "7:7", "192.0.2.7")
+    # What servers see as their first GPU may be another one of the machine's.
+    plan = replace(plan, device=Device("cuda", 0), lanes=lanes_of((Gpu(0, "GPU-b", 1),), ()))
+    launcher = BenchSession(plan, {}, Path)._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    assert launcher._surround.device == Device("cuda", 1)
 
 
 @pytest.mark.parametrize(

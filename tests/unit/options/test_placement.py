@@ -82,6 +82,19 @@ def test_auto_takes_the_first_gpu_that_can_be_used() -> None:
     assert (chosen.device, chosen.device_reason) == (CPU, "onnxruntime has no CUDA provider")
 
 
+@pytest.mark.parametrize("asked", [{}, {"device": "cuda"}, {"device": "cuda:0"}], ids=str)
+def test_gpus_are_counted_among_those_that_servers_see(asked: dict[str, Any]) -> None:
+    """cuda:0 is the first that CUDA_VISIBLE_DEVICES names, as the plan says; others know it by its UUID."""
+    told = replace(ONE_GPU, cuda_uuids=("GPU-b",), cuda_slots=(1,), cuda_visible="1")
+    chosen = plan(told, stack="triton", **asked)
+    assert chosen.device == Device("cuda", 0)
+    assert chosen.device_reason.endswith(", counted in CUDA_VISIBLE_DEVICES=1")
+    assert chosen.lane.gpu == Gpu(0, "GPU-b", 1)
+    assert chosen.lane.gpu.key == "GPU-b"
+    assert Gpu(0, slot=1).key == "1"
+    assert "VISIBLE" not in plan(told, stack="triton", device="cpu").device_reason
+
+
 def test_in_a_container_the_packages_out_here_do_not_matter() -> None:
     """With docker the image's packages decide, so a CPU-only client still uses the GPU."""
     assert plan(replace(DOCKER, cuda_unusable="torch is a CPU build"), stack="all").device.kind == "cuda"

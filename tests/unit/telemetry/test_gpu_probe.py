@@ -86,6 +86,34 @@ def test_names_the_gpus() -> None:
     assert (gpus.driver, gpus.absent) == ("550.54", "")
 
 
+@pytest.mark.parametrize(
+    ("visible", "slots"),
+    [
+        (None, (0, 1)),
+        ("1", (1,)),
+        ("1,0", (1, 0)),
+        ("GPU-1, GPU-0", (1, 0)),
+        ("1,7,0", (1,)),
+        ("GPU-,0", ()),
+        ("0,0", ()),
+        ("-1", ()),
+        ("", ()),
+        ("MIG-5eb0", (0, 1)),
+    ],
+)
+def test_only_gpus_that_servers_see_are_offered(visible: str | None, slots: tuple[int, ...]) -> None:
+    """In the order in which CUDA counts them, up to the first word that names none; and those are watched."""
+    nvml = fake_nvml(gpus=2, use=(5,), memory=(6,))
+    gpus = gpu_names(nvml, visible=visible)
+    assert (gpus.slots, gpus.uuids) == (slots, tuple(f"GPU-{slot}" for slot in slots))
+    assert gpus.absent == ("" if slots else f"CUDA_VISIBLE_DEVICES={visible} names no GPU")
+    handles = [GpuProbe(i, JumpingClock(), nvml, visible=visible)._handle for i in range(len(slots))]
+    assert handles == list(slots)
+    lost = GpuProbe(len(slots), JumpingClock(), nvml, visible=visible)
+    assert not lost.sample()
+    assert lost.window(0, 1).absent[MEMORY].startswith(f"no GPU {len(slots)}: ")
+
+
 def test_says_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No driver, no device and no binding are three different reasons."""
     assert gpu_names(fake_nvml(driver=False)).absent == "no NVIDIA driver: Driver Not Loaded"
