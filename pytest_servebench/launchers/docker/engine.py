@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -200,7 +200,8 @@ class Engine:
         with self._in_words():
             api = self._api(WORK_S)
             api.timeout = SILENCE_S
-            yield from question(api)
+            with _replies_closed(api):
+                yield from question(api)
 
     def _api(self, timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
         problem = _why_closed(self.address)
@@ -226,6 +227,22 @@ class Engine:
             raise EngineError(str(said).strip(), status=error.status_code) from error
         except (DockerException, HTTPError, OSError, ValueError) as error:
             raise EngineError(f"the Docker engine at {self.address} does not answer: {error}") from error
+
+
+@contextmanager
+def _replies_closed(api: Any) -> Iterator[None]:  # noqa: ANN401 (the SDK has no types)
+    """Close the replies to what is asked inside: the SDK leaves one open that ends early."""
+    with ExitStack() as replies:
+
+        def close_later(reply: Any, **_: Any) -> None:  # noqa: ANN401 (as above)
+            replies.callback(reply.close)
+
+        # The SDK's client is a session of requests; one Engine asks one thing at a time.
+        api.hooks["response"] = [close_later]
+        try:
+            yield
+        finally:
+            api.hooks["response"] = []
 
 
 def open_engine(environment: Mapping[str, str], purpose: str) -> Engine:
