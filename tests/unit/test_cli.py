@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -47,8 +48,6 @@ class Command:
 @pytest.fixture
 def servebench(tmp_path: Path) -> Command:
     """Return the command where everything is there: a model, images, compose, servers that answer."""
-    import click
-
     stand = stand_in(tmp_path / "bin")
     model = tmp_path / "model"
     model.mkdir()
@@ -179,6 +178,19 @@ def test_wrong_words_are_refused(servebench: Command, words: tuple[str, ...], wh
     done = servebench("up", *words)
     assert done.exit_code == 2
     assert what in done.output
+
+
+@pytest.mark.parametrize("command", ["", "up", "down", "ps", "logs"])
+def test_help_is_whole_at_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cut off, and every option says what it is for."""
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(main, [*command.split(), "--help"])
+    assert done.exit_code == 0
+    assert max(len(line) for line in done.output.splitlines()) <= 80
+    assert "..." not in done.output.replace("[OPTIONS] COMMAND [ARGS]...", "")
+    named = main.commands[command] if command else main
+    options = [each for each in named.params if isinstance(each, click.Option)]
+    assert [option.name for option in options if not option.help] == []
 
 
 @pytest.mark.parametrize("name", ["My Proj", "../../../victim", "-x", "", "a/b", "a.b", "a\n", "a" * 101])
