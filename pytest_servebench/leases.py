@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ from pytest_servebench.errors import LaunchError
 from pytest_servebench.holders import Holder, Note, forget_the_dead, holders_in
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.lanes import Hold, Lane, Machine, Resource, to_measure, to_start
+from pytest_servebench.own_folder import own_folder
 
 PERIOD_S = 0.1
 """How often a held lock is tried again: that wakes a process up, and so costs a window of somebody else."""
@@ -114,20 +114,6 @@ def waiting_text(hold: Hold, holders: Sequence[Holder]) -> str:
     busy = [one for one in in_the_way if one.doing != WAITING] or in_the_way
     who = ", ".join(f"process {one.pid} {one.doing} {one.case}" for one in busy)
     return f"waiting for {place.name}" + (f": {who}" if who else "")
-
-
-def own_folder(folder: Path) -> Path:
-    """Make a folder for this user alone, unless it is there; raises `LaunchError` for somebody else's."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise LaunchError(
-            "nothing can be started: the folder of locks is open to others",
-            where=str(folder),
-            seen=f"owner {found.st_uid}, mode {stat.filemode(found.st_mode)}",
-            next_step="remove it, or give another folder for temporary files with TMPDIR",
-        )
-    return folder
 
 
 def _no_locks(folder: Path, error: OSError) -> LaunchError:

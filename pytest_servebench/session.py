@@ -16,11 +16,11 @@ import numpy.typing as npt
 from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.cores import count_cores
+from pytest_servebench.cores import count_cores, narrowed
 from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
-from pytest_servebench.lanes import Gpu, Machine
+from pytest_servebench.lanes import Gpu, Machine, set_text
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
@@ -148,7 +148,8 @@ class BenchSession:
             host=plan.host,
             labels=self._labels(stack),
             clock=self._clock,
-            cpu_set=plan.lane.cpu_set,
+            # A container is no child of ours: what we are kept to it has to be told.
+            cpu_set=plan.lane.cpu_set or set_text(narrowed()),
             making=self._making,
         )
 

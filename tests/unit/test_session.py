@@ -74,6 +74,25 @@ def test_a_plan_of_containers_launches_containers() -> None:
     assert (asked.device, asked.user, asked.host) == (Device("cuda", 1), "7:7", "192.0.2.7")
 
 
+@pytest.mark.parametrize(
+    ("cpu_sets", "kept_to", "told"),
+    [((), (1, 3), "1,3"), ((), (), ""), (((2,),), (1, 2), "2")],
+    ids=["taskset", "all cores", "a lane of its own"],
+)
+def test_a_container_is_kept_to_our_cores(
+    monkeypatch: pytest.MonkeyPatch,
+    cpu_sets: tuple[tuple[int, ...], ...],
+    kept_to: tuple[int, ...],
+    told: str,
+) -> None:
+    """The engine starts it, so it inherits nothing: the record's cores are true only if it is told them."""
+    monkeypatch.setattr(session, "narrowed", lambda: kept_to)
+    plan = Plan(stacks=("echo",), launcher=LauncherKind.DOCKER, lanes=lanes_of((), cpu_sets))
+    launcher = BenchSession(plan, {}, Path)._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    assert launcher._surround.cpu_set == told
+
+
 def test_a_case_is_measured_from_launch_to_telemetry(opened: BenchSession) -> None:
     """All rooms at once, with a real server: valid, verified, timed, and its process tree was read."""
     results: list[CaseResult] = []

@@ -239,7 +239,7 @@ def test_by_hand() -> None:
     assert words[-4:] == ("tiny:1", "--at=0.0.0.0:8000", "--metrics=8001", "/servebench/model")
     text = shlex.join(words)
     for part in (
-        "docker run --rm",
+        "docker run --rm --network bridge --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8001:8001",
         "--user 1000:1000",
         "--gpus device=2",
         "--volume '/work dir:/servebench:ro'",
