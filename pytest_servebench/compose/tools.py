@@ -12,12 +12,12 @@ from pytest_servebench.compose.command import find_compose
 from pytest_servebench.containers import ContainerImage
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.interfaces import Clock
+from pytest_servebench.launchers.docker.address import engine_address
 from pytest_servebench.launchers.docker.engine import (
     Engine,
     EngineError,
     EngineFacts,
     engine_facts,
-    engine_host,
     open_engine,
 )
 from pytest_servebench.launchers.docker.images import have_image
@@ -57,7 +57,7 @@ def _volumes_of(environment: Mapping[str, str], project: str, *, remove: bool) -
     except EngineError as error:
         raise LaunchError(
             f"the volumes of the project {project} cannot be {'removed' if remove else 'listed'}",
-            where=engine_host(environment),
+            where=str(engine_address(environment)),
             seen=str(error),
             next_step=f"docker volume ls --filter label=com.docker.compose.project={project}",
         ) from error
@@ -68,7 +68,7 @@ def check_engine(engine: EngineFacts, environment: Mapping[str, str]) -> None:
     if engine.absent:
         raise LaunchError(
             "servebench keeps stacks in containers, and no Docker engine can be used",
-            where=engine_host(environment),
+            where=str(engine_address(environment)),
             seen=engine.absent,
             next_step="start it (docker info shows whether it answers), or name another: DOCKER_HOST=unix:///...",
         )

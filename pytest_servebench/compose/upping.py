@@ -24,7 +24,7 @@ from pytest_servebench.compose.tools import Tools
 from pytest_servebench.compose.wanted import Wanted
 from pytest_servebench.errors import LaunchError, ServerNotReadyError
 from pytest_servebench.interfaces import Clock
-from pytest_servebench.launchers.docker.engine import engine_host
+from pytest_servebench.launchers.docker.address import engine_address
 from pytest_servebench.launchers.readiness import Stage, wait_until_ready
 
 HOST_VARIABLE = "DOCKER_HOST"
@@ -55,7 +55,7 @@ def project_of(
             UID: str(uid),
             GID: str(gid),
             # Compose would follow Docker's contexts, also another one next time: the images are here.
-            HOST_VARIABLE: engine_host(environment),
+            HOST_VARIABLE: engine_address(environment).host,
         },
         stacks={name: SERVICES[name].published(environment) for name in wanted.stacks},
         served={
