@@ -172,7 +172,7 @@ def test_an_interrupt_leaves_nothing(stand: Stand, tmp_path: Path) -> None:
 def test_a_second_interrupt_says_what_is_left(
     stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who cannot wait for the end either is told the command, and the project is still in the books for it."""
+    """Who does not wait for the end is told the command; the project is still in the books for it."""
     said: list[str] = []
 
     def interrupt(*_: object, **__: object) -> ProbeAnswer:
