@@ -76,12 +76,17 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
 @click.version_option(package_name="pytest-servebench")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Keep model-serving stacks running in containers. What is measured is pytest's business: --stack."""
+    """Keep model-serving stacks running in containers.
+
+    They are measured by pytest: `up` prints the command.
+    """
     context.obj = context.obj or Tools(environment=os.environ, say=click.echo)
 
 
 @main.command()
-@click.option("--stack", "stack", required=True, metavar="NAME[,NAME]", help=f"Of {', '.join(STACKS)}.")
+@click.option(
+    "--stack", "stack", required=True, metavar="NAME[,NAME]", help=f"What to start, of {', '.join(STACKS)}."
+)
 @click.option(
     "--monitoring",
     is_flag=False,
@@ -89,23 +94,38 @@ def main(context: click.Context) -> None:
     default="",
     type=click.Choice(["", *WATCHERS]),
     metavar=f"[{'|'.join(WATCHERS)}]",
-    help="Prometheus beside them; with Grafana, unless it says prometheus.",
+    help=f"Prometheus and Grafana beside them, or =prometheus alone. Grafana needs {PASSWORD}.",
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]")
-@click.option("--model", default="resnet50", show_default=True, type=click.Choice(sorted(CATALOGUE)))
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    help="What computes; auto: a GPU where the engine has NVIDIA's runtime.",
+)
+@click.option(
+    "--model",
+    default="resnet50",
+    show_default=True,
+    type=click.Choice(sorted(CATALOGUE)),
+    help="What is served.",
+)
 @click.option(
     "--format",
     "model_format",
     default=str(ModelFormat.ONNX),
     show_default=True,
     type=click.Choice([str(each) for each in MODEL_FILES]),
+    help="Of the model's file.",
 )
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="The largest.")
+@click.option(
+    "--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="The largest batch."
+)
 @click.option(
     "--threads",
     default=None,
     type=click.IntRange(1, 1024),
-    help="Of the engine on a CPU; all cores that this process may use, if not given.",
+    help="That compute on a CPU; as many as this process may use cores, if not given.",
 )
 @click.option(
     "--folder",
@@ -120,13 +140,24 @@ def main(context: click.Context) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Python packages to build images from, in place of the index: deploy/wheels.sh fills it.",
 )
-@click.option("--deadline", default=180.0, show_default=True, type=click.FloatRange(1.0), metavar="SECONDS")
+@click.option(
+    "--deadline",
+    default=180.0,
+    show_default=True,
+    type=click.FloatRange(1.0),
+    metavar="SECONDS",
+    help="How long each may take until it answers.",
+)
 @click.option("--write-only", is_flag=True, help="Write the files, start nothing, print the command.")
 @_project_option
 @click.pass_obj
 @complaining
 def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
-    """Start stacks in containers, wait until they answer, and say how to ask them."""
+    """Start stacks in containers and wait until they answer.
+
+    Then it prints how to ask, measure, watch and end them. Ports are chosen by environment variables:
+    FASTAPI_PORT=18000 servebench up --stack fastapi.
+    """
     state_dir = default_state_dir(tools.environment)
     engine = tools.engine(tools.environment)
     wanted, why = _wanted(asked, engine, state_dir, project)

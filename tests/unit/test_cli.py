@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -47,8 +49,6 @@ class Command:
 @pytest.fixture
 def servebench(tmp_path: Path) -> Command:
     """Return the command where everything is there: a model, images, compose, servers that answer."""
-    import click
-
     stand = stand_in(tmp_path / "bin")
     model = tmp_path / "model"
     model.mkdir()
@@ -65,7 +65,11 @@ def servebench(tmp_path: Path) -> Command:
     )
     state = tmp_path / "state"
     tools = Tools(
-        environment={STATE_VARIABLE: str(state), "PATH": str(stand.path.parent)},
+        environment={
+            STATE_VARIABLE: str(state),
+            "PATH": str(stand.path.parent),
+            "DOCKER_CONFIG": str(tmp_path / "docker"),
+        },
         say=click.echo,
         artifact=lambda _: artifact,
         image=lambda image, _: f"{image.name}:here",
@@ -179,6 +183,19 @@ def test_wrong_words_are_refused(servebench: Command, words: tuple[str, ...], wh
     done = servebench("up", *words)
     assert done.exit_code == 2
     assert what in done.output
+
+
+@pytest.mark.parametrize("command", ["", "up", "down", "ps", "logs"])
+def test_help_is_whole_at_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cut off, and every option says what it is for."""
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(main, [*command.split(), "--help"])
+    assert done.exit_code == 0
+    assert max(len(line) for line in done.output.splitlines()) <= 80
+    assert "..." not in done.output.replace("[OPTIONS] COMMAND [ARGS]...", "")
+    named = main.commands[command] if command else main
+    options = [each for each in named.params if isinstance(each, click.Option)]
+    assert [option.name for option in options if not option.help] == []
 
 
 @pytest.mark.parametrize("name", ["My Proj", "../../../victim", "-x", "", "a/b", "a.b", "a\n", "a" * 101])
@@ -317,6 +334,19 @@ def test_a_project_stays_with_its_engine(servebench: Command) -> None:
     servebench("down", environment={**servebench.tools.environment, "DOCKER_CONTEXT": "elsewhere"})
     on_it = [call for call in servebench.stand.calls if call["words"] != ["version"]]
     assert {(call["engine"], call["context"]) for call in on_it} == {("unix:///mine.sock", None)}
+
+
+def test_compose_has_the_engine_of_the_context(servebench: Command, tmp_path: Path) -> None:
+    """Images are built where the user's context says, and compose is told that address."""
+    name = hashlib.sha256(b"mine").hexdigest()
+    meta = tmp_path / "docker" / "contexts" / "meta" / name / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"Name": "mine", "Endpoints": {"docker": {"Host": "unix:///mine.sock"}}}))
+    contexts = {"DOCKER_CONFIG": str(tmp_path / "docker"), "DOCKER_CONTEXT": "mine"}
+    done = servebench("up", "--stack", "fastapi", environment={**servebench.tools.environment, **contexts})
+    assert done.exit_code == 0, done.output
+    assert servebench.stand.calls[-1]["engine"] == "unix:///mine.sock"
+    assert servebench.project().settings["DOCKER_HOST"] == "unix:///mine.sock"
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_made(servebench: Command) -> None:

@@ -50,7 +50,12 @@ def test_a_project_knows_what_it_needs() -> None:
     project = project_of(
         replace(WANTED, monitoring="grafana"),
         FILES,
-        {**environment, "SERVEBENCH_UID": "7", "SERVEBENCH_GID": "8"},
+        {
+            **environment,
+            "SERVEBENCH_UID": "7",
+            "SERVEBENCH_GID": "8",
+            "DOCKER_HOST": "unix:///var/run/docker.sock",
+        },
     )
     assert project.stacks == {
         "fastapi": {"http": 8000},
@@ -162,6 +167,24 @@ def test_an_interrupt_leaves_nothing(stand: Stand, tmp_path: Path) -> None:
     assert stand.told("down")
     assert said[-1] == "ending what was started of the project servebench"
     assert books.find(project.name, tmp_path) is None
+
+
+def test_a_second_interrupt_says_what_is_left(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not wait for the end is told the command; the project is still in the books for it."""
+    said: list[str] = []
+
+    def interrupt(*_: object, **__: object) -> ProbeAnswer:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_servebench.compose.upping.take_down", interrupt)
+    telling = replace(tools(Server(0), tmp_path), say=said.append, probe=interrupt)
+    project = project_of(WANTED, FILES, {})
+    with pytest.raises(KeyboardInterrupt):
+        bring_up(project, stand.compose(), None, telling, 60.0)
+    assert said[-1] == "not all of it could be ended: servebench down --project servebench"
+    assert books.find(project.name, tmp_path) == project
 
 
 def test_volumes_go_only_when_asked(stand: Stand, tmp_path: Path) -> None:
