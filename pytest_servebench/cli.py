@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -13,13 +14,15 @@ import click
 
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
+from pytest_servebench.compose.ports import check_ports
 from pytest_servebench.compose.preparing import prepare
 from pytest_servebench.compose.project import DEFAULT_PROJECT, Project, dashboard_url, default_state_dir
 from pytest_servebench.compose.services import PASSWORD, STACKS, WATCHERS, attach_option, curl_line
-from pytest_servebench.compose.tools import Tools
+from pytest_servebench.compose.tools import Tools, check_engine
 from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
 from pytest_servebench.errors import PlanError, ServebenchError
+from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.export import MODEL_FILES
 from pytest_servebench.plan import ModelFormat
@@ -28,6 +31,8 @@ from pytest_servebench.stacks import built_in_stacks
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,99}")
+"""A project that compose takes as it is."""
 
 
 def complaining(command: Callable[P, T]) -> Callable[P, T]:
@@ -45,13 +50,25 @@ def complaining(command: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def _project_name(_context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """Refuse a name that compose would change, or that leads out of the state folder."""
+    if not _NAME.fullmatch(name):
+        raise click.BadParameter(
+            f"{name!r} is no name of a project: at most 100 small letters, digits, - and _, "
+            "a letter or digit first",
+            param=parameter,
+        )
+    return name
+
+
 def _project_option(command: Callable[P, T]) -> Callable[P, T]:
     return click.option(
         "--project",
         default=DEFAULT_PROJECT,
         show_default=True,
         metavar="NAME",
-        help="The compose project; several can be up beside each other, on ports of their own.",
+        callback=_project_name,
+        help="Of what is up together; several can be, beside each other, on ports of their own.",
     )(command)
 
 
@@ -111,27 +128,40 @@ def main(context: click.Context) -> None:
 def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
     """Start stacks in containers, wait until they answer, and say how to ask them."""
     state_dir = default_state_dir(tools.environment)
-    wanted, why = _wanted(asked, tools, state_dir, project)
+    engine = tools.engine(tools.environment)
+    wanted, why = _wanted(asked, engine, state_dir, project)
     check_wanted(wanted, tools.environment)
+    check_engine(engine, tools.environment)
     argv = ("docker", "compose") if write_only else tools.find_compose(tools.environment)
+    before = books.find(project, state_dir)
+    if not write_only:
+        check_ports(wanted, books.all_known(state_dir), tools.environment, tools.port_taken)
     tools.say(f"device: {wanted.device}{f' ({why})' if why else ''}")
+    books.make_private(state_dir)
     override = prepare(wanted, {each.name: each for each in built_in_stacks()}, tools)
     files = files_for(wanted.device, shipped("deploy"), override)
-    known = project_of(wanted, files, tools.environment)
+    kept = bool(wanted.monitoring) or write_only or _keeps(before, project, tools)
+    known = project_of(wanted, files, tools.environment, keeps=kept)
     compose = compose_of(known, argv, tools.environment)
     if write_only:
         tools.say(_by_hand(known, compose))
         return
-    bring_up(known, compose, books.find(project, state_dir), tools, deadline)
+    bring_up(known, compose, before, tools, deadline)
     for line in ready_lines(known, wanted):
         tools.say(line)
 
 
-def _wanted(asked: Mapping[str, Any], tools: Tools, state_dir: Path, project: str) -> tuple[Wanted, str]:
+def _keeps(before: Project | None, name: str, tools: Tools) -> bool:
+    """Return whether an earlier `up` may have left something in the volumes of the project ``name``."""
+    return before.keeps if before is not None else bool(tools.volumes(tools.environment, name))
+
+
+def _wanted(
+    asked: Mapping[str, Any], engine: EngineFacts, state_dir: Path, project: str
+) -> tuple[Wanted, str]:
     """Return what was asked for, and why on that device; raises `PlanError`."""
     stacks = parse_stacks(asked["stack"])
-    by_engine = asked["device"] == "auto" and tools.nvidia_runtime()
-    device, why = choose_device(asked["device"], nvidia_runtime=by_engine)
+    device, why = choose_device(asked["device"], nvidia_runtime=engine.nvidia_runtime)
     folder: Path = asked["folder"] or state_dir / "serving" / project
     wanted = Wanted(
         stacks=stacks,
@@ -143,24 +173,31 @@ def _wanted(asked: Mapping[str, Any], tools: Tools, state_dir: Path, project: st
         device=device,
         base=asked["base"],
         wheels_path=asked["wheels"],
-        folder=folder.absolute(),
+        folder=folder.resolve(),
         project=project,
     )
     return wanted, why
 
 
 @main.command()
-@click.option("--volumes", is_flag=True, help="Also remove what Prometheus and Grafana have kept.")
+@click.option("--volumes", is_flag=True, help="Also what Prometheus and Grafana have stored.")
 @_project_option
 @click.pass_obj
 @complaining
 def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
-    """End what `up` started, and remove its containers and its network."""
-    known = books.find(project, default_state_dir(tools.environment))
+    """End what `up` started: its containers and network are removed."""
+    state_dir = default_state_dir(tools.environment)
+    known = books.find(project, state_dir)
     if known is None:
         tools.say(f"nothing is up: no project {project} was started by this user")
+        left = tools.remove_volumes(tools.environment, project) if volumes else ()
+        if left:
+            tools.say(f"removed: {', '.join(left)}")
         return
-    take_down(known, _compose(known, tools), default_state_dir(tools.environment), volumes=volumes)
+    take_down(known, _compose(known, tools), state_dir, volumes=volumes)
+    left = tools.volumes({**tools.environment, **known.settings}, project) if known.keeps else ()
+    if left and not volumes:
+        tools.say(f"kept: {', '.join(left)}; remove what they hold: servebench down --volumes{_of(project)}")
 
 
 @main.command()
@@ -201,8 +238,12 @@ def ready_lines(project: Project, wanted: Wanted) -> list[str]:
         lines.append(f"Prometheus: {project.prometheus}")
     if project.grafana:
         lines.append(f"Grafana: {dashboard_url(project.grafana)}")
-    end = "" if project.name == DEFAULT_PROJECT else f" --project {project.name}"
-    return [*lines, f"end it: servebench down{end}"]
+    return [*lines, f"end it: servebench down{_of(project.name)}"]
+
+
+def _of(project: str) -> str:
+    """Return the option that names a project, where it has to be."""
+    return "" if project == DEFAULT_PROJECT else f" --project {shlex.quote(project)}"
 
 
 def _asked(wanted: Wanted) -> str:
@@ -228,7 +269,9 @@ def _known(name: str, tools: Tools) -> Project:
 
 
 def _compose(project: Project, tools: Tools) -> Compose:
-    return compose_of(project, tools.find_compose(tools.environment), tools.environment)
+    environment = {**tools.environment, **project.settings}
+    check_engine(tools.engine(environment), environment)
+    return compose_of(project, tools.find_compose(environment), tools.environment)
 
 
 if __name__ == "__main__":

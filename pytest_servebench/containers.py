@@ -105,3 +105,10 @@ class ContainerFacts:
     """Ids of the GPUs that it was given."""
     cpu_set: str = ""
     """The cores it may use, as in ``0-3``; empty: all."""
+    cpus: float | None = None
+    """CPU seconds per second it may use; None: no limit."""
+    memory_bytes: int | None = None
+    """Limit of its memory; None: none."""
+    ipc: Ipc = Ipc.PRIVATE
+    shm_bytes: int | None = None
+    """Size of its own ``/dev/shm``; None: it has the host's."""

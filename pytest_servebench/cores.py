@@ -25,6 +25,12 @@ def count_cores() -> int:
     return max(os.sysconf("SC_NPROCESSORS_CONF"), 1 + max(os.sched_getaffinity(0)))
 
 
+def narrowed() -> tuple[int, ...]:
+    """Return the logical cores that this process is kept to; empty: it may use all that are online."""
+    usable = tuple(sorted(os.sched_getaffinity(0)))
+    return usable if len(usable) < os.sysconf("SC_NPROCESSORS_ONLN") else ()
+
+
 def bind(cpus: Collection[int]) -> Callable[[], None]:
     """Keep this process, and what it starts from now on, to these cores; call what it returns to undo it."""
     before = os.sched_getaffinity(0)

@@ -42,7 +42,7 @@ from pytest_servebench.reports.terminal import header_lines, monitoring_lines, r
 from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
-from pytest_servebench.spreading import hands_out, turn_of
+from pytest_servebench.spreading import Turns, hands_out, turn_of
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu import gpu_names
 from pytest_servebench.telemetry.machine import machine_facts
@@ -77,6 +77,7 @@ class Desk:
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._onlookers = Onlookers(config)
+        self.turns = Turns()
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
         self._session = BenchSession(
             plan,
@@ -92,9 +93,13 @@ class Desk:
         cpus = None if hands_out(config) else plan.lane.cpus
         self._unbind = None if cpus is None else bind(cpus)
 
-    def end_servers(self) -> None:
-        """End whatever server is up; raises `LaunchError` when one cannot be ended."""
-        self._session.close()
+    def end_servers(self, exitstatus: int) -> None:
+        """End whatever server is up; raises `LaunchError` when one cannot be ended.
+
+        Others' windows are not disturbed by it, unless the session was cut short: then nothing is waited for.
+        """
+        cut_short = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        self._session.close(in_turn=not cut_short)
 
     def close(self) -> None:
         """End whatever is up, and leave the process as it was."""
@@ -197,6 +202,10 @@ class Desk:
         records = self._recorder.records
         if records:
             self._config.hook.pytest_servebench_report(config=self._config, records=records)
+
+    def forget(self, item: pytest.Item) -> None:
+        """Forget why a test failed."""
+        item.stash[COMPLAINT] = ""
 
     def complaint(self, item: pytest.Item) -> str:
         """Return why a measured test fails; empty when it does not."""

@@ -25,9 +25,9 @@ class Holder:
 
     pid: int
     case: str
-    """The id of the case that it is about."""
+    """The id of the case that it is about, or what else it is about."""
     doing: str
-    """A verb: ``starts``, ``measures`` or ``waits``."""
+    """A verb: ``starts``, ``ends``, ``measures`` or ``waits``."""
     holds: Sequence[Hold]
     """What it holds, or wants."""
 

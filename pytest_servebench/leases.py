@@ -5,6 +5,9 @@ process that holds them, however that ends; no lock file is ever stale. filelock
 a database per resource, and cannot say who holds it. A process that forks without exec shares its locks
 with the child, as long as it does not release them itself.
 
+A lock is worth nothing once its file was removed: others make a new one. So cleaners are kept from it, what
+was locked is compared with what others find, and a window that lost its lock does not count.
+
 A turn is taken before each lock and given back once the lock is held: whoever waits for a window keeps
 later start-ups behind it, and cannot starve. All take in one order and nobody upgrades, so that nobody
 waits in a circle.
@@ -14,27 +17,31 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.holders import Holder, Note, forget_the_dead, holders_in
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.lanes import Hold, Lane, Machine, Resource, to_measure, to_start
+from pytest_servebench.own_folder import own_folder
 
 PERIOD_S = 0.1
 """How often a held lock is tried again: that wakes a process up, and so costs a window of somebody else."""
 TELL_EVERY = 10
 """Tries between two words to whoever watches."""
 
-STARTING, MEASURING = "starts", "measures"
+STARTING, MEASURING, ENDING = "starts", "measures", "ends"
 WAITING = "waits"
 
 _LOCK_LAYOUT = "hhqqi4x"
 """``struct flock``: type, whence, start, length, pid."""
+
+
+Tell = Callable[[str, float], None]
+"""Told about once a second, while somebody waits, what for and for how many seconds already."""
 
 
 class Leases:
@@ -49,7 +56,7 @@ class Leases:
         machine: Machine,
         folder: Path,
         clock: Clock,
-        tell: Callable[[str], None] | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self._lane = lane
         self._machine = machine
@@ -64,6 +71,12 @@ class Leases:
             yield waited_s
 
     @contextmanager
+    def ending(self) -> Iterator[float]:
+        """Hold the lane for the end of a server, as for a start-up."""
+        with self._held(to_start(self._lane, self._machine), ENDING, "its server") as waited_s:
+            yield waited_s
+
+    @contextmanager
     def measuring(self, case: str) -> Iterator[float]:
         """Hold the lane alone; yields how many seconds that was waited for."""
         with self._held(to_measure(self._lane), MEASURING, case) as waited_s:
@@ -74,30 +87,46 @@ class Leases:
         began_ns = self._clock.now_ns()
         with ExitStack() as held:
             try:
-                folder = own_folder(self._folder)
-                forget_the_dead(folder)
-                wanted = Holder(pid=os.getpid(), case=case, doing=WAITING, holds=holds)
-                note = held.enter_context(Note(folder, wanted))
-                turns = held.enter_context(_Locks(folder / "turns"))
-                locks = held.enter_context(_Locks(folder / "locks"))
-                for hold in holds:
-                    self._take(turns, locks, hold, folder)
-                note.write(Holder(pid=os.getpid(), case=case, doing=doing, holds=holds))
+                while (locks := self._tried(holds, doing, case, held, began_ns)) is None:
+                    pass
             except OSError as error:
                 raise _no_locks(self._folder, error) from error
             yield (self._clock.now_ns() - began_ns) / 1e9
+            if doing == MEASURING and not locks.seen_by_others():
+                raise _removed(self._folder, case)
 
-    def _take(self, turns: _Locks, locks: _Locks, hold: Hold, folder: Path) -> None:
+    def _tried(
+        self, holds: Sequence[Hold], doing: str, case: str, held: ExitStack, began_ns: int
+    ) -> _Locks | None:
+        """Take all; None where the file was removed meanwhile, so that others lock another one."""
+        folder = own_folder(self._folder)
+        with ExitStack() as trying:
+            trying.enter_context(_kept_from_cleaners(folder))
+            forget_the_dead(folder)
+            wanted = Holder(pid=os.getpid(), case=case, doing=WAITING, holds=holds)
+            note = trying.enter_context(Note(folder, wanted))
+            turns = trying.enter_context(_Locks(folder / "turns"))
+            locks = trying.enter_context(_Locks(folder / "locks"))
+            for hold in holds:
+                self._take(turns, locks, hold, folder, began_ns)
+            # Once, after the last: who sees this file now cannot have opened another one before.
+            if not locks.seen_by_others():
+                return None
+            note.write(Holder(pid=os.getpid(), case=case, doing=doing, holds=holds))
+            held.enter_context(trying.pop_all())
+        return locks
+
+    def _take(self, turns: _Locks, locks: _Locks, hold: Hold, folder: Path, began_ns: int) -> None:
         resource = hold.resource
-        self._wait(lambda: turns.take(resource, exclusive=True), hold, folder)
-        self._wait(lambda: locks.take(resource, exclusive=hold.exclusive), hold, folder)
+        self._wait(lambda: turns.take(resource, exclusive=True), hold, folder, began_ns)
+        self._wait(lambda: locks.take(resource, exclusive=hold.exclusive), hold, folder, began_ns)
         turns.give_back(resource)
 
-    def _wait(self, take: Callable[[], bool], hold: Hold, folder: Path) -> None:
+    def _wait(self, take: Callable[[], bool], hold: Hold, folder: Path, began_ns: int) -> None:
         tries = 0
         while not take():
             if self._tell is not None and tries % TELL_EVERY == 0:
-                self._tell(waiting_text(hold, holders_in(folder)))
+                self._tell(waiting_text(hold, holders_in(folder)), (self._clock.now_ns() - began_ns) / 1e9)
             tries += 1
             self._clock.sleep_s(PERIOD_S)
 
@@ -116,20 +145,6 @@ def waiting_text(hold: Hold, holders: Sequence[Holder]) -> str:
     return f"waiting for {place.name}" + (f": {who}" if who else "")
 
 
-def own_folder(folder: Path) -> Path:
-    """Make a folder for this user alone, unless it is there; raises `LaunchError` for somebody else's."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise LaunchError(
-            "nothing can be started: the folder of locks is open to others",
-            where=str(folder),
-            seen=f"owner {found.st_uid}, mode {stat.filemode(found.st_mode)}",
-            next_step="remove it, or give another folder for temporary files with TMPDIR",
-        )
-    return folder
-
-
 def _no_locks(folder: Path, error: OSError) -> LaunchError:
     return LaunchError(
         "nothing can be started: no lock can be had that keeps measurements apart",
@@ -139,11 +154,35 @@ def _no_locks(folder: Path, error: OSError) -> LaunchError:
     )
 
 
+def _removed(folder: Path, case: str) -> LaunchError:
+    return LaunchError(
+        "this measurement does not count: its lock was removed, so others may have measured beside it",
+        where=case,
+        seen=f"the file of locks in {folder} is not the one that was locked",
+        next_step="have nothing clean that folder while sessions run, or give another with TMPDIR",
+    )
+
+
+@contextmanager
+def _kept_from_cleaners(folder: Path) -> Iterator[None]:
+    """Keep systemd-tmpfiles out of the folder: it passes by those that have a BSD lock (tmpfiles.d(5))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # One that is at work there has it alone; what it removes is seen later.
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class _Locks:
     """One open file, in which this object locks bytes; closing it gives all of them back."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("a+b")
+        self._use()
 
     def __enter__(self) -> _Locks:  # noqa: PYI034 (typing.Self is 3.11)
         return self
@@ -159,10 +198,22 @@ class _Locks:
             self._ask(fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, resource.place, 1)
         except (BlockingIOError, PermissionError):
             return False
+        self._use()
         return True
+
+    def seen_by_others(self) -> bool:
+        """Return whether who comes now opens this very file."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def give_back(self, resource: Resource) -> None:
         self._ask(fcntl.F_UNLCK, resource.place, 1)
+
+    def _use(self) -> None:
+        """Have it look used: cleaners remove what nobody has touched for days."""
+        os.utime(self._file.fileno())
 
     def _ask(self, kind: int, start: int, length: int) -> None:
         asked = struct.pack(_LOCK_LAYOUT, kind, os.SEEK_SET, start, length, 0)

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.leases import Tell
 from pytest_servebench.plan import Case
 from pytest_servebench.reports.progress import LiveProgress, own_terminal, wants_progress
 from pytest_servebench.results import Progress
+
+FIRST_WORD_S, NEXT_WORD_S = 10.0, 60.0
+"""After how long a wait is worth a line of a log, and how long after that the next one."""
 
 
 class Watching:
@@ -33,6 +37,24 @@ class Watching:
         return None
 
 
+class LoggedWaits:
+    """Writes that something waits: once it has for ten seconds, and each minute from then on."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._before_s = 0.0
+        self._next_s = FIRST_WORD_S
+
+    def __call__(self, text: str, waited_s: float) -> None:
+        """Be told, at any pace, what for and for how long; a shorter time than before is another wait."""
+        if waited_s < self._before_s:
+            self._next_s = FIRST_WORD_S
+        self._before_s = waited_s
+        if waited_s >= self._next_s:
+            self._next_s = waited_s + NEXT_WORD_S
+            self._log(f"servebench {text} ({waited_s:.0f} s so far)")
+
+
 class Onlookers:
     """Those of one session; to be made while pytest captures nothing."""
 
@@ -48,9 +70,12 @@ class Onlookers:
             self._terminal.close()
 
     @property
-    def wait(self) -> Callable[[str], None] | None:
-        """How somebody is told, several times a second, what a case waits for; None: nobody watches."""
-        return None if self._terminal is None else self._show
+    def wait(self) -> Tell | None:
+        """How somebody is told what a case waits for; None: nobody watches and nothing can be written."""
+        if self._terminal is not None:
+            return lambda text, _: self._show(text)
+        silent = self._config.get_verbosity() < 0 or hasattr(self._config, "workerinput")
+        return None if silent else LoggedWaits(self._log)
 
     def making(self, name: str, text: str) -> None:
         """Tell of the making of an image: each line to a person, to a log only that it is begun."""

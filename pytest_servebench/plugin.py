@@ -117,6 +117,7 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 (pytest-xdist may 
     desk = node.config.stash.get(DESK, None)
     if desk is not None:
         desk.containers.give(node.workerinput)
+        desk.turns.give(node.workerinput)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -202,6 +203,8 @@ def _is_idle(item: pytest.Item) -> bool:
 def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401 (pytest-xdist may not be installed)
     """Clear away after a worker that crashed; hear from one without a terminal what waits for a choice."""
     desk = node.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.turns.take_back(node.workerinput)
     if desk is not None and error:
         desk.containers.clear_worker(node.workerinput["workerid"])
     idle = getattr(node, "workeroutput", {}).get(IDLE_FIELD, [])
@@ -261,6 +264,14 @@ def _server_of(stack: str, request: pytest.FixtureRequest, servebench: Servebenc
     pytest.fail(trouble, pytrace=False)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin each run of a test without what an earlier one was told: a plugin may run it again."""
+    desk = item.config.stash.get(DESK, None)
+    if desk is not None:
+        desk.forget(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail just the test whose run is not valid or breaches a limit; its record is already kept."""
@@ -295,12 +306,12 @@ def pytest_servebench_gate(result: CaseResult, thresholds: Sequence[Threshold]) 
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
     """End the servers before anything is cleared away, and hand over the records once all is saved."""
     desk = session.config.stash.get(DESK, None)
     if desk is None:
         return (yield)
-    _noting_trouble(session, desk.end_servers)
+    _noting_trouble(session, lambda: desk.end_servers(exitstatus))
     finished = yield
     # Not before: pytest-xdist has ended its workers only now.
     _noting_trouble(session, desk.containers.clear_after)

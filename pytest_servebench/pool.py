@@ -108,6 +108,11 @@ class ServerPool:
         """Have the next case served by a fresh server: this one failed requests, and may hang."""
         self._trusted = False
 
+    @property
+    def has_own(self) -> bool:
+        """Whether a server is up that `close` ends: not one that somebody else runs."""
+        return self._server is not None and self._server.endpoint.stack not in self._attached
+
     def close(self) -> None:
         """End the server that is up, if any."""
         server, self._server, self._loaded = self._server, None, None
@@ -202,10 +207,17 @@ class ServerPool:
                 raise _control_error(server, request, f"refused to {purpose}", seen)
 
 
+def log_of(endpoint: Endpoint) -> str:
+    """Return where a server's log is, in words."""
+    if endpoint.log_path is None:
+        return "the log of the server where it was started: it is not ours"
+    return f"the server's log: {endpoint.log_path}"
+
+
 def _control_error(server: RunningServer, request: WireRequest, what: str, seen: str) -> ControlError:
     return ControlError(
         f"{server.endpoint.stack} {what}",
         where=f"{request.method} {request.path}",
         seen=f"{seen}\n{server.log_tail()}",
-        next_step=f"read the server's log: {server.endpoint.log_path}",
+        next_step=f"read {log_of(server.endpoint)}",
     )

@@ -72,7 +72,7 @@ def server_counters(
 @contextmanager
 def _host(endpoint: Endpoint, clock: Clock) -> Iterator[Callable[[Window], HostReading]]:
     if endpoint.pid is None:
-        reason = "the server is not ours: its processes are not known"
+        reason = _why_unseen(endpoint)
         absent = dict.fromkeys(("server_cpu_cores", "server_memory_bytes"), reason)
         yield lambda _: HostReading(absent=absent)
         return
@@ -82,6 +82,12 @@ def _host(endpoint: Endpoint, clock: Clock) -> Iterator[Callable[[Window], HostR
         yield lambda window_ns: probe.window(*window_ns)
     finally:
         probe.stop()
+
+
+def _why_unseen(endpoint: Endpoint) -> str:
+    if endpoint.container is not None:
+        return "the processes of its container are not visible from here"
+    return "the server is not ours: its processes are not known"
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Endpoint:
     container: ContainerFacts | None = None
     """What it runs in; None when that is no container of ours."""
     pid: int | None = None
-    """Root of the server's process tree; None when the server is not ours."""
+    """Root of the server's process tree; None when it is not ours, or its container's are not seen."""
     log_path: Path | None = None
     started_s: float | None = None
     """Launch to ready, in seconds; None for an attached server."""

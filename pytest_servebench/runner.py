@@ -19,7 +19,7 @@ from pytest_servebench.plan import (
     Image,
     LauncherKind,
 )
-from pytest_servebench.pool import Ready, ServerPool
+from pytest_servebench.pool import Ready, ServerPool, log_of
 from pytest_servebench.results import (
     NO_CEILING,
     Answer,
@@ -124,7 +124,7 @@ def ask_case(
             else f"{case.stack} does not answer",
             where=case.id,
             seen="\n".join(mismatches[:5]) or asked.trouble,
-            next_step=f"read the server's log: {visit.ready.endpoint.log_path}",
+            next_step=f"read {log_of(visit.ready.endpoint)}",
         )
     return tuple(zip(visit.images, asked.answers, visit.question.expected, strict=False))
 

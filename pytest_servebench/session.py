@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,15 +16,15 @@ import numpy.typing as npt
 from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.cores import count_cores
+from pytest_servebench.cores import count_cores, narrowed
 from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
-from pytest_servebench.lanes import Gpu, Machine
+from pytest_servebench.lanes import Gpu, Machine, set_text
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.leases import Leases
+from pytest_servebench.leases import Leases, Tell
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.images import image_set
@@ -55,9 +55,9 @@ class NamedAnswer:
 class BenchSession:
     """The rooms of one session, furnished from its plan; a server is up only while one is needed.
 
-    ``tell`` is told, while a case waits, for what; None: nobody watches. ``making`` is told what the engine
-    says while it makes an image: its name, and a line. ``gpus`` are all of this machine, ``labels`` those of
-    a stack's containers.
+    ``tell`` is told, while a case waits, for what and how long; None: nobody watches. ``making`` is told
+    what the engine says while it makes an image: its name, and a line. ``gpus`` are all of this
+    machine, ``labels`` those of a stack's containers.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BenchSession:
         stacks: Mapping[str, Stack],
         folder: Callable[[], Path],
         *,
-        tell: Callable[[str], None] | None = None,
+        tell: Tell | None = None,
         making: Callable[[str, str], None] = lambda *_: None,
         gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},
@@ -128,8 +128,19 @@ class BenchSession:
         """Return the last log lines of the server of ``stack`` that is up; empty when none is."""
         return self.pool.log_tail(stack) if "pool" in self.__dict__ else ""
 
-    def close(self) -> None:
-        """End the server that is up and the workers that send, if any."""
+    def close(self, *, in_turn: bool = False) -> None:
+        """End the server that is up and the workers that send, if any; ``in_turn``: beside no window.
+
+        An interrupted wait ends them all the same, as does one for locks that cannot be had.
+        """
+        with ExitStack() as held:
+            try:
+                if in_turn and "pool" in self.__dict__ and self.pool.has_own:
+                    held.enter_context(self._leases.ending())
+            finally:
+                self._end_all()
+
+    def _end_all(self) -> None:
         try:
             if "pool" in self.__dict__:
                 self.pool.close()
@@ -148,7 +159,8 @@ class BenchSession:
             host=plan.host,
             labels=self._labels(stack),
             clock=self._clock,
-            cpu_set=plan.lane.cpu_set,
+            # A container is no child of ours: what we are kept to it has to be told.
+            cpu_set=plan.lane.cpu_set or set_text(narrowed()),
             making=self._making,
         )
 

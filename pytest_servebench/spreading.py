@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, MutableMapping
+from itertools import count
 from typing import Any
 
 from pytest_servebench.plan import ModelFormat, Payload, WireProtocol
 
+TURN_FIELD = "servebench_turn"
+"""Where a worker of pytest-xdist finds its turn."""
 _AT_THE_END = re.compile(r"\d+$")
 
 
+class Turns:
+    """The controller's: which workers have which turns, so that a lost worker's goes to its replacement.
+
+    A worker is what pytest-xdist hands to it, with its ``workerid``.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def give(self, worker: MutableMapping[str, Any]) -> None:
+        """Give a worker the first turn that nobody has."""
+        taken = self._taken.values()
+        turn = next(turn for turn in count() if turn not in taken)
+        worker[TURN_FIELD] = self._taken[worker["workerid"]] = turn
+
+    def take_back(self, worker: Mapping[str, Any]) -> None:
+        """Have the turn of a worker that is gone free for another."""
+        self._taken.pop(worker["workerid"], None)
+
+
 def turn_of(config: Any) -> int:  # noqa: ANN401 (pytest's, which this file need not know)
-    """Return which worker this is, from 0 (``gw0``); 0 without workers."""
-    name = str(getattr(config, "workerinput", {}).get("workerid", ""))
+    """Return which worker this is, from 0: as the controller says, else by its name; 0 without workers."""
+    told = getattr(config, "workerinput", {})
+    if TURN_FIELD in told:
+        return int(told[TURN_FIELD])
+    name = str(told.get("workerid", ""))
     number = _AT_THE_END.search(name)
     return int(number[0]) if number else 0
 

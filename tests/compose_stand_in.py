@@ -18,6 +18,8 @@ words = sys.argv[1:]
 with (here / "calls").open("a") as log:
     log.write(json.dumps({{"words": words, "password": os.environ.get("GRAFANA_ADMIN_PASSWORD"),
                            "folder": os.environ.get("SERVEBENCH_FOLDER"),
+                           "engine": os.environ.get("DOCKER_HOST"),
+                           "context": os.environ.get("DOCKER_CONTEXT"),
                            "foreign": sorted(k for k in os.environ if k.startswith("COMPOSE_"))}}) + "\\n")
 for name in ("version", "ps", "logs", "up", "down", "rm"):
     if name in words:

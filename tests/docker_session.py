@@ -73,13 +73,14 @@ class DockerSessions:
         """Where they run."""
         return self._suite.pytester.path
 
-    def write(self, test: str) -> None:
-        """Have them run ``test``."""
-        self._suite.write(test=WAITS + test, stacks=STACK, more=IMPORTS + HOOKS)
+    def write(self, test: str, stacks: str = STACK) -> None:
+        """Have them run ``test`` with ``stacks`` on offer."""
+        self._suite.write(test=WAITS + test, stacks=stacks, more=IMPORTS + HOOKS)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one in a process group of its own, as a shell would have it."""
-        asked = self._suite.command("--stack=echo", "--serve-launcher=docker", ONNX, *arguments)
+        stack = () if any(one.startswith("--stack=") for one in arguments) else ("--stack=echo",)
+        asked = self._suite.command(*stack, "--serve-launcher=docker", ONNX, *arguments)
         process = subprocess.Popen(
             [*self.before, sys.executable, "-m", "pytest", *asked],
             cwd=self.folder,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.launchers.docker import engine_facts
+from pytest_servebench.launchers.docker.address import engine_address
 
 REQUIRED = "SERVEBENCH_REQUIRE_DOCKER"
 BASE = os.environ.get("SERVEBENCH_TEST_BASE", "servebench-base:bookworm")
@@ -39,19 +40,23 @@ def the_engine() -> Iterator[Any]:
         pytest.fail(f"{REQUIRED} is set: {why_not}", pytrace=False)
     if why_not:
         pytest.skip(why_not)
-    import docker
-
-    client = docker.from_env()
+    client = _client()
     try:
         yield client
     finally:
         client.close()
 
 
+def _client() -> Any:
+    import docker
+
+    return docker.DockerClient(base_url=engine_address(os.environ).host)
+
+
 def _no_base() -> str:
     import docker
 
-    client = docker.from_env()
+    client = _client()
     try:
         client.images.get(BASE)
     except docker.errors.ImageNotFound:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from pytest_servebench.launchers.docker.engine import UNIX, engine_host
+from pytest_servebench.launchers.docker.address import UNIX, engine_address
 
 
 class EngineProxy:
@@ -18,7 +18,7 @@ class EngineProxy:
 
     def __init__(self, path: Path) -> None:
         self.environment: Mapping[str, str] = {**os.environ, "DOCKER_HOST": f"{UNIX}{path}"}
-        self._real = engine_host(os.environ).removeprefix(UNIX)
+        self._real = engine_address(os.environ).host.removeprefix(UNIX)
         self._flowing = threading.Event()
         self._flowing.set()
         self._open: list[socket.socket] = []

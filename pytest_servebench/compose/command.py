@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_servebench.errors import LaunchError, MissingPieceError
@@ -11,8 +12,20 @@ from pytest_servebench.errors import LaunchError, MissingPieceError
 CANDIDATES = (("docker", "compose"), ("docker-compose",))
 """The plugin of Docker's own command, then the command of its own; both are asked for their version."""
 _VERSION_TIMEOUT_S = 20
-_IGNORED = ("COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES")
-"""Variables by which a user's own projects would get into ours."""
+_INTERRUPTED_S = 20
+"""How long it may take to come to an end once it was interrupted."""
+_IGNORED = (
+    "COMPOSE_FILE",
+    "COMPOSE_PROFILES",
+    "COMPOSE_PROJECT_NAME",
+    "COMPOSE_ENV_FILES",
+    "DOCKER_CONTEXT",
+)
+"""Variables by which a user's own projects, or another engine than ours, would get into it."""
+_NEXT_STEPS = {
+    "up": "where an image cannot be pulled: PROMETHEUS_IMAGE=NAME and GRAFANA_IMAGE=NAME name one that is "
+    "here; where a port is taken: FASTAPI_PORT=18000 and its like choose another (docs/monitoring.md)"
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +47,17 @@ class Compose:
 
     def run(self, *words: str) -> None:
         """Run it with its output on the terminal; raises `LaunchError` when it fails."""
-        done = subprocess.run(self.command(*words), env=self._environment(), check=False)
-        if done.returncode != 0:
-            raise self._failed(words, done.returncode, "its output above")
+        with subprocess.Popen(self.command(*words), env=self._environment()) as process:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                # It was interrupted, too: killed at once, it would leave the engine at work.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_INTERRUPTED_S)
+                process.kill()
+                raise
+        if code != 0:
+            raise self._failed(words, code, "its output above")
 
     def ask(self, *words: str) -> str:
         """Return what it prints; raises `LaunchError` when it fails."""
@@ -66,7 +87,7 @@ class Compose:
             f"{' '.join(self.argv)} {words[0]} failed with exit code {code}",
             where=f"project {self.project}",
             seen=seen,
-            next_step="docker ps and docker logs show what is there",
+            next_step=_NEXT_STEPS.get(words[0], "docker ps and docker logs show what is there"),
         )
 
 

@@ -96,4 +96,5 @@ def _write(service: Service, spec: LaunchSpec, folder: Path) -> None:
             next_step="choose another with --folder",
         ) from error
     write_files(spec, folder, placeholders(service, spec), Links.NONE)
-    open_to_all(spec, folder, private_scratch(spec.container))
+    # What compose mounts over the scratch folders is owned by the server's user: nobody else writes there.
+    open_to_all(spec, folder, private_scratch(spec.container), scratch_mode=0o755)

@@ -41,6 +41,8 @@ class Project:
     prometheus: str = ""
     """Its URL; empty: it was not started."""
     grafana: str = ""
+    keeps: bool = True
+    """Whether its volumes may hold something: some versions of compose make them for nobody."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -62,8 +64,25 @@ def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser() if named else platformdirs.user_state_path("pytest-servebench")
 
 
+def make_private(state_dir: Path) -> None:
+    """Have a state folder there that other users cannot look into; one that is there stays as it is.
+
+    The engine mounts what lies in it by its own rights. Raises `ServebenchError`.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServebenchError(
+            "the state folder cannot be made",
+            where=str(state_dir),
+            seen=str(error),
+            next_step=f"name another: {STATE_VARIABLE}=FOLDER",
+        ) from error
+
+
 def save(project: Project, state_dir: Path) -> None:
     """Keep what is known of a project until `forget`."""
+    make_private(state_dir)
     path = _path(project.name, state_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -85,7 +104,7 @@ def find(name: str, state_dir: Path) -> Project | None:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         return Project(**{**known, "files": tuple(known["files"])})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ServebenchError(
@@ -95,6 +114,15 @@ def find(name: str, state_dir: Path) -> Project | None:
             next_step="remove that file, then end what is left: docker ps --filter "
             f"label=com.docker.compose.project={name}",
         ) from error
+
+
+def all_known(state_dir: Path) -> Iterator[Project]:
+    """Yield every project that was started; a file that cannot be read is passed over."""
+    for path in sorted((state_dir / "projects").glob("*.json")):
+        with suppress(ServebenchError):
+            project = find(path.stem, state_dir)
+            if project is not None:
+                yield project
 
 
 def watchers(
@@ -120,7 +148,7 @@ def dashboard_url(grafana: str) -> str:
 def _watcher(url: str, state_dir: Path) -> Project | None:
     """Return the project that has a stack at ``url`` and watches it, by the books."""
     address = parse_address(url)
-    for project in _all(state_dir) if is_here(address.host) else ():
+    for project in all_known(state_dir) if is_here(address.host) else ():
         here = [ports.get("http") for ports in project.stacks.values()]
         if project.prometheus and address.ports["http"] in here:
             return project
@@ -130,14 +158,6 @@ def _watcher(url: str, state_dir: Path) -> Project | None:
 def _answers(prometheus: str, probe: HttpProbe) -> bool:
     address = parse_address(prometheus)
     return probe(address.host, address.ports["http"], PROMETHEUS.ready_path).status == HTTPStatus.OK
-
-
-def _all(state_dir: Path) -> Iterator[Project]:
-    for path in sorted((state_dir / "projects").glob("*.json")):
-        with suppress(ServebenchError):
-            project = find(path.stem, state_dir)
-            if project is not None:
-                yield project
 
 
 def _path(name: str, state_dir: Path) -> Path:

@@ -24,14 +24,18 @@ from pytest_servebench.compose.tools import Tools
 from pytest_servebench.compose.wanted import Wanted
 from pytest_servebench.errors import LaunchError, ServerNotReadyError
 from pytest_servebench.interfaces import Clock
+from pytest_servebench.launchers.docker.address import engine_address
 from pytest_servebench.launchers.readiness import Stage, wait_until_ready
 
+HOST_VARIABLE = "DOCKER_HOST"
 LOOK_S = 3.0
 """How often compose is asked which services run: it takes half a second itself."""
 
 
-def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, str]) -> Project:
-    """Return what will be known of a project once it is up (pure)."""
+def project_of(
+    wanted: Wanted, files: Sequence[Path], environment: Mapping[str, str], *, keeps: bool = True
+) -> Project:
+    """Return what will be known of a project once it is up (pure); ``keeps`` as in `Project`."""
 
     def url(service: Service) -> str:
         if service not in wanted.services:
@@ -50,6 +54,8 @@ def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, 
             "SERVEBENCH_GPU": str(wanted.device.index),
             UID: str(uid),
             GID: str(gid),
+            # Compose would follow Docker's contexts, also another one next time: the images are here.
+            HOST_VARIABLE: engine_address(environment).host,
         },
         stacks={name: SERVICES[name].published(environment) for name in wanted.stacks},
         served={
@@ -60,6 +66,7 @@ def project_of(wanted: Wanted, files: Sequence[Path], environment: Mapping[str, 
         },
         prometheus=url(PROMETHEUS),
         grafana=url(GRAFANA),
+        keeps=keeps,
     )
 
 
@@ -98,17 +105,29 @@ def bring_up(
             tools.say(f"waiting for {name}")
             _await(SERVICES[name], project, compose, tools, deadline_s)
     except BaseException:
-        try:
-            take_down(project, compose, state_dir)
-        except LaunchError as left:
-            tools.say(f"not all of it could be ended: {left}")
+        _give_up(project, compose, tools)
         raise
 
 
 def take_down(project: Project, compose: Compose, state_dir: Path, *, volumes: bool = False) -> None:
     """End every container of a project, and its network; with ``volumes`` what was kept in some."""
-    compose.run("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+    gone = volumes or not project.keeps
+    compose.run("down", "--remove-orphans", *(["--volumes"] if gone else []))
     books.forget(project.name, state_dir)
+
+
+def _give_up(project: Project, compose: Compose, tools: Tools) -> None:
+    """End what was started; where that fails or is interrupted too, say how to end it."""
+    tools.say(f"ending what was started of the project {project.name}")
+    ended = False
+    try:
+        take_down(project, compose, default_state_dir(tools.environment))
+        ended = True
+    except LaunchError as left:
+        tools.say(str(left))
+    finally:
+        if not ended:
+            tools.say(f"not all of it could be ended: servebench down --project {project.name}")
 
 
 def _await(service: Service, project: Project, compose: Compose, tools: Tools, deadline_s: float) -> None:

@@ -100,17 +100,17 @@ def write_files(
             raise _cannot_write(spec, f"its file {file.path}", target, error) from error
 
 
-def open_to_all(spec: LaunchSpec, workdir: Path, scratch: Sequence[str]) -> None:
+def open_to_all(spec: LaunchSpec, workdir: Path, scratch: Sequence[str], scratch_mode: int = 0o1777) -> None:
     """Let users of any number read ``workdir``, and write to its folders ``scratch``; raises `LaunchError`.
 
-    As ``chmod -R a+rX``; a hard link's rights are those of its original, and stay.
+    As ``chmod -R a+rX``; a hard link's rights are those of its original, and stay. ``scratch_mode`` is that
+    of what the engine mounts over a scratch folder, too: by default any user may write there, as to /tmp.
     """
     try:
         for path in scratch:
             _check(spec, WorkFile(path=path, text=""), workdir / path, workdir)
             (workdir / path).mkdir(parents=True, exist_ok=True)
-            # The sticky bit keeps one user's files from another's, as in /tmp.
-            (workdir / path).chmod(0o1777)
+            (workdir / path).chmod(scratch_mode)
         for folder, _, names in os.walk(workdir):
             for each in (Path(folder), *(Path(folder, name) for name in names)):
                 _let_all_read(each)

@@ -66,7 +66,7 @@ def cases_for(
     ``"2b"`` is twice the deployment's batch size; larger requests than that size are not
     made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
     first of ``items_per_request``. A stack has no case with a payload or protocol of the
-    marker that it does not offer.
+    marker that it does not offer, an attached one none with a model of the marker that is not the plan's.
 
     The plan's arrivals hold where the marker has none; a marker's own hold until the user
     gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
@@ -171,6 +171,8 @@ def _deployments(
     model: str,
 ) -> Iterator[Deployment]:
     for stack in plan.stacks:
+        if stack in plan.attached and model != plan.model:
+            continue  # it serves what it was started with, and nobody said that this is another model
         planned = plan.formats_by_stack.get(stack, plan.formats)
         served = [f for f in planned if f in stacks_offer[stack].formats]
         for model_format in served if formats is None else [f for f in served if f in formats]:

@@ -19,12 +19,16 @@ SETTINGS_FORM = "KEY=VALUE[,KEY=VALUE]"
 IMAGE_FORM = "STACK=REFERENCE[,...]"
 ONLY_FOR_CONTAINERS = ("image", "image-base", "image-wheels", "container")
 
-_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[kmgt]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>[kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SMALLEST_BYTES = 6 * 2**20
 """What the engine takes as a limit of memory."""
+_LARGEST_BYTES = 2**50
+_CPUS = re.compile(r"[0-9]{1,4}(\.[0-9]*)?|\.[0-9]+")
 _REFERENCE = re.compile(r"[a-z0-9][\w.\-/:@]*", re.ASCII)
-_USER = re.compile(r"image|\d{1,10}(:\d{1,10})?")
+_USER = re.compile(r"image|([0-9]{1,10})(?::([0-9]{1,10}))?")
+_LARGEST_ID = 2**31 - 1
+"""What the engine takes as the number of a user or a group."""
 
 
 def parse_images(asked: Asked, offered: Collection[str]) -> dict[str, ImageChoice]:
@@ -103,26 +107,24 @@ def _folder(given: Given) -> Path:
 def _bytes(given: Given) -> int:
     match = _SIZE.fullmatch(given.text)
     size = math.nan if match is None else float(match["number"]) * _UNITS[match["unit"].lower()]
-    if not size >= _SMALLEST_BYTES:
+    if not _SMALLEST_BYTES <= size <= _LARGEST_BYTES:
         raise given.wrong(
-            f"is not a size from 6m: {given.text!r}",
+            f"is not a size from 6m to 1024t: {given.text!r}",
             next_step="give bytes, or a number with a unit: 512m, 8g",
         )
     return int(size)
 
 
 def _cpus(given: Given) -> float:
-    try:
-        cpus = float(given.text)
-    except ValueError:
-        cpus = math.nan
+    cpus = float(given.text) if _CPUS.fullmatch(given.text) else math.nan
     if not 0.01 <= cpus <= 4096:  # noqa: PLR2004 (what the engine takes, and more than machines have)
         raise given.wrong(f"is not a number of CPUs: {given.text!r}", next_step="give one, as in 4 or 1.5")
     return cpus
 
 
 def _user(given: Given) -> str:
-    if not _USER.fullmatch(given.text):
+    match = _USER.fullmatch(given.text)
+    if match is None or any(int(number) > _LARGEST_ID for number in match.groups() if number):
         raise given.wrong(
             f"is not a user: {given.text!r}", next_step="give UID, UID:GID, or image for whom the image names"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.errors import PlanError
 from pytest_servebench.lanes import Gpu
 from pytest_servebench.launchers.docker.faults import GPU_REMEDY
@@ -86,11 +88,19 @@ def hardware_of(plan: Plan, stack: str, surroundings: Surroundings) -> Hardware 
     if stack in plan.attached:
         return None
     on_gpu = plan.device.kind == "cuda" and plan.device.index < len(surroundings.cuda_devices)
+    cores = surroundings.logical_cores if plan.lane.cpus is None else len(plan.lane.cpus)
     return Hardware(
         device=plan.device,
-        logical_cores=surroundings.logical_cores if plan.lane.cpus is None else len(plan.lane.cpus),
+        logical_cores=computing_cores(cores, plan.launcher, plan.container),
         gpu_name=surroundings.cuda_devices[plan.device.index] if on_gpu else "",
     )
+
+
+def computing_cores(usable: int, launcher: LauncherKind, container: ContainerSettings) -> int:
+    """Return on how many of the ``usable`` cores a server computes: a container may be limited to fewer."""
+    if launcher is not LauncherKind.DOCKER or container.cpus is None:
+        return usable
+    return min(usable, math.ceil(container.cpus))
 
 
 def _launcher(
@@ -114,7 +124,8 @@ def _check_docker(given: Given, surroundings: Surroundings) -> None:
         raise given.wrong(
             "is docker, but no Docker engine can be used",
             seen=surroundings.docker_absent,
-            next_step=f"start the engine, or use one of: {listed(w for w in LAUNCHERS if w != 'docker')}",
+            next_step="start the engine, install the package docker if that is missing, or use one of: "
+            + listed(w for w in LAUNCHERS if w != "docker"),
         )
 
 

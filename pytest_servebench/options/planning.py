@@ -33,7 +33,7 @@ from pytest_servebench.options.given import (
     parse_warmup,
     parse_word,
 )
-from pytest_servebench.options.placement import Surroundings, choose_placement
+from pytest_servebench.options.placement import Surroundings, choose_placement, computing_cores
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
 from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
@@ -146,13 +146,16 @@ def _placed(
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
     placement = choose_placement(asked, surroundings, all_attached=only_urls)
     check_used(asked, placement)
+    container = _value(asked, "container", parse_container, ContainerSettings())
+    cores = computing_cores(plan.threads, placement.launcher, container)
     plan = replace(
         plan,
+        threads=plan.threads if "threads" in asked else cores,
         formats=formats or tuple(ModelFormat),
         attached=wish.attached,
         launcher=placement.launcher,
         launcher_reason=placement.launcher_reason,
-        container=_value(asked, "container", parse_container, ContainerSettings()),
+        container=container,
         images=parse_images(asked, offered),
         device=placement.device,
         device_reason=placement.device_reason,

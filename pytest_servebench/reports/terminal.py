@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.arrivals import Staged
-from pytest_servebench.containers import Network
+from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
@@ -53,12 +54,21 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
 
 
 def _containers(plan: Plan) -> str:
-    """Return what is not as it would be by itself."""
+    """Return what is not as it would be by itself: images that were named, and settings."""
     if plan.launcher is not LauncherKind.DOCKER:
         return ""
     named = [f"{stack} from {choice.reference}" for stack, choice in plan.images.items() if choice.reference]
-    network = "the host's network" if plan.container.network is Network.HOST else ""
-    return ", ".join(filter(None, [*named, network]))
+    return ", ".join([*named, *_settings(plan.container)])
+
+
+def _settings(container: ContainerSettings) -> Iterator[str]:
+    """Yield the settings that somebody changed."""
+    default = ContainerSettings()
+    for each in fields(container):
+        value = getattr(container, each.name)
+        if value != getattr(default, each.name):
+            name, is_bytes, _ = each.name.partition("_bytes")
+            yield f"{name} {value / 2**30:.3g} GiB" if is_bytes else f"{name} {value}"
 
 
 def _lanes(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import fastapi_launch
 from pytest_servebench.stacks.fastapi_asked import AskedFastapi
 from pytest_servebench.stacks.fastapi_container import FastapiContainer
+from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.images import engine_image
 
 _PIECES = {
@@ -56,7 +57,7 @@ class Fastapi(AskedFastapi):
         return LaunchSpec(
             name=fastapi_launch.launch_name(deployment),
             argv=fastapi_launch.argv(places),
-            environment=fastapi_launch.environment(deployment, places),
+            environment={**fastapi_launch.environment(deployment, places), **gpu_order(deployments)},
             ready=fastapi_launch.READY,
         )
 

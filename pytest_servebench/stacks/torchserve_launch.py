@@ -23,6 +23,7 @@ from pathlib import Path
 from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, ReadyCheck, WorkFile
 from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.java import find_java
 
 PORT_ROLES = ("http", "management", "metrics", "grpc_inference", "grpc_management")
@@ -169,7 +170,7 @@ def torchserve_launch_spec(
         name="torchserve",
         argv=_argv(java, jar),
         port_roles=PORT_ROLES,
-        environment={**environment(deployments), **home},
+        environment={**environment(deployments), **gpu_order(deployments), **home},
         files=work_files(deployments, artifacts),
         ready=READY,
     )

@@ -24,6 +24,7 @@ from pytest_servebench.plan import (
     WorkFile,
 )
 from pytest_servebench.stacks import triton_asked, triton_wire
+from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.triton_asked import AskedTriton
 from pytest_servebench.stacks.triton_container import triton_in_container
 from pytest_servebench.stacks.triton_files import literal, python_repository
@@ -91,7 +92,7 @@ class Triton(AskedTriton):
                 *triton_asked.FLAGS,
             ),
             port_roles=triton_asked.PORT_ROLES,
-            environment=triton_asked.threads_environment(deployments),
+            environment={**triton_asked.threads_environment(deployments), **gpu_order(deployments)},
             files=(*_backend_files(wheel, interpreter), *python_repository(deployments, artifacts)),
             ready=triton_asked.READY,
         )

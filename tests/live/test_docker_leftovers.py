@@ -15,7 +15,8 @@ import pytest
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.launchers.docker.leftovers import remove_leftovers
 from pytest_servebench.launchers.docker.owner import HOST, PID, WORKER, labels_of, this_process
-from tests.docker_session import GO, MEASURED, DockerSessions, within, workers_of
+from pytest_servebench.launchers.docker.owner import STACK as STACK_LABEL
+from tests.docker_session import GO, MEASURED, STACK, DockerSessions, within, workers_of
 from tests.engine import the_engine
 from tests.plugin.echo_suite import echo_suite
 from tests.processes import ended
@@ -36,10 +37,9 @@ def test_speed(servebench, case{fixture}):
 PLAIN = ORDINARY.format(fixture="", then="pass")
 HELD = """
 @pytest.mark.servebench()
-@pytest.mark.parametrize("number", range({count}))
-def test_held(servebench, case, number):
+def test_held(servebench, case):
     servebench.measure(case)
-    open(f"measured{{number or ''}}", "w").close()
+    open("measured" if case.stack == "echo" else "measured too", "w").close()
     wait_for("go")
 """
 DEAF = """
@@ -65,6 +65,8 @@ def test_other():
     wait_for("go")
 """
 workers = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one process", "two workers"])
+TWO = f'{STACK}, ContainedEcho(name="other")'
+"""One for each of two workers: all cases of a stack run on one."""
 
 
 @pytest.fixture
@@ -79,8 +81,9 @@ def sessions(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iter
 def held(sessions: DockerSessions, *arguments: str) -> subprocess.Popen[str]:
     """Return a session that has measured once in each process and waits, its servers up."""
     count = 2 if arguments else 1
-    sessions.write(HELD.format(count=count))
-    process = sessions.start_until(MEASURED, *arguments)
+    sessions.write(HELD, stacks=TWO if arguments else STACK)
+    stack = ("--stack=echo,other",) if arguments else ()
+    process = sessions.start_until(MEASURED, *stack, *arguments)
     assert within(60, lambda: len(list(sessions.folder.glob(f"{MEASURED}*"))) == count)
     assert len(sessions.containers()) == count
     return process
@@ -88,8 +91,8 @@ def held(sessions: DockerSessions, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(
     ("fixture", "then", "exit_code"),
-    [("", "pass", 0), ("", "assert not servebench", 1), (", broken_at_the_end", "pass", 1)],
-    ids=["normal end", "failing test", "exception in a fixture"],
+    [("", "pass", 0), (", broken_at_the_end", "assert not servebench", 1)],
+    ids=["normal end", "failing test and fixture"],
 )
 def test_an_ordinary_end_leaves_nothing(
     sessions: DockerSessions, fixture: str, then: str, exit_code: int
@@ -102,9 +105,10 @@ def test_an_ordinary_end_leaves_nothing(
     assert sessions.containers() == []
 
 
-@workers
 @pytest.mark.parametrize(
-    "again_after_s", [(), (0.0,), (0.2,), (0.05, 0.4)], ids=["once", "twice", "twice later", "thrice"]
+    ("workers", "again_after_s"),
+    [((), ()), ((), (0.05, 0.4)), (("-n2",), (0.2,))],
+    ids=["once", "thrice", "two workers, twice"],
 )
 def test_ctrl_c_leaves_nothing(
     sessions: DockerSessions, workers: tuple[str, ...], again_after_s: tuple[float, ...]
@@ -121,8 +125,11 @@ def test_ctrl_c_leaves_nothing(
     assert sessions.containers() == [], sessions.output
 
 
-@workers
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=["term", "hang-up"])
+@pytest.mark.parametrize(
+    ("workers", "how"),
+    [(("-n2",), signal.SIGTERM), ((), signal.SIGHUP)],
+    ids=["term to two workers", "hang-up"],
+)
 def test_told_to_end_it_leaves_nothing(
     sessions: DockerSessions, workers: tuple[str, ...], how: signal.Signals
 ) -> None:
@@ -149,7 +156,7 @@ def test_a_worker_that_will_not_end_leaves_nothing(sessions: DockerSessions) -> 
 @pytest.mark.skipif(not shutil.which("nohup"), reason="needs nohup")
 def test_nohup_outlives_its_terminal(sessions: DockerSessions) -> None:
     """Whoever ignores hang-ups goes on, and ends as always."""
-    sessions.write(HELD.format(count=1))
+    sessions.write(HELD)
     sessions.before = ("nohup",)
     process = sessions.start_until(MEASURED)
     process.send_signal(signal.SIGHUP)
@@ -186,9 +193,10 @@ def test_the_next_run_removes_what_a_killed_one_left(
     sessions.write(PLAIN)
     assert sessions.run() == 0, sessions.output
     (line,) = [line for line in sessions.output.splitlines() if "leftovers" in line]
-    assert line.startswith("servebench leftovers: removed echo ")
+    assert line.startswith("servebench leftovers: removed ")
     for one in left:
-        assert f"echo {one['Id'][:12]} of process {one['Labels']['servebench.pid']}" in line
+        labels = one["Labels"]
+        assert f"{labels[STACK_LABEL]} {one['Id'][:12]} of process {labels[PID]}" in line
     assert sessions.containers() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.plugin.echo_suite import ROOT, EchoSuite, echo_suite
 pytestmark = pytest.mark.live
 
 CONFTEST = """
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -23,6 +25,12 @@ from pytest_servebench import session
 from pytest_servebench.stacks.fastapi import Fastapi
 
 HERE = Path(__file__).parent
+
+def pytest_servebench_gate(result):
+    begin_ns, end_ns = result.samples.window_ns
+    with open(HERE / "windows", "a") as file:
+        file.write(f"{{begin_ns}} {{end_ns}} {{os.getpid()}}\\n")
+
 ARTIFACTS = pickle.loads((HERE / "artifacts").read_bytes())
 session.artifact = lambda _model, model_format, _cache: ARTIFACTS[f"tiny_{{model_format}}"]
 
@@ -54,9 +62,17 @@ def measured(suite: EchoSuite, workers: str) -> tuple[list[str], dict[str, dict[
 
     A neighbour who takes the cores away within a window makes it `unstable`, which says nothing of workers.
     """
+    (suite.pytester.path / "windows").unlink(missing_ok=True)
     suite.run_apart("--stack=one,other", "-n", workers, "--serve-duration=2", "--serve-warmup=0.5")
     assert {record["validity"] for record in suite.records.values()} <= {"valid", "unstable"}
     return sorted(bench["name"] for bench in suite.json["benchmarks"]), suite.records
+
+
+def windows(suite: EchoSuite) -> list[tuple[int, int, int]]:
+    """Return when each case of the last run was measured, begin first, and in which process."""
+    text = (suite.pytester.path / "windows").read_text(encoding="ascii")
+    found = (tuple(map(int, line.split())) for line in text.splitlines())
+    return sorted((begin_ns, end_ns, process) for begin_ns, end_ns, process in found)
 
 
 def test_two_workers_measure_what_one_process_measures(suite: EchoSuite) -> None:
@@ -68,5 +84,10 @@ def test_two_workers_measure_what_one_process_measures(suite: EchoSuite) -> None
     assert {record["test"] for record in together.values()} == {record["test"] for record in alone.values()}
     assert {record["worker"] for record in alone.values()} == {None}
     assert {record["worker"] for record in together.values()} == {"gw0", "gw1"}
+    # That throughput is alike does not tell it: two servers may well have a core each.
+    spans = windows(suite)
+    assert len({process for _, _, process in spans}) == 2
+    assert len(spans) == len(together)
+    assert all(end_ns <= begin_ns for (_, end_ns, _), (begin_ns, _, _) in pairwise(spans)), spans
     ratios = [together[name]["throughput_per_s"] / alone[name]["throughput_per_s"] for name in alone]
     assert LOWEST < median(ratios) < HIGHEST, ratios

@@ -199,6 +199,31 @@ def test_an_assertion_of_the_tests_own_does_not_hide_why(suite: EchoSuite) -> No
     )
 
 
+def test_a_test_that_is_run_again_is_judged_anew(suite: EchoSuite) -> None:
+    """What the first try was told is no reason for the second to fail."""
+    again = """
+from _pytest.runner import runtestprotocol
+
+verdicts = [Judgement.FAIL, Judgement.PASS]
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_servebench_gate(result, thresholds):
+    return Verdict(judgement=verdicts.pop(0), reason="as was told")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    if "case" not in item.fixturenames:
+        return None
+    tries = [runtestprotocol(item, nextitem=nextitem, log=False) for _ in range(2)]
+    assert [report.outcome for report in tries[0]] == ["passed", "failed", "passed"]
+    for report in tries[1]:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+    suite.write(more=again)
+    suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
+
+
 def test_a_failing_test_is_not_shown_another_servers_log(suite: EchoSuite) -> None:
     """Log lines come from the stack of the case that failed, or not at all."""
     suite.write(

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from pytest_servebench import onlookers
+from pytest_servebench.onlookers import LoggedWaits, Onlookers
+from pytest_servebench.plan import Plan
+from pytest_servebench.session import BenchSession
+from tests.echo_house import case, deployment
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
 MAKES_AN_IMAGE = """
@@ -44,3 +55,44 @@ def test_a_log_says_once_that_an_image_is_made(suite: EchoSuite, more: tuple[str
     result.assert_outcomes(passed=2)
     said = [line for line in result.outlines if "image servebench/echo:1" in line]
     assert said == ([] if more else ["servebench image servebench/echo:1: it is built"])
+
+
+def test_a_wait_is_worth_a_line_after_ten_seconds_and_each_minute() -> None:
+    """However often it is told; the next wait is counted from its own beginning."""
+    said: list[str] = []
+    waits = LoggedWaits(said.append)
+    for second in range(135):
+        waits("waiting for it", second)
+    assert said == [f"servebench waiting for it ({second} s so far)" for second in (10, 70, 130)]
+    for second in range(12):
+        waits("waiting again", second)
+    assert said[3:] == ["servebench waiting again (10 s so far)"]
+
+
+def test_a_log_says_who_is_waited_for(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal a session that another one keeps waiting is not silent."""
+    suite.write()
+    window = ExitStack()
+    others = BenchSession(Plan(), {}, Path)
+    window.enter_context(others.rooms.measuring(case(deployment("theirs"))))
+    write = Onlookers._log
+
+    def write_and_release(self: Onlookers, text: str) -> None:
+        write(self, text)
+        window.close()
+
+    monkeypatch.setattr(onlookers, "FIRST_WORD_S", 0.0)
+    monkeypatch.setattr(Onlookers, "_log", write_and_release)
+    result = suite.run("--stack=echo", ONNX)
+    result.assert_outcomes(passed=2)
+    (said,) = [line for line in result.outlines if "waiting for" in line]
+    assert said.startswith(f"servebench waiting for the machine: process {os.getpid()} measures theirs-onnx-")
+    assert said.endswith("(0 s so far)")
+
+
+@pytest.mark.parametrize(("verbosity", "worker"), [(0, False), (-1, False), (0, True)])
+def test_quiet_sessions_and_workers_have_no_log(verbosity: int, *, worker: bool) -> None:
+    """Their waits are told to nobody, so nothing is read for it either."""
+    told: Any = {"workerinput": {}} if worker else {}
+    config: Any = SimpleNamespace(get_verbosity=lambda: verbosity, **told)
+    assert (Onlookers(config).wait is None) == (verbosity < 0 or worker)

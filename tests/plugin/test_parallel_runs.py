@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import combinations
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench import onlookers
+from pytest_servebench.leases import Leases
 from pytest_servebench.plan import Plan
 from pytest_servebench.session import BenchSession
 from tests.echo_house import case, deployment
@@ -285,6 +286,53 @@ def test_a_person_sees_who_is_waited_for(parallel: Parallel, monkeypatch: pytest
     shown = terminal.getvalue().decode()
     assert f"waiting for the machine: process {os.getpid()} measures theirs-onnx-" in shown
     assert shown.index("waiting for") < shown.index("measuring ")
+
+
+CTRL_C = """
+import pytest
+
+@pytest.mark.servebench
+def test_it(servebench, case):
+    servebench.up(case)
+    {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["pass", "raise KeyboardInterrupt"])
+def test_servers_end_in_turn_but_for_ctrl_c(
+    parallel: Parallel, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """At its end a session disturbs nobody's window; one that is interrupted does not stop to wait."""
+    ended: list[Leases] = []
+
+    def ending(leases: Leases) -> AbstractContextManager[None]:
+        ended.append(leases)
+        return nullcontext()
+
+    monkeypatch.setattr(Leases, "ending", ending)
+    parallel.suite.write(CTRL_C.format(then=then))
+    with nullcontext() if then == "pass" else pytest.raises(KeyboardInterrupt):
+        parallel.suite.run("--stack=echo", ONNX).assert_outcomes(passed=1)
+    assert len(ended) == (then == "pass")
+
+
+CORES = """
+def pytest_collection_finish(session):
+    worker = getattr(session.config, "workerinput", {}).get("workerid", "nobody")
+    (HERE / "journal" / f"{worker}.cores").write_text(repr(sorted(os.sched_getaffinity(0))))
+"""
+
+
+@two_cores
+def test_a_replacement_has_the_lane_of_the_worker_that_was_lost(parallel: Parallel) -> None:
+    """Every core is still used, and none by two workers."""
+    a, b = sorted(os.sched_getaffinity(0))[:2]
+    result = parallel.run("-n2", "--stack=echo,controlled", f"--serve-cpu-sets={a}/{b}", more=CRASH + CORES)
+    journal = parallel.suite.pytester.path / "journal"
+    cores = [(journal / f"gw{i}.cores").read_text(encoding="ascii") for i in range(3)]
+    assert cores[:2] == [f"[{a}]", f"[{b}]"]
+    (lost,) = (i for i in (0, 1) if f"worker 'gw{i}' crashed" in result.stdout.str())
+    assert cores[2] == cores[lost]
 
 
 def test_a_case_that_loses_its_worker_is_not_run_again(parallel: Parallel) -> None:

@@ -17,6 +17,7 @@ from pytest_servebench.compose.command import find_compose
 from pytest_servebench.compose.project import STATE_VARIABLE
 from pytest_servebench.compose.services import PASSWORD
 from pytest_servebench.compose.tools import Tools
+from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.launchers.readiness import ProbeAnswer
 from pytest_servebench.plan import Artifact, ModelFormat
 from tests.compose_stand_in import Stand, stand_in
@@ -68,7 +69,10 @@ def servebench(tmp_path: Path) -> Command:
         say=click.echo,
         artifact=lambda _: artifact,
         image=lambda image, _: f"{image.name}:here",
-        nvidia_runtime=lambda: False,
+        engine=lambda _: EngineFacts(version="20.10"),
+        volumes=lambda *_: (),
+        remove_volumes=lambda *_: (),
+        port_taken=lambda _: False,
         clock=JumpingClock(),
         probe=lambda *_: ProbeAnswer(200, "OK"),
     )
@@ -104,6 +108,37 @@ def test_what_servers_read_is_in_the_folder(servebench: Command, tmp_path: Path)
     assert services["fastapi"]["environment"]["SERVEBENCH_THREADS"] == "3"
     assert not [path for path in folder.rglob("*") if path.is_symlink()]
     assert servebench.stand.calls[-1]["folder"] == str(folder)
+
+
+def test_a_folder_may_be_named_from_here(
+    servebench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path that begins with ``..`` is as good as any; the books have it in full."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    done = servebench("up", "--stack", "torchserve", "--folder", "../rel/out")
+    assert done.exit_code == 0, done.output
+    assert servebench.project().folder == str(tmp_path / "rel" / "out")
+
+
+def test_nobody_else_may_write_or_look(servebench: Command) -> None:
+    """The state folder is its user's alone, and no folder in it is one that all may write to."""
+    assert servebench("up", "--stack", "torchserve,triton,fastapi").exit_code == 0
+    assert servebench.state.stat().st_mode & 0o777 == 0o700
+    folders = [path for path in servebench.state.rglob("*") if path.is_dir()]
+    assert {"tmp", "logs"} <= {path.name for path in folders}
+    assert [path for path in folders if path.stat().st_mode & 0o002] == []
+
+
+def test_a_state_folder_that_cannot_be_is_an_error(servebench: Command, tmp_path: Path) -> None:
+    """The message has the folder and the variable that names another."""
+    (tmp_path / "file").write_text("")
+    environment = {**servebench.tools.environment, STATE_VARIABLE: str(tmp_path / "file" / "state")}
+    done = servebench("up", "--stack", "fastapi", environment=environment)
+    assert done.exit_code == 1
+    assert f"where: {tmp_path / 'file' / 'state'}" in done.output
+    assert "SERVEBENCH_STATE=FOLDER" in done.output
 
 
 def test_no_password_is_written_anywhere(servebench: Command, tmp_path: Path) -> None:
@@ -144,6 +179,19 @@ def test_wrong_words_are_refused(servebench: Command, words: tuple[str, ...], wh
     done = servebench("up", *words)
     assert done.exit_code == 2
     assert what in done.output
+
+
+@pytest.mark.parametrize("name", ["My Proj", "../../../victim", "-x", "", "a/b", "a.b", "a\n", "a" * 101])
+@pytest.mark.parametrize("command", [("up", "--stack", "fastapi"), ("down",), ("ps",), ("logs",)])
+def test_a_name_that_compose_would_change_is_refused(
+    servebench: Command, command: tuple[str, ...], name: str
+) -> None:
+    """Two names are two projects, and none leads out of the state folder."""
+    done = servebench(*command, "--project", name)
+    assert done.exit_code == 2
+    assert "Invalid value for '--project'" in done.output
+    assert "is no name of a project" in " ".join(done.output.split())
+    assert not servebench.state.exists()
 
 
 def test_without_compose_nothing_is_touched(servebench: Command) -> None:
@@ -214,6 +262,102 @@ def test_down_ends_what_is_up(servebench: Command) -> None:
         0,
         "nothing is up: no project servebench was started by this user\n",
     )
+
+
+STORED = ("servebench_grafana", "servebench_prometheus")
+
+
+def test_down_says_what_it_keeps(servebench: Command) -> None:
+    """What Prometheus has stored stays, and the command that removes it is told; after `down` too."""
+    servebench("up", "--stack", "fastapi", "--monitoring=prometheus")
+    done = servebench("down", volumes=lambda *_: STORED)
+    assert servebench.stand.told("down") == [["down", "--remove-orphans"]]
+    assert done.output == (
+        "kept: servebench_grafana, servebench_prometheus; remove what they hold: servebench down --volumes\n"
+    )
+    again = servebench("down", "--volumes", remove_volumes=lambda *_: STORED)
+    assert again.exit_code == 0
+    assert again.output.endswith("removed: servebench_grafana, servebench_prometheus\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [((), ["down", "--remove-orphans", "--volumes"]), (STORED, ["down", "--remove-orphans"])],
+)
+def test_volumes_that_nobody_has_used_go(
+    servebench: Command, before: tuple[str, ...], words: list[str]
+) -> None:
+    """Some versions of compose make them where nothing watches; those of an earlier project stay."""
+    servebench("up", "--stack", "fastapi", volumes=lambda *_: before)
+    # A second `up` finds the volumes that the first has made.
+    servebench("up", "--stack", "fastapi", volumes=lambda *_: STORED)
+    assert servebench("down").exit_code == 0
+    assert servebench.stand.told("down") == [words]
+
+
+def test_without_an_engine_nothing_is_touched(servebench: Command) -> None:
+    """It is said once, with where it was looked for and what to do; before a model is exported."""
+    environment = {**servebench.tools.environment, "DOCKER_HOST": "unix:///nowhere.sock"}
+    absent = "no Docker engine can be used: unix:///nowhere.sock: No such file or directory"
+    done = servebench(
+        "up", "--stack", "fastapi", environment=environment, engine=lambda _: EngineFacts(absent=absent)
+    )
+    assert done.exit_code == 1
+    assert done.output.count("no Docker engine can be used") == 2
+    assert "where: unix:///nowhere.sock" in done.output
+    assert "docker info" in done.output
+    assert not servebench.state.exists()
+    assert servebench.stand.calls == []
+
+
+def test_a_project_stays_with_its_engine(servebench: Command) -> None:
+    """Compose is told where images were built, whatever Docker's context is, and again by `down`."""
+    environment = {**servebench.tools.environment, "DOCKER_HOST": "unix:///mine.sock"}
+    servebench("up", "--stack", "fastapi", environment=environment)
+    servebench("down", environment={**servebench.tools.environment, "DOCKER_CONTEXT": "elsewhere"})
+    on_it = [call for call in servebench.stand.calls if call["words"] != ["version"]]
+    assert {(call["engine"], call["context"]) for call in on_it} == {("unix:///mine.sock", None)}
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_made(servebench: Command) -> None:
+    """The message has the variable that chooses another port; nothing is written or started."""
+    done = servebench("up", "--stack", "triton", port_taken=lambda port: port == 8011)
+    assert done.exit_code == 1
+    assert "port 8011, for triton's grpc, is taken" in done.output
+    assert "TRITON_GRPC_PORT=18011 servebench up" in done.output
+    assert not servebench.state.exists()
+
+
+def test_the_ports_of_a_project_are_its_own(servebench: Command) -> None:
+    """A second `up` takes the place of the first; another project's ports are told with its name."""
+    assert servebench("up", "--stack", "fastapi", "--project", "one").exit_code == 0
+    again = servebench("up", "--stack", "fastapi", "--project", "one", port_taken=lambda _: True)
+    assert again.exit_code == 0, again.output
+    done = servebench("up", "--stack", "fastapi", "--project", "two", port_taken=lambda _: True)
+    assert done.exit_code == 1
+    assert "the project one has it" in done.output
+    assert "servebench down --project one" in done.output
+
+
+def test_dollars_are_left_as_they_are(servebench: Command, tmp_path: Path) -> None:
+    """What compose reads has every ``$`` doubled; a folder goes by the environment, taken as it is."""
+    folder = tmp_path / "$HOME and ${A}"
+    artifact = servebench.tools.artifact(None)  # type: ignore[arg-type]
+    model = tmp_path / "a $MODEL"
+    artifact.path.parent.rename(model)
+    moved = replace(
+        artifact,
+        path=model / "model.onnx",
+        card_path=model / "card.json",
+        labels_path=model / "labels.json",
+    )
+    words = ("up", "--stack", "fastapi,torchserve,triton", "--folder", str(folder))
+    done = servebench(*words, artifact=lambda _: moved)
+    assert done.exit_code == 0, done.output
+    assert servebench.stand.calls[-1]["folder"] == str(folder)
+    text = (folder / "serving.json").read_text()
+    assert "$$" in text
+    assert "$" not in text.replace("$$", "")
 
 
 def test_ps_and_logs_are_of_the_project(servebench: Command) -> None:

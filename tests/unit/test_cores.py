@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.cores import bind, count_cores, physical_cores
+from pytest_servebench.cores import bind, count_cores, narrowed, physical_cores
 
 
 def test_cores_of_this_machine_are_those_it_may_use() -> None:
@@ -28,6 +28,15 @@ def test_siblings_are_told_by_the_kernel(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir(parents=True)
         (folder / "thread_siblings_list").write_text(siblings, encoding="ascii")
     assert physical_cores(tmp_path) == ((0, 2), (1,), (5,), (9,))
+
+
+def test_a_process_that_is_kept_to_some_cores_knows_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its containers have to be told; one that may use all that are online is kept to none."""
+    monkeypatch.setattr(os, "sysconf", {"SC_NPROCESSORS_ONLN": 4}.__getitem__)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 1})
+    assert narrowed() == (1, 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    assert narrowed() == ()
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")

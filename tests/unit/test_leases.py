@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -175,7 +177,7 @@ def test_who_gives_up_waiting_holds_nothing(folder: Path) -> None:
 def test_who_waits_is_told_for_whom(folder: Path, lane: Lane, doing: str, cpus: str, text: str) -> None:
     """What it is, which process has it, and what for."""
     told: list[str] = []
-    waiting = Leases(lane, MACHINE, folder, Impatient(), told.append)
+    waiting = Leases(lane, MACHINE, folder, Impatient(), lambda text, _: told.append(text))
     with another(folder, doing, cpus) as process:
         assert not free(waiting.measuring("ours"))
         assert told == [text.format(pid=process.pid)]
@@ -183,11 +185,11 @@ def test_who_waits_is_told_for_whom(folder: Path, lane: Lane, doing: str, cpus: 
 
 def test_word_comes_about_once_a_second(folder: Path) -> None:
     """Whoever waits long costs those who measure little: notes are read at every tenth try."""
-    told: list[str] = []
+    told: list[float] = []
     clock = FakeClock()
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def tell(_: str, waited_s: float) -> None:
+        told.append(waited_s)
         if len(told) == 3:
             raise Waiting
 
@@ -195,6 +197,7 @@ def test_word_comes_about_once_a_second(folder: Path) -> None:
         with Leases(WHOLE, MACHINE, folder, clock, tell).starting("ours"):
             pass
     assert clock.slept_s == [PERIOD_S] * (2 * TELL_EVERY)
+    assert told == pytest.approx([0, PERIOD_S * TELL_EVERY, 2 * PERIOD_S * TELL_EVERY])
 
 
 def test_notes_are_only_told_never_believed(folder: Path) -> None:
@@ -208,10 +211,67 @@ def test_notes_are_only_told_never_believed(folder: Path) -> None:
             note.write_text(text, encoding="utf-8")
             with (
                 pytest.raises(Waiting),
-                Leases(WHOLE, MACHINE, folder, Impatient(), told.append).starting("x"),
+                Leases(WHOLE, MACHINE, folder, Impatient(), lambda text, _: told.append(text)).starting("x"),
             ):
                 pass
     assert told == ["waiting for the machine"] * 4
+
+
+def remove_locks(folder: Path) -> None:
+    """Do what a cleaner of temporary files does."""
+    for name in ("locks", "turns"):
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["files", "folder"])
+def test_a_lock_of_a_removed_file_is_taken_again(folder: Path, *, whole: bool) -> None:
+    """Who waited on a file that is gone would hold what nobody else looks at."""
+    with another(folder, "measuring") as process:
+
+        def remove_and_release() -> None:
+            remove_locks(folder)
+            if whole:
+                shutil.rmtree(folder)
+            process.kill()
+            process.wait()
+
+        with leases(folder, clock=Impatient(remove_and_release)).measuring("ours"):
+            assert not free(leases(folder).measuring("theirs"))
+            assert not free(leases(folder).starting("theirs"))
+    assert free(leases(folder).measuring("later"))
+
+
+def test_a_window_that_lost_its_lock_does_not_count(folder: Path) -> None:
+    """Others may have measured inside it; a start-up disturbed by that is no worse than any other."""
+    with (  # noqa: PT012 (the block is what loses its lock)
+        pytest.raises(LaunchError, match=r"does not count[\s\S]*ours[\s\S]*TMPDIR"),
+        leases(folder).measuring("ours"),
+    ):
+        remove_locks(folder)
+        assert free(leases(folder).measuring("theirs"))
+    with leases(folder).starting("ours"):
+        remove_locks(folder)
+    with pytest.raises(ZeroDivisionError), leases(folder).measuring("ours"):  # noqa: PT012 (as above)
+        remove_locks(folder)
+        raise ZeroDivisionError
+
+
+def test_cleaners_see_that_the_locks_are_used(folder: Path) -> None:
+    """Those that go by age see a young file; systemd-tmpfiles finds the folder locked while one is held."""
+    with leases(folder).starting("ours"):
+        pass
+    for name in ("locks", "turns"):
+        os.utime(folder / name, (0, 0))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with leases(folder).starting("ours"):
+            assert min((folder / name).stat().st_mtime for name in ("locks", "turns")) > 0
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert free(leases(folder).measuring("ours"))
+    finally:
+        os.close(descriptor)
 
 
 def test_the_folder_is_this_users_alone(folder: Path) -> None:

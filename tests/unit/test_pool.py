@@ -230,6 +230,7 @@ def test_an_attached_server_is_never_told_what_to_load() -> None:
     house = EchoHouse(attached=["controlled"])
     for one in (deployment("controlled", ONNX), deployment("controlled", PYTORCH)):
         assert house.pool.ready(one).launched_ns is None
+    assert not house.pool.has_own
     house.pool.close()
     assert house.commands == []
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import Deployment, Device, WireRequest
@@ -108,6 +109,14 @@ def test_a_stranger_has_no_process_figures() -> None:
     assert telemetry.server_memory_bytes is None
     assert telemetry.absent["server_memory_bytes"] == "the server is not ours: its processes are not known"
     assert telemetry.absent["gpu_utilization_percent"] == "the model runs on cpu"
+
+
+def test_a_container_whose_processes_cannot_be_seen_is_still_ours() -> None:
+    """Its engine may number processes otherwise than we do: the reason says that, and no more."""
+    facts = ContainerFacts(id="c", image="i:1", image_id="sha256:1", network=Network.BRIDGE, user="7:7")
+    telemetry = read(driver({}, {}), replace(STRANGER, launcher="docker", container=facts))
+    assert telemetry.server_cpu_cores is None
+    assert telemetry.absent["server_cpu_cores"] == "the processes of its container are not visible from here"
 
 
 def test_our_own_server_is_read_by_its_process() -> None:

@@ -74,6 +74,25 @@ def test_a_plan_of_containers_launches_containers() -> None:
     assert (asked.device, asked.user, asked.host) == (Device("cuda", 1), "7:7", "192.0.2.7")
 
 
+@pytest.mark.parametrize(
+    ("cpu_sets", "kept_to", "told"),
+    [((), (1, 3), "1,3"), ((), (), ""), (((2,),), (1, 2), "2")],
+    ids=["taskset", "all cores", "a lane of its own"],
+)
+def test_a_container_is_kept_to_our_cores(
+    monkeypatch: pytest.MonkeyPatch,
+    cpu_sets: tuple[tuple[int, ...], ...],
+    kept_to: tuple[int, ...],
+    told: str,
+) -> None:
+    """The engine starts it, so it inherits nothing: the record's cores are true only if it is told them."""
+    monkeypatch.setattr(session, "narrowed", lambda: kept_to)
+    plan = Plan(stacks=("echo",), launcher=LauncherKind.DOCKER, lanes=lanes_of((), cpu_sets))
+    launcher = BenchSession(plan, {}, Path)._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    assert launcher._surround.cpu_set == told
+
+
 def test_a_case_is_measured_from_launch_to_telemetry(opened: BenchSession) -> None:
     """All rooms at once, with a real server: valid, verified, timed, and its process tree was read."""
     results: list[CaseResult] = []
@@ -108,7 +127,7 @@ class Waited(Exception):  # noqa: N818 (no error: how a test learns that somebod
     """Somebody would wait."""
 
 
-def refuse_to_wait(text: str) -> None:
+def refuse_to_wait(text: str, _waited_s: float) -> None:
     """Be told what is waited for, and end the waiting."""
     raise Waited(text)
 
@@ -139,6 +158,26 @@ def test_sessions_on_disjoint_cores_measure_at_once(opened: BenchSession) -> Non
         opened._tell = refuse_to_wait
         with pytest.raises(Waited), opened.rooms.starting(case()):
             pass
+
+
+def test_a_server_ends_beside_no_window(opened: BenchSession) -> None:
+    """In its turn it waits for another session's window; interrupted in that wait, it ends all the same."""
+    opened._tell = refuse_to_wait
+    Servebench(opened, lambda _: nullcontext(Onlooker()), lambda _: None).up(case())
+    with BenchSession(opened.plan, {}, Path).rooms.measuring(case()):
+        with pytest.raises(Waited, match="waiting for the machine"):
+            opened.close(in_turn=True)
+        assert not opened.pool.has_own
+        opened.close(in_turn=True)  # nothing is up, so nothing is waited for
+
+
+def test_a_session_that_is_cut_short_waits_for_nobody(opened: BenchSession) -> None:
+    """Clearing away comes before other people's measurements."""
+    opened._tell = refuse_to_wait
+    Servebench(opened, lambda _: nullcontext(Onlooker()), lambda _: None).up(case())
+    with BenchSession(opened.plan, {}, Path).rooms.measuring(case()):
+        opened.close()
+        assert not opened.pool.has_own
 
 
 def test_images_are_made_once(opened: BenchSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.spreading import hands_out, scope_of, turn_of
+from pytest_servebench.spreading import Turns, hands_out, scope_of, turn_of
 from tests.echo_house import case, deployment
 
 STACKS = ("echo", "echo-two", "triton")
@@ -23,6 +23,17 @@ def config_of(worker: str = "", **options: str) -> Any:
 def test_a_workers_turn_is_its_number(worker: str, turn: int) -> None:
     """A process without workers is the first."""
     assert turn_of(config_of(worker)) == turn
+
+
+def test_a_replacement_has_the_turn_of_the_worker_that_was_lost() -> None:
+    """By its number it would share another worker's lane, and leave the lost one's idle."""
+    turns, workers = Turns(), [{"workerid": f"gw{i}"} for i in range(4)]
+    for worker in workers[:3]:
+        turns.give(worker)
+    turns.take_back(workers[1])
+    turns.take_back(workers[1])
+    turns.give(workers[3])
+    assert [turn_of(SimpleNamespace(workerinput=worker)) for worker in workers] == [0, 1, 2, 1]
 
 
 def test_only_the_controller_hands_out() -> None:

@@ -130,7 +130,7 @@ class Container:
         except EngineError as error:
             raise LaunchError(
                 "a container could not be removed",
-                where=f"{self.name}, engine {self._engine.host}",
+                where=f"{self.name}, engine {self._engine.address}",
                 seen=str(error),
                 next_step=f"once the engine answers: docker rm --force --volumes {self.name}",
             ) from error

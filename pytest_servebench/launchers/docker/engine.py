@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from pytest_servebench.errors import LaunchError
+from pytest_servebench.launchers.docker.address import UNIX, EngineAddress, engine_address
 
 TIMEOUT_S = 3
 GLANCE_S = 2
@@ -25,8 +26,6 @@ NOT_FOUND = 404
 NOT_MODIFIED = 304
 BEING_REMOVED = "already in progress"
 """What the engine says of a container that somebody else is removing."""
-UNIX = "unix://"
-DEFAULT_HOST = f"{UNIX}/var/run/docker.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +40,8 @@ class EngineFacts:
 
 def engine_facts(environment: Mapping[str, str] = os.environ) -> EngineFacts:
     """Return what the Docker engine says of itself; never raises."""
-    host = engine_host(environment)
-    problem = _why_closed(host)
+    address = engine_address(environment)
+    problem = _why_closed(address)
     if not problem and find_spec("docker") is None:
         problem = 'the package docker is not installed: pip install "pytest-servebench[docker]"'
     if problem:
@@ -50,37 +49,37 @@ def engine_facts(environment: Mapping[str, str] = os.environ) -> EngineFacts:
     from docker.errors import DockerException
 
     try:
-        info = _engine_info(environment)
+        info = _engine_info(_at(address, environment))
     except (DockerException, OSError) as error:
-        return EngineFacts(absent=f"no Docker engine answers at {host}: {error}")
+        return EngineFacts(absent=f"no Docker engine answers at {address}: {error}")
     return EngineFacts(version=info["ServerVersion"], nvidia_runtime="nvidia" in info.get("Runtimes", {}))
 
 
-def engine_host(environment: Mapping[str, str]) -> str:
-    """Return where the engine listens, as ``DOCKER_HOST`` has it."""
-    return environment.get("DOCKER_HOST", "") or DEFAULT_HOST
+def _at(address: EngineAddress, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment from which the SDK finds the engine at ``address``."""
+    return {**environment, "DOCKER_HOST": address.host}
 
 
-def _why_closed(host: str) -> str:
+def _why_closed(address: EngineAddress) -> str:
     """Return why nobody listens at a Unix socket; empty when somebody does.
 
     Asked before the SDK is: it takes long to import, and leaves its socket open when refused.
     """
-    if not host.startswith(UNIX):
-        return ""
+    if not address.is_here:
+        return address.unknown
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(TIMEOUT_S)
         try:
-            line.connect(host.removeprefix(UNIX))
+            line.connect(address.host.removeprefix(UNIX))
         except OSError as error:
-            return f"{host}: {error.strerror or error}"
+            return f"{address}: {error.strerror or error}"
     return ""
 
 
-def _engine_info(environment: Mapping[str, str]) -> Mapping[str, Any]:
+def _engine_info(environment: dict[str, str]) -> Mapping[str, Any]:
     import docker
 
-    with closing(docker.from_env(timeout=TIMEOUT_S, environment=dict(environment))) as client:
+    with closing(docker.from_env(timeout=TIMEOUT_S, environment=environment)) as client:
         info: Mapping[str, Any] = client.info()
         return info
 
@@ -106,14 +105,9 @@ class Engine:
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._environment = dict(environment)
-        self.host = engine_host(environment)
+        self.address = engine_address(environment)
+        self._environment = _at(self.address, environment)
         self._open: Any = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it runs on this machine, as far as its address tells."""
-        return self.host.startswith(UNIX)
 
     def image(self, name: str) -> Mapping[str, Any] | None:
         """Return what `docker image inspect` shows; None: there is no such image."""
@@ -170,6 +164,15 @@ class Engine:
             raise
         return True
 
+    def volumes(self, labels: Sequence[str]) -> list[str]:
+        """Return the names of all volumes with these labels."""
+        found = self._ask(WORK_S, lambda api: api.volumes(filters={"label": list(labels)}))
+        return sorted(row["Name"] for row in found["Volumes"] or ())
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container has; one that is gone is no error."""
+        self._unless_missing(REMOVAL_S, lambda api: api.remove_volume(name))
+
     def logs(self, name: str) -> Iterator[bytes]:
         """Yield what a container writes, from its begin to its end."""
         return self._stream(lambda api: api.logs(name, stream=True, follow=True))
@@ -200,7 +203,7 @@ class Engine:
             yield from question(api)
 
     def _api(self, timeout_s: float) -> Any:  # noqa: ANN401 (the SDK has no types)
-        problem = _why_closed(self.host)
+        problem = _why_closed(self.address)
         if problem:
             raise EngineError(f"the Docker engine does not answer: {problem}")
         if self._open is None:
@@ -222,16 +225,16 @@ class Engine:
             said = error.explanation or error.response.reason if error.response is not None else str(error)
             raise EngineError(str(said).strip(), status=error.status_code) from error
         except (DockerException, HTTPError, OSError, ValueError) as error:
-            raise EngineError(f"the Docker engine at {self.host} does not answer: {error}") from error
+            raise EngineError(f"the Docker engine at {self.address} does not answer: {error}") from error
 
 
 def open_engine(environment: Mapping[str, str], purpose: str) -> Engine:
     """Return an engine that answers and runs on this machine; raises `LaunchError`."""
     engine = Engine(environment)
-    if not engine.is_here:
+    if engine.address.host and not engine.address.is_here:
         raise LaunchError(
             f"{purpose} cannot be launched: the Docker engine is on another machine",
-            where=f"DOCKER_HOST={engine.host}",
+            where=str(engine.address),
             seen="a container is given its server's files from a folder of this machine, which it cannot see",
             next_step="use this machine's engine (DOCKER_HOST=unix:///...), or run this on the other one",
         )
@@ -239,7 +242,7 @@ def open_engine(environment: Mapping[str, str], purpose: str) -> Engine:
     if facts.absent:
         raise LaunchError(
             f"{purpose} cannot be launched: no Docker engine can be used",
-            where=engine.host,
+            where=str(engine.address),
             seen=facts.absent,
             next_step="start it (docker info shows whether it answers), or use --serve-launcher=process",
         )

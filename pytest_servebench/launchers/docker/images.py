@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from pytest_servebench.containers import ContainerImage, ImageBuild
 from pytest_servebench.errors import LaunchError
 from pytest_servebench.launchers.docker.context import tag_of, tar_chunks
 from pytest_servebench.launchers.docker.engine import Engine, EngineError
+from pytest_servebench.own_folder import own_folder
 
 IMAGE_LABEL = "servebench.image"
 """On every image that is built, with its name: ``docker image ls --filter label=servebench.image``."""
 BUILT_PREFIX = "servebench/"
 LAST_LINES = 20
+ID_PREFIX = "sha256:"
+_ID = re.compile(rf"({ID_PREFIX})?[0-9a-f]{{4,64}}")
 
 Progress = Callable[[str], None]
 Making = Callable[[str, str], None]
@@ -56,13 +61,26 @@ def have_image(engine: Engine, image: ContainerImage, making: Making) -> Present
     """
     name = full_name(image)
     try:
-        present = _present(engine, name)
+        present = _by_id(engine, image) or _present(engine, name)
         if present is None:
-            with FileLock(_lock_path(name)):
+            with _alone(name):
                 present = _present(engine, name) or _make(engine, name, image.build, making)
     except EngineError as error:
         raise _not_had(name, image.build, str(error), ()) from error
     return present
+
+
+def _by_id(engine: Engine, image: ContainerImage) -> PresentImage | None:
+    """Return the image that is named by its id, or the begin of it; None: by none that is here."""
+    if image.build is not None or not _ID.fullmatch(image.name):
+        return None
+    present = _present(engine, image.name)
+    # A name may look like an id, and the engine prefers it: then it has a tag.
+    return present if present and _digits(present.id).startswith(_digits(image.name)) else None
+
+
+def _digits(image_id: str) -> str:
+    return image_id.removeprefix(ID_PREFIX)
 
 
 def _present(engine: Engine, name: str) -> PresentImage | None:
@@ -143,7 +161,22 @@ def _not_had(name: str, build: ImageBuild | None, seen: str, last: Iterable[str]
     )
 
 
-def _lock_path(name: str) -> Path:
-    """Return whose holder makes an image; by user, as somebody else's lock cannot be opened."""
-    plain = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return Path(tempfile.gettempdir()) / f"servebench-image-{os.getuid()}-{plain}.lock"
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Be the only process of this user that makes this image; raises `LaunchError` where that cannot be."""
+    folder = Path(tempfile.gettempdir()) / f"servebench-images-{os.getuid()}"
+    try:
+        # Nobody else may put anything in the lock's place: not in a folder that only we may enter.
+        lock = FileLock(own_folder(folder) / f"{hashlib.sha256(name.encode()).hexdigest()}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise LaunchError(
+            f"the image {name} cannot be made: no lock can be had, so that it is made once",
+            where=str(folder),
+            seen=str(error),
+            next_step="remove what is there, or give another folder for temporary files with TMPDIR",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

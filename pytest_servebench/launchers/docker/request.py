@@ -20,7 +20,7 @@ NOBODY_IN_PARTICULAR = "1000:1000"
 """Whom a server runs as that root launches: images of servers mostly have this user."""
 NO_GPU = "void"
 """For the NVIDIA runtime: an image that asks for all GPUs is given none, nor the driver."""
-_NUMERIC = re.compile(r"(\d+)(?::(\d+))?")
+_NUMERIC = re.compile(r"([0-9]+)(?::([0-9]+))?")
 _ROOT_NEEDS_NOT = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SYS_CHROOT"]
 """Dropped from a server that its image runs as root: none serves or opens a file with them."""
 _LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "64m", "max-file": "2"}}
@@ -147,6 +147,10 @@ def container_facts(seen: Mapping[str, Any], image: str, settings: ContainerSett
         user=seen["Config"].get("User") or "root",
         gpus=tuple(gpu for request in requests for gpu in request.get("DeviceIDs") or ()),
         cpu_set=host.get("CpusetCpus") or "",
+        cpus=host["NanoCpus"] / 1e9 if host.get("NanoCpus") else None,
+        memory_bytes=host.get("Memory") or None,
+        ipc=settings.ipc,
+        shm_bytes=host.get("ShmSize") or None if settings.ipc is Ipc.PRIVATE else None,
     )
 
 
@@ -156,6 +160,7 @@ def by_hand(request: ContainerRequest, image: str) -> tuple[str, ...]:
     mount, entry, gpus = host["mounts"][0], container.get("entrypoint"), host["device_requests"]
     return (
         *("docker", "run", "--rm", "--network", host["network_mode"]),
+        *(word for bound in host["port_bindings"].items() for word in ("--publish", _published(*bound))),
         *(("--user", container["user"]) if container["user"] else ()),
         *(word for gpu in gpus for word in ("--gpus", f"device={gpu['device_ids'][0]}")),
         *("--volume", f"{mount['Source']}:{WORKDIR}:ro", "--workdir", WORKDIR),
@@ -165,6 +170,11 @@ def by_hand(request: ContainerRequest, image: str) -> tuple[str, ...]:
         image,
         *container["command"],
     )
+
+
+def _published(port: int, bound: tuple[str, int | None]) -> str:
+    host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    return f"{host}:{port}:{port}"
 
 
 def _program(argv: list[str], container: Container) -> dict[str, Any]:

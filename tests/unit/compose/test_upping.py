@@ -64,6 +64,7 @@ def test_a_project_knows_what_it_needs() -> None:
         "SERVEBENCH_GPU": "0",
         "SERVEBENCH_UID": "7",
         "SERVEBENCH_GID": "8",
+        "DOCKER_HOST": "unix:///var/run/docker.sock",
     }
 
 
@@ -143,8 +144,24 @@ def test_what_went_wrong_first_is_what_is_raised(stand: Stand, tmp_path: Path) -
     project = project_of(WANTED, FILES, {})
     with pytest.raises(LaunchError, match="up failed with exit code 1"):
         bring_up(project, stand.compose(), None, telling, 60.0)
-    assert said[0].startswith("not all of it could be ended: ")
+    assert said[-1] == "not all of it could be ended: servebench down --project servebench"
     assert books.find(project.name, tmp_path) == project
+
+
+def test_an_interrupt_leaves_nothing(stand: Stand, tmp_path: Path) -> None:
+    """Ctrl-C while a server is waited for ends what was started, and says that it does."""
+    said: list[str] = []
+
+    def interrupt(*_: object) -> ProbeAnswer:
+        raise KeyboardInterrupt
+
+    telling = replace(tools(Server(0), tmp_path), say=said.append, probe=interrupt)
+    project = project_of(WANTED, FILES, {})
+    with pytest.raises(KeyboardInterrupt):
+        bring_up(project, stand.compose(), None, telling, 60.0)
+    assert stand.told("down")
+    assert said[-1] == "ending what was started of the project servebench"
+    assert books.find(project.name, tmp_path) is None
 
 
 def test_volumes_go_only_when_asked(stand: Stand, tmp_path: Path) -> None:

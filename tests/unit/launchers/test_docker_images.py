@@ -163,6 +163,41 @@ def test_an_image_that_is_missing_is_pulled() -> None:
     assert engine.asked == ["pull tiny 1", "pull tiny sha256:00"]
 
 
+@pytest.mark.parametrize("name", ["12ab34", "sha256:12ab34", "12ab34cd", "sha256:12ab34cd"])
+def test_an_image_is_named_by_its_id(name: str) -> None:
+    """An id that the engine has, whole or not, with its algorithm or without, is used as it is."""
+    engine = FakeEngine({name: "sha256:12ab34cd"})
+    assert have(engine, ContainerImage(name=name)) == (name, "sha256:12ab34cd", [])
+    assert engine.asked == []
+
+
+def test_a_name_that_looks_like_an_id_is_a_name() -> None:
+    """The engine prefers a name to an id; with its tag the record says which it was."""
+    engine = FakeEngine({"cafe": "sha256:77", "cafe:latest": "sha256:77"})
+    assert have(engine, ContainerImage(name="cafe")) == ("cafe:latest", "sha256:77", [])
+    assert have(FakeEngine(), ContainerImage(name="beef"))[:2] == ("beef:latest", "sha256:new")
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_stands_in_the_place_of_the_locks_is_an_error(tmp_path: Path, kind: str) -> None:
+    """Somebody else's link or file in the shared folder is told in words, and nothing is made."""
+    place = tmp_path / f"servebench-images-{os.getuid()}"
+    place.symlink_to(tmp_path) if kind == "link" else place.touch()
+    engine = FakeEngine()
+    with pytest.raises(LaunchError, match="lock") as caught:
+        have(engine, ContainerImage(name="tiny:1"))
+    assert caught.value.where == str(place)
+    assert "TMPDIR" in caught.value.next_step
+    assert engine.asked == []
+
+
+def test_locks_are_for_this_user_alone(tmp_path: Path) -> None:
+    """Nobody else can put a link or a file in a lock's place."""
+    have(FakeEngine(), ContainerImage(name="tiny:1"))
+    folder = tmp_path / f"servebench-images-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_an_image_is_built_once_for_many(build: ImageBuild) -> None:
     """Of several workers that want it at once, one builds it."""
     engine, image, together = FakeEngine(), ContainerImage(name="tiny", build=build), Barrier(4)

@@ -231,6 +231,11 @@ def test_the_record_says_what_was_really_made() -> None:
         seen(DeviceRequests=[{"DeviceIDs": ["1"]}], CpusetCpus="0-3"), "tiny:1", ContainerSettings()
     )
     assert (on_gpu.gpus, on_gpu.cpu_set) == (("1",), "0-3")
+    assert (facts.cpus, facts.memory_bytes, facts.ipc, facts.shm_bytes) == (None, None, Ipc.PRIVATE, None)
+    limits = seen(NanoCpus=1_500_000_000, Memory=3 * 2**30, ShmSize=2**30)
+    limited = container_facts(limits, "tiny:1", ContainerSettings())
+    assert (limited.cpus, limited.memory_bytes, limited.shm_bytes) == (1.5, 3 * 2**30, 2**30)
+    assert container_facts(limits, "tiny:1", ContainerSettings(ipc=Ipc.HOST)).shm_bytes is None
 
 
 def test_by_hand() -> None:
@@ -239,7 +244,7 @@ def test_by_hand() -> None:
     assert words[-4:] == ("tiny:1", "--at=0.0.0.0:8000", "--metrics=8001", "/servebench/model")
     text = shlex.join(words)
     for part in (
-        "docker run --rm",
+        "docker run --rm --network bridge --publish 127.0.0.1:8000:8000 --publish 127.0.0.1:8001:8001",
         "--user 1000:1000",
         "--gpus device=2",
         "--volume '/work dir:/servebench:ro'",

@@ -77,6 +77,14 @@ def test_an_attached_server_is_not_compared_with_itself() -> None:
     )
 
 
+def test_an_attached_server_is_not_asked_for_a_model_that_nobody_said_it_has() -> None:
+    """A benchmark of another model has no case with it, until the user says that this is what it serves."""
+    attached = replace(PLAN, stacks=("triton",), attached={"triton": "http://h:1"})
+    assert cases(attached, model="efficientnet_lite0") == ()
+    assert cases(replace(attached, model="efficientnet_lite0"), model="efficientnet_lite0")
+    assert cases(replace(attached, attached={}), model="efficientnet_lite0")
+
+
 def test_the_users_concurrency_wins() -> None:
     """``--serve-concurrency`` overrides every benchmark's own."""
     found = cases(replace(PLAN, concurrency=5), concurrency="2b")

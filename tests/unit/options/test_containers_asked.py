@@ -16,6 +16,7 @@ from pytest_servebench.containing import as_launched, stacks_of
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.containers import parse_container
+from pytest_servebench.options.placement import computing_cores, hardware_of
 from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece, ModelFormat, Plan
 from tests.asking import DOCKER, NO_GPU, given, offers, plan
 from tests.offered_stack import ONNX, TENSORRT, BareStack
@@ -74,8 +75,14 @@ def test_what_is_not_said_keeps_its_default() -> None:
     [
         ("network=overlay", "--serve-container: network does not know 'overlay'.*\n.*\n.*bridge, host"),
         ("netwrok=host", "does not know 'netwrok': did you mean network?"),
-        ("memory=5", "is not a size from 6m: '5'"),
-        ("memory=lots", "is not a size from 6m: 'lots'"),
+        ("memory=5", "is not a size from 6m to 1024t: '5'"),
+        ("memory=lots", "is not a size from 6m to 1024t: 'lots'"),
+        ("memory=99999999t", "is not a size from 6m to 1024t: '99999999t'"),
+        ("shm=\u0662g", "is not a size from 6m to 1024t"),
+        ("cpus=\u0662", "is not a number of CPUs"),
+        ("user=\u0662", "is not a user"),
+        ("user=4294967295", "is not a user: '4294967295'"),
+        ("user=1:2147483648", "is not a user: '1:2147483648'"),
         ("cpus=0", "is not a number of CPUs: '0'"),
         ("cpus=nan", "is not a number of CPUs: 'nan'"),
         ("init=maybe", "is neither true nor false: 'maybe'"),
@@ -96,6 +103,36 @@ def test_no_text_breaks_the_reading(text: str) -> None:
     """Any text is settings or a PlanError."""
     with suppress(PlanError):
         assert isinstance(parse_container(given(text)), ContainerSettings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads", "cores"),
+    [
+        ({"container": "cpus=0.5"}, 1, 1),
+        ({"container": "cpus=2.5"}, 3, 3),
+        ({"container": "cpus=99"}, 16, 16),
+        ({"container": "cpus=2.5", "threads": "9"}, 9, 3),
+        ({"container": "cpus=2.5", "cpu_sets": "0-7/8-15"}, 3, 3),
+        ({"container": "cpus=2.5", "cpu_sets": "0-1/2-3"}, 2, 2),
+        ({"container": "memory=1g"}, 16, 16),
+    ],
+)
+def test_a_limit_of_cpus_is_what_a_container_computes_on(
+    asked: dict[str, str], threads: int, cores: int
+) -> None:
+    """Neither threads nor the record's hardware are more than it may use; threads asked for stay."""
+    chosen = docker_plan(**asked)
+    assert chosen.threads == threads
+    hardware = hardware_of(chosen, "fastapi", DOCKER)
+    assert hardware is not None
+    assert hardware.logical_cores == cores
+
+
+def test_a_limit_of_containers_says_nothing_of_processes() -> None:
+    """A limit in a configuration file does not slow down what runs in no container."""
+    settings = ContainerSettings(cpus=0.5)
+    assert computing_cores(4, LauncherKind.PROCESS, settings) == 4
+    assert computing_cores(4, LauncherKind.DOCKER, settings) == 1
 
 
 def test_an_image_is_given_by_stack_and_a_base_to_all(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def test_docker_that_cannot_be_had_is_an_error() -> None:
         plan(NO_GPU, stack="all", launcher="docker")
     assert caught.value.what == "--serve-launcher is docker, but no Docker engine can be used"
     assert caught.value.seen == "no Docker engine answers"
-    assert caught.value.next_step == "start the engine, or use one of: auto, process"
+    assert caught.value.next_step == (
+        "start the engine, install the package docker if that is missing, or use one of: auto, process"
+    )
 
 
 def test_attach_is_not_a_launcher_that_one_asks_for() -> None:

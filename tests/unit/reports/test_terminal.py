@@ -10,10 +10,11 @@ import pytest
 
 from pytest_servebench.arrivals import REFERENCE, Poisson, Stage, Staged
 from pytest_servebench.capacity import Trial
+from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
 from pytest_servebench.early_stopping import Finding
 from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
-from pytest_servebench.plan import ModelFormat, Plan
+from pytest_servebench.plan import LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.table import Row, decimals
 from pytest_servebench.reports.terminal import header_lines, in_groups, report_lines, result_table
@@ -69,6 +70,19 @@ def test_lanes_are_shown_where_there_are_any() -> None:
     assert shown_of() == []
     assert shown_of((0, 1)) == ["servebench lanes: cores 0-1"]
     assert shown_of((0,), (1,)) == ["servebench lanes: cores 0, cores 1 (workers take them in turn)"]
+
+
+def test_what_was_said_of_containers_is_in_the_header() -> None:
+    """Images that were named and settings that were changed; nothing where nobody said anything."""
+    plan = Plan(
+        launcher=LauncherKind.DOCKER,
+        container=ContainerSettings(network=Network.HOST, memory_bytes=3 * 2**30, cpus=1.5),
+        images={"fastapi": ImageChoice(reference="mine:1"), "triton": ImageChoice(base="debian:12")},
+    )
+    said = "servebench containers: fastapi from mine:1, network host, memory 3 GiB, cpus 1.5"
+    assert said in header_lines(plan, MACHINE, "m", "w")
+    silent = header_lines(Plan(launcher=LauncherKind.DOCKER), MACHINE, "m", "w")
+    assert not [line for line in silent if "containers" in line]
 
 
 def test_table_has_the_reference_figures_with_units() -> None:

@@ -21,6 +21,7 @@ from starlette.types import Message
 from pytest_servebench.errors import AnswerError, PlanError
 from pytest_servebench.interfaces import ServerCounters, Stack
 from pytest_servebench.plan import (
+    CPU,
     Artifact,
     Case,
     Deployment,
@@ -134,6 +135,13 @@ def test_launch_is_one_uvicorn_with_the_deployments_settings() -> None:
     }
     assert spec.environment["OMP_NUM_THREADS"] == "3"
     assert spec.environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_gpus_are_counted_as_leases_and_telemetry_do() -> None:
+    """By their slots; a server on a CPU is told nothing of GPUs."""
+    for device, order in ((Device("cuda", 1), "PCI_BUS_ID"), (CPU, None)):
+        spec = STACK.launch_spec([replace(DEPLOYMENT, device=device)], {"resnet50_onnx": artifact()})
+        assert spec.environment.get("CUDA_DEVICE_ORDER") == order
 
 
 def test_dollar_signs_in_paths_survive_the_launchers_template() -> None:

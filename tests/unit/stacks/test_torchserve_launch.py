@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.plan import (
+    CPU,
     Artifact,
     Deployment,
     Device,
@@ -81,6 +83,13 @@ def test_the_callers_environment_cannot_change_what_is_described() -> None:
     assert substituted(environment["LOG_LOCATION"]) == "/a work/dir/logs"
     assert substituted(environment["TEMP"]) == "/a work/dir/tmp"
     assert environment["OMP_NUM_THREADS"] == "2"
+
+
+def test_gpus_are_counted_as_leases_and_telemetry_do() -> None:
+    """By their slots; a server on a CPU is told nothing of GPUs."""
+    for device, order in ((Device("cuda", 1), "PCI_BUS_ID"), (CPU, None)):
+        spec = described(replace(deployment(), device=device))
+        assert spec.environment.get("CUDA_DEVICE_ORDER") == order
 
 
 def test_an_archive_is_text_and_links() -> None:

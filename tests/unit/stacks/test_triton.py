@@ -15,6 +15,7 @@ import pytest
 from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.interfaces import ModelControl, Stack
 from pytest_servebench.plan import (
+    CPU,
     Artifact,
     Case,
     Deployment,
@@ -105,6 +106,16 @@ def test_launch_line_survives_spaces_dollars_and_an_empty_library_path(
         out = subprocess.run(shown, capture_output=True, text=True, check=True, env=environment).stdout
         libraries = f"{wheel.libraries_path}:{tmp_path}{expected}"
         assert out.strip() == f"{tmp_path}|/venv/bin:/usr/bin:/bin|{libraries}"
+
+
+@pytest.mark.parametrize(("device", "order"), [(Device("cuda", 1), "PCI_BUS_ID"), (CPU, None)])
+def test_gpus_are_counted_as_leases_and_telemetry_do(
+    spec: Any, artifact: Artifact, device: Device, order: str | None
+) -> None:
+    """By their slots; a server on a CPU is told nothing of GPUs."""
+    assert "CUDA_DEVICE_ORDER" not in spec.environment
+    asked = Triton().launch_spec([replace(DEPLOYMENT, device=device)], {"tiny_onnx": artifact})
+    assert asked.environment.get("CUDA_DEVICE_ORDER") == order
 
 
 def test_no_model_is_loaded_at_start(spec: Any) -> None:
