@@ -10,17 +10,16 @@ from pathlib import Path
 from pytest_servebench.compose.command import Compose
 
 PROGRAM = """\
-#!{python}
 import json, os, sys
 from pathlib import Path
 here = Path(__file__).parent
 words = sys.argv[1:]
 with (here / "calls").open("a") as log:
-    log.write(json.dumps({{"words": words, "password": os.environ.get("GRAFANA_ADMIN_PASSWORD"),
+    log.write(json.dumps({"words": words, "password": os.environ.get("GRAFANA_ADMIN_PASSWORD"),
                            "folder": os.environ.get("SERVEBENCH_FOLDER"),
                            "engine": os.environ.get("DOCKER_HOST"),
                            "context": os.environ.get("DOCKER_CONTEXT"),
-                           "foreign": sorted(k for k in os.environ if k.startswith("COMPOSE_"))}}) + "\\n")
+                           "foreign": sorted(k for k in os.environ if k.startswith("COMPOSE_"))}) + "\\n")
 for name in ("version", "ps", "logs", "up", "down", "rm"):
     if name in words:
         answer = here / name
@@ -67,6 +66,9 @@ def stand_in(folder: Path) -> Stand:
     """Make the program in ``folder``; every command of it ends well and says nothing."""
     path = folder / "docker-compose"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(PROGRAM.format(python=sys.executable), encoding="utf-8")
+    program = folder / "stand_in.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    # Not by "#!" of its own: this Python's path may hold spaces.
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return Stand(path)
