@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from textwrap import dedent
 
 import pytest
 
 from tests.plugin.recorded_suite import CONFTEST, PLUGINS, PYTHONPATH, ROOT, SUITE, FinishedRun, saved
-
-
-@pytest.fixture(autouse=True)
-def _what_was_there_is_no_garbage() -> Iterator[None]:
-    """Spare each session inside this one five searches of all that this one has imported.
-
-    pytest collects garbage so at its end, to find what was never awaited or closed. It still finds that.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

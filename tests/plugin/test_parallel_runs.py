@@ -282,7 +282,8 @@ def test_a_person_sees_who_is_waited_for(parallel: Parallel, monkeypatch: pytest
     monkeypatch.setattr(onlookers, "_is_watched", lambda _config: True)
     monkeypatch.setattr(onlookers, "own_terminal", lambda _stream: terminal)
     monkeypatch.setattr(Terminal, "close", lambda _self: None)
-    parallel.suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
+    # Long enough for a load to show how far it is, a few times a second.
+    parallel.suite.run("--stack=echo", ONNX, "--serve-duration=1.5").assert_outcomes(passed=2)
     shown = terminal.getvalue().decode()
     assert f"waiting for the machine: process {os.getpid()} measures theirs-onnx-" in shown
     assert shown.index("waiting for") < shown.index("measuring ")
