@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image as Picture
 
+from pytest_servebench.launchers.docker import remove_all
 from pytest_servebench.launchers.process import stop_all
 from pytest_servebench.models.catalogue import ModelCard
 from pytest_servebench.models.preprocessing import preprocess
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Deployment, Image, ModelFormat
 from pytest_servebench.stacks.fastapi import Fastapi
+from tests.engine import the_engine
 from tests.serving import Served, start
+from tests.tiny_container import LABEL
 from tests.tiny_model import build_tiny_model
 
 CARD = ModelCard(name="tiny", summary="the card of tests/tiny_model.py")
@@ -80,3 +84,20 @@ def fastapi_server(
     workdir = tmp_path_factory.mktemp("with space and $dollar")
     with start(Fastapi(), [deployment], artifacts, workdir) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Return a client of the engine; skip where there is none."""
+    with the_engine() as client:
+        yield client
+
+
+@pytest.fixture
+def label(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Return the labels of a test's containers; none of them may be left, in whatever state."""
+    mine = {LABEL: request.node.name}
+    yield mine
+    remove_all()
+    wanted = [f"{key}={value}" for key, value in mine.items()]
+    assert client.containers.list(all=True, filters={"label": wanted}) == []

@@ -14,34 +14,18 @@ import pytest
 
 from pytest_servebench.containers import Container, ContainerImage, ContainerSettings, ImageBuild, Network
 from pytest_servebench.errors import LaunchError, PortTakenError, ServerNotReadyError
-from pytest_servebench.launchers.docker import DockerLauncher, remove_all
+from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.docker import engine as engine_room
 from pytest_servebench.launchers.docker.engine import Engine, EngineError
 from pytest_servebench.launchers.docker.images import full_name
 from pytest_servebench.launchers.ports import free_ports
 from pytest_servebench.launchers.readiness import ProbeAnswer
 from pytest_servebench.plan import LaunchSpec
-from tests.engine import BASE, the_engine
+from tests.engine import BASE
 from tests.engine_proxy import EngineProxy
-from tests.tiny_container import LABEL, container_spec
+from tests.tiny_container import container_spec
 
-pytestmark = [pytest.mark.live, pytest.mark.docker]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Return a client of the engine; skip where there is none."""
-    with the_engine() as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def label(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Return the labels of a test's containers; none of them may be left, in whatever state."""
-    mine = {LABEL: request.node.name}
-    yield mine
-    remove_all()
-    assert found(client, mine) == []
+pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.usefixtures("label")]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 
 from pytest_servebench.containers import ContainerSettings, Ipc, Network
 from pytest_servebench.errors import LaunchError, ServerExitedError, ServerNotReadyError
-from pytest_servebench.launchers.docker import DockerLauncher, container, remove_all
+from pytest_servebench.launchers.docker import DockerLauncher, container
 from pytest_servebench.launchers.docker.container import End, end_of
 from pytest_servebench.launchers.docker.engine import Engine
 from pytest_servebench.launchers.docker.request import Surround, container_request
@@ -32,28 +32,12 @@ from pytest_servebench.samples import Reply
 from pytest_servebench.shared_memory import next_region, sharing
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
-from tests.engine import BASE, the_engine
+from tests.engine import BASE
 from tests.jumping_clock import JumpingClock
 from tests.processes import exit_code_of
-from tests.tiny_container import LABEL, container_spec
+from tests.tiny_container import container_spec
 
-pytestmark = [pytest.mark.live, pytest.mark.docker]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Return a client of the engine; skip where there is none."""
-    with the_engine() as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def label(client: Any, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Return the labels of a test's containers; none of them may be left, in whatever state."""
-    mine = {LABEL: request.node.name}
-    yield mine
-    remove_all()
-    assert left(client, mine) == []
+pytestmark = [pytest.mark.live, pytest.mark.docker, pytest.mark.usefixtures("label")]
 
 
 def left(client: Any, labels: dict[str, str]) -> list[str]:

@@ -40,7 +40,8 @@ LOOK_INSIDE = """
 import importlib.util, pathlib, shutil
 print([name for name in ("pip", "fastapi_app", "engine", "imagenet") if importlib.util.find_spec(name)])
 print([name for name in ("gcc", "pip", "pip3") if shutil.which(name)])
-print([path for path in ("/build", "/root/.cache", "/servebench") if pathlib.Path(path).exists()])
+places = [pathlib.Path("/build"), pathlib.Path("/servebench"), *pathlib.Path("/root").glob(".cache")]
+print([str(path) for path in places if path.exists()])
 """
 ENGINE_SAID = {"triton": "serves with {}", "torchserve": "on {}"}
 """How a server's log names its engine."""
