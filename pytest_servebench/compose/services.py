@@ -35,11 +35,6 @@ class Service:
     first_port: int = 0
     """What the first of a stack's port roles listens on in its container; the next ones follow."""
 
-    @property
-    def is_stack(self) -> bool:
-        """Whether it serves a model."""
-        return bool(self.first_port)
-
     def published(self, environment: Mapping[str, str]) -> dict[str, int]:
         """Return where each role is published, as compose reads it; raises `PlanError`."""
         return {port.role: _port(port, environment) for port in self.ports}

@@ -140,7 +140,7 @@ def _placed(
     surroundings: Surroundings,
     cpu_sets: Sequence[tuple[int, ...]],
 ) -> Plan:
-    """Return ``plan`` with stacks, formats, launcher, device and lanes."""
+    """Return ``plan`` with launcher, device and lanes, and with stacks where any were asked for."""
     formats = parse_formats(asked["format"]) if "format" in asked else DEFAULT_FORMATS
     wish = _value(asked, "stack", partial(parse_stacks, offered=offered), StackWish(attached={}))
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
@@ -163,19 +163,22 @@ def _placed(
     )
     if "stack" not in asked:
         return plan
-    chosen = select(
-        Wish(
-            stacks=wish,
-            stack_option=asked["stack"],
-            formats=formats,
-            formats_option=asked.get("format"),
-            payload=plan.payload,
-            protocol=plan.protocol,
-            placement=placement,
-            bare=frozenset(name for name, stack in offered.items() if containerised(stack) is None),
-        ),
-        stacks_of(plan, offered),
+    whole = Wish(
+        stacks=wish,
+        stack_option=asked["stack"],
+        formats=formats,
+        formats_option=asked.get("format"),
+        payload=plan.payload,
+        protocol=plan.protocol,
+        placement=placement,
+        bare=frozenset(name for name, stack in offered.items() if containerised(stack) is None),
     )
+    return _with_stacks(asked, plan, whole, offered)
+
+
+def _with_stacks(asked: Asked, plan: Plan, wish: Wish, offered: Mapping[str, Stack]) -> Plan:
+    """Return ``plan`` with the stacks that were wished for and can run, each with its formats."""
+    chosen = select(wish, stacks_of(plan, offered))
     check_reach(asked, plan.load_workers, plan.host, chosen.formats_by_stack, plan.attached)
     served = {model_format for formats in chosen.formats_by_stack.values() for model_format in formats}
     return replace(

@@ -12,7 +12,7 @@ from hypothesis import given as generated
 from hypothesis import strategies as st
 
 from pytest_servebench.containers import ContainerSettings, ImageChoice, Ipc, Network
-from pytest_servebench.containing import as_launched, stacks_of
+from pytest_servebench.containing import stacks_of
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.containers import parse_container
@@ -198,8 +198,9 @@ def test_what_this_machine_lacks_to_talk_to_a_container_is_missing() -> None:
 def test_a_stack_is_as_its_launcher_brings_it_up() -> None:
     """Under docker it is what its image makes of it, with the image and device asked for."""
     stacks = {"fastapi": BOXED}
-    assert as_launched(stacks, LauncherKind.PROCESS, CPU, {}) == stacks
-    launched = as_launched(stacks, LauncherKind.DOCKER, CPU, {"fastapi": ImageChoice(reference="mine:1")})
+    images = {"fastapi": ImageChoice(reference="mine:1")}
+    assert stacks_of(Plan(launcher=LauncherKind.PROCESS, device=CPU, images=images), stacks) == stacks
+    launched = stacks_of(Plan(launcher=LauncherKind.DOCKER, device=CPU, images=images), stacks)
     assert isinstance(launched["fastapi"], Inside)
     assert launched["fastapi"].image == "mine:1 on cpu"
 
