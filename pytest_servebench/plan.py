@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
+from pytest_servebench.comparison.changes import GateSettings
 from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
 from pytest_servebench.lanes import Lane, lane_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
@@ -150,6 +151,8 @@ class Case:
     which the search begins, and in a result the arrivals that were found. None: ``load`` is measured."""
     images: str = "synthetic"
     """The image set asked with: ``synthetic`` (seeded) or ``photographs``."""
+    repeat: int | None = None
+    """Which replicate it is, from 1: each has a server that was started for it. None: it is not repeated."""
 
     @property
     def stack(self) -> str:
@@ -167,6 +170,7 @@ class Case:
             f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
             + (f"-{load.engine}" if load.engine is not Engine.SERVEBENCH else "")
+            + (f"-r{self.repeat}" if self.repeat is not None else "")
         )
 
 
@@ -336,6 +340,10 @@ class Plan:
     """What workers of this run may use of the machine, in turn."""
     turn: int = 0
     """Whose plan this is, from 0: it decides which of ``lanes`` is its own."""
+    repeats: int = 1
+    """How often every case is measured, each time by a server that was started for it."""
+    gate: GateSettings | None = None
+    """What the run is compared with at its end; None: with nothing."""
     duration_s: float = 5.0
     warmup_s: float = 1.0
     steady: bool = False

@@ -1,4 +1,4 @@
-"""``servebench``: keeps stacks running, beside Prometheus and Grafana where asked."""
+"""``servebench up``, ``down``, ``ps``, ``logs``: stacks kept running, with Prometheus and Grafana."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from pytest_servebench.cli.complaining import complaining
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
 from pytest_servebench.compose.ports import check_ports
@@ -21,7 +21,7 @@ from pytest_servebench.compose.services import PASSWORD, STACKS, WATCHERS, attac
 from pytest_servebench.compose.tools import Tools, check_engine
 from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
-from pytest_servebench.errors import PlanError, ServebenchError
+from pytest_servebench.errors import PlanError
 from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.export import MODEL_FILES
@@ -33,21 +33,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,99}")
 """A project that compose takes as it is."""
-
-
-def complaining(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn our errors into messages."""
-
-    @wraps(command)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except ServebenchError as error:
-            # The exit code of wrong options is click's, too.
-            shown = click.UsageError if isinstance(error, PlanError) else click.ClickException
-            raise shown(str(error)) from error
-
-    return inner
 
 
 def _project_name(_context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -72,18 +57,7 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
     )(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pytest-servebench")
-@click.pass_context
-def main(context: click.Context) -> None:
-    """Keep model-serving stacks running in containers.
-
-    They are measured by pytest: `up` prints the command.
-    """
-    context.obj = context.obj or Tools(environment=os.environ, say=click.echo)
-
-
-@main.command()
+@click.command()
 @click.option(
     "--stack", "stack", required=True, metavar="NAME[,NAME]", help=f"What to start, of {', '.join(STACKS)}."
 )
@@ -210,7 +184,7 @@ def _wanted(
     return wanted, why
 
 
-@main.command()
+@click.command()
 @click.option("--volumes", is_flag=True, help="Also what Prometheus and Grafana have stored.")
 @_project_option
 @click.pass_obj
@@ -231,7 +205,7 @@ def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
         tools.say(f"kept: {', '.join(left)}; remove what they hold: servebench down --volumes{_of(project)}")
 
 
-@main.command()
+@click.command()
 @_project_option
 @click.pass_obj
 @complaining
@@ -240,7 +214,7 @@ def ps(tools: Tools, /, *, project: str) -> None:
     _compose(_known(project, tools), tools).run("ps")
 
 
-@main.command()
+@click.command()
 @click.argument("stack", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option("--tail", default=100, show_default=True, type=click.IntRange(0), help="Lines of each.")
@@ -303,7 +277,3 @@ def _compose(project: Project, tools: Tools) -> Compose:
     environment = {**tools.environment, **project.settings}
     check_engine(tools.engine(environment), environment)
     return compose_of(project, tools.find_compose(environment), tools.environment)
-
-
-if __name__ == "__main__":
-    main()

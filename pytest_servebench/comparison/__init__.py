@@ -1,0 +1,1 @@
+"""Now against before: saved runs, their replicates, and whether a figure has become worse."""
