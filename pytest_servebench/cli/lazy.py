@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are called: help and a comparison do not wait for Docker's SDK."""
+"""A group whose commands are imported when they are called: help does not wait for what they need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.lazy[name].summary) for name in sorted(self.lazy)])

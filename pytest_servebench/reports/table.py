@@ -8,11 +8,11 @@ from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.plan import Engine
+from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
 CAPACITY_HEADER = "holds\nper s"
-NOT_AVAILABLE = "n/a"
 LONGEST_LOAD = 24
 BEST = "*"
 VALID = "valid"
