@@ -66,7 +66,7 @@ def times(values: Sequence[float], factor: float) -> tuple[float, ...]:
 def save(path: Path, run: SavedRun, *, commit: Mapping[str, Any] | None = None) -> Path:
     """Write a run as pytest-benchmark would, and return where."""
     facts = run.facts[0] if run.facts else {}
-    content = {
+    content: dict[str, Any] = {
         "benchmarks": [],
         "commit_info": commit,
         "servebench": {**facts, "run_id": run.name, "records": run.records},

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import floor, log10
 
 from pytest_servebench.comparison.changes import Change, ChangeVerdict
+from pytest_servebench.comparison.chronicle import commit_text
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.comparison.sentences import percent, sentence
 from pytest_servebench.comparison.side_by_side import SHOWN_FIRST, ComparedFigure, SideBySide
@@ -18,7 +19,6 @@ _COUNTED = (
     (ChangeVerdict.INCONCLUSIVE, "inconclusive", "inconclusive"),
 )
 _MOST_DECIMALS = 6
-_COMMIT_DIGITS = 10
 
 
 def headline(side: SideBySide) -> str:
@@ -41,7 +41,8 @@ def legend(side: SideBySide) -> list[tuple[str, str]]:
 
 
 def _run_words(run: SavedRun) -> str:
-    words = (run.name, when(run), commit_of(run), f"{len(run.records)} records")
+    commit = commit_text(run)
+    words = (run.name, when(run), f"commit {commit}" if commit else "", f"{len(run.records)} records")
     return ", ".join(word for word in words if word)
 
 
@@ -49,19 +50,6 @@ def when(run: SavedRun) -> str:
     """Return when a run started, or the first and the last of several; empty where none has kept it."""
     started = sorted(str(facts["started"]) for facts in run.facts if facts.get("started"))
     return " to ".join(dict.fromkeys((started[0], started[-1]))) if started else ""
-
-
-def commit_of(run: SavedRun) -> str:
-    """Return ``commit 0123456789 (main)``; empty where it is not known, or the files are of several."""
-    found = {
-        (str(commit["id"]), str(commit.get("branch") or ""), bool(commit.get("dirty")))
-        for facts in run.facts
-        if isinstance(commit := facts.get("commit"), dict) and commit.get("id") not in {None, "unversioned"}
-    }
-    if len(found) != 1:
-        return ""
-    ((number, branch, dirty),) = found
-    return f"commit {number[:_COMMIT_DIGITS]}{'+' * dirty}{f' ({branch})' if branch else ''}"
 
 
 def difference_lines(side: SideBySide) -> list[str]:
