@@ -17,7 +17,7 @@ from pytest_servebench.comparison.baselines import (
     is_name,
     parse_baseline,
 )
-from pytest_servebench.comparison.replicates import Record
+from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
@@ -38,6 +38,8 @@ class SavedRun:
     facts: tuple[Mapping[str, Any], ...] = ()
     """Of each file: ``run_id``, ``started``, ``plan``, ``machine``; of a baseline ``file``, too."""
     paths: tuple[Path, ...] = ()
+    promoted: str | None = None
+    """When it became a baseline; None: it is none."""
 
 
 def find_run(word: str, *, baselines_dir: Path, storage: Path = STORAGE) -> SavedRun:
@@ -69,8 +71,29 @@ def read_run(path: Path) -> SavedRun:
 def as_run(baseline: Baseline, path: Path) -> SavedRun:
     """Return a baseline as a run that it can be compared as."""
     return SavedRun(
-        name=baseline.name, records=tuple(baseline.records), facts=tuple(baseline.runs), paths=(path,)
+        name=baseline.name,
+        records=tuple(baseline.records),
+        facts=tuple(baseline.runs),
+        paths=(path,),
+        promoted=baseline.promoted,
     )
+
+
+def described(run: SavedRun) -> str:
+    """Return ``main (promoted 2026-11-20, 5 repeats, 24 cases)``; of a saved run when it was measured."""
+    days = sorted({str(fact["started"])[:10] for fact in run.facts if fact.get("started")})
+    when = [f"measured {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []
+    if run.promoted is not None:
+        when = [f"promoted {run.promoted[:10]}"]
+    counts = sorted({len(group) for group in replicates_of(run.records).values()})
+    repeats = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1]))))
+    cases = len(replicates_of(run.records))
+    facts = [
+        *when,
+        f"{repeats} repeat{'' if repeats == '1' else 's'}",
+        f"{cases} case{'s' * (cases > 1)}",
+    ]
+    return f"{run.name} ({', '.join(facts)})"
 
 
 def _find(word: str, store: BaselineStore, storage: Path) -> SavedRun:
