@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import comb
 
 from pytest_servebench.comparison.baselines import Baseline
 from pytest_servebench.comparison.fingerprint import mixed, summary
 from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.comparison.significance import is_enough
 from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import listed
 
 GATING_REPEATS = 5
 """Repeats of the runs that will be judged, where nobody says otherwise."""
-_SIGNIFICANT = 0.05
 _VALID = "valid"
 
 
@@ -52,7 +51,7 @@ def doubts_of(records: Sequence[Record]) -> tuple[str, ...]:
         for case, replicates in groups.items()
         if any(record.get("restarted") is False for record in replicates)
     ]
-    few = [case for case, replicates in groups.items() if not _is_enough(len(replicates))]
+    few = [case for case, replicates in groups.items() if not is_enough(len(replicates), GATING_REPEATS)]
     return (*found, *_too_few(groups, few))
 
 
@@ -65,11 +64,6 @@ def _too_few(groups: dict[str, tuple[Record, ...]], few: Sequence[str]) -> Itera
             f"significant beside {GATING_REPEATS} (measure with --serve-repeats={GATING_REPEATS}): "
             f"{listed(named)}"
         )
-
-
-def _is_enough(count: int) -> bool:
-    """Return whether a rank test of so many repeats against the usual number can be significant at all."""
-    return 1 / comb(count + GATING_REPEATS, count) < _SIGNIFICANT
 
 
 def _check_twice(runs: Sequence[SavedRun]) -> None:

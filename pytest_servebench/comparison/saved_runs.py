@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench.comparison.baselines import (
+    PROMOTE,
     Baseline,
     BaselineStore,
     is_baseline,
@@ -66,6 +67,24 @@ def read_run(path: Path) -> SavedRun:
     if not paths:
         raise PlanError("this folder holds no saved run", where=str(path), next_step=_HOW_TO_SAVE)
     return _joined(path.stem, [_read(each) for each in paths])
+
+
+def find_baseline(word: str, *, baselines_dir: Path) -> SavedRun:
+    """Return the baseline of a name, or what the file or folder at a path holds; raises `PlanError`.
+
+    A path is whatever cannot be a name: it has a ``/``, or ends in ``.json``.
+    """
+    store, path = BaselineStore(baselines_dir), Path(word)
+    if is_name(word):
+        return as_run(store.read(word), store.path(word))
+    if not path.exists():
+        raise PlanError(
+            f"there is neither a baseline nor a file {word!r}",
+            where=str(baselines_dir),
+            seen=f"baselines there: {listed(store.names())}",
+            next_step=f"give one of these, or the path of a saved run; or promote one: {PROMOTE}",
+        )
+    return read_run(path)
 
 
 def as_run(baseline: Baseline, path: Path) -> SavedRun:

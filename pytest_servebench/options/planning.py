@@ -17,6 +17,7 @@ from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.containers import check_used, parse_container, parse_images
 from pytest_servebench.options.cpu_sets import cores_of, parse_cpu_sets
+from pytest_servebench.options.gate import parse_gate
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -90,6 +91,7 @@ def plan_for(
         protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},
     )
     return _placed(asked, plan, offered, surroundings, sets)
