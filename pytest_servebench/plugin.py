@@ -13,8 +13,8 @@ import pytest
 
 from pytest_servebench import hookspecs
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.options.cases import OPEN, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
+from pytest_servebench.options.marker import OPEN, marker_arguments
 from pytest_servebench.options.pace import STAGED
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Device, Plan
 from tests.offered_stack import GRPC, HTTP, JPEG, ONNX, PYTORCH, TENSOR, TENSORRT, THREE
 
