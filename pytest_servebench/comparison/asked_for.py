@@ -15,6 +15,8 @@ from pytest_servebench.comparison.changes import Change, ChangeVerdict, Doubt
 from pytest_servebench.comparison.replicates import Record, replicates_of
 
 _REPEAT = re.compile(r"-r\d+(?=[-\]])")
+_STRONGER = (Doubt.MISSING, Doubt.DIFFERENT, Doubt.INVALID)
+"""Doubts that more repeats would not end."""
 _SECOND = re.compile(r"#\d+$")
 
 
@@ -48,7 +50,7 @@ def with_lost(
 
 def _unless_lost(change: Change, count: int, asked: Mapping[str, int]) -> Change:
     wanted = asked.get(change.case, 0)
-    settled = change.verdict in (ChangeVerdict.REGRESSION, ChangeVerdict.INCONCLUSIVE)
+    settled = change.verdict is ChangeVerdict.REGRESSION or change.doubt in _STRONGER
     if settled or not count or count >= wanted:
         return change
     return replace(
