@@ -12,10 +12,10 @@ from pytest_servebench.cli.judging import (
     baselines_option,
     chosen_figures,
     chosen_limits,
+    chosen_to_differ,
     figures_option,
     inconclusive_option,
     output_option,
-    words_of,
 )
 from pytest_servebench.cli.showing import Screen, screen, show, write
 from pytest_servebench.comparison.changes import Severity
@@ -72,7 +72,7 @@ def compare(
         [find_run(word, baselines_dir=baselines) for word in runs],
         limits=chosen_limits(fail),
         figures=chosen_figures(figures),
-        allowed=frozenset(words_of(allow_different)),
+        allowed=chosen_to_differ(allow_different),
     )
     text = _text(side, shape, screen(into_file=output is not None))
     if output is None:

@@ -12,6 +12,7 @@ from pytest_servebench.comparison.baselines import FOLDER
 from pytest_servebench.comparison.changes import ChangeLimit, Severity
 from pytest_servebench.comparison.fail_limits import parse_limits
 from pytest_servebench.comparison.figures import FIGURES, figure_named
+from pytest_servebench.comparison.fingerprint import parse_allowed
 from pytest_servebench.words import listed
 
 P = ParamSpec("P")
@@ -32,6 +33,11 @@ def chosen_figures(text: str) -> tuple[str, ...]:
 def chosen_limits(text: str | None) -> tuple[ChangeLimit, ...] | None:
     """Return the limits of ``--fail``; None: it was not given. Raises `PlanError`."""
     return None if text is None else parse_limits(text, flag="--fail", where=COMMAND_LINE)
+
+
+def chosen_to_differ(text: str) -> frozenset[str]:
+    """Return the facts of ``--allow-different``; raises `PlanError`."""
+    return parse_allowed(text, flag="--allow-different", where=COMMAND_LINE) if text else frozenset()
 
 
 figures_option = click.option(

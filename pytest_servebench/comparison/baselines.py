@@ -24,13 +24,16 @@ from pytest_servebench.words import did_you_mean, listed
 SCHEMA = 1
 """Of the file; raised when a field changes its meaning or goes away."""
 DEFAULT_NAME = "main"
+NO_BASELINE = "none"
+"""The word that asks for no comparison; a baseline cannot have it for its name."""
 FOLDER = Path(".servebench/baselines")
 """Beside the rootdir."""
 _MARK = "servebench_baseline"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DEPTH = 5
 """How deep a file is indented: a line holds a replicate."""
-_PROMOTE = "servebench baseline promote RUN.json"
+PROMOTE = "servebench baseline promote RUN.json"
+"""What somebody types who has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ class Baseline:
 
 def is_name(word: str) -> bool:
     """Return whether a baseline may have this name: one that leads nowhere else, and is no file's."""
-    return bool(_NAME.fullmatch(word)) and not word.endswith(".json")
+    return bool(_NAME.fullmatch(word)) and not word.endswith(".json") and word != NO_BASELINE
 
 
 def is_baseline(content: object) -> bool:
@@ -109,7 +112,8 @@ class BaselineStore:
         if not is_name(name):
             raise PlanError(
                 f"{name!r} is no name of a baseline",
-                next_step="use letters, digits, '.', '_' and '-', a letter or digit first, 100 at most",
+                next_step="use letters, digits, '.', '_' and '-', a letter or digit first, 100 at most, "
+                f"no .json at its end, and not {NO_BASELINE}",
             )
         return self.folder / f"{name}.json"
 
@@ -169,7 +173,7 @@ class BaselineStore:
             f"there is no baseline {name!r}{did_you_mean(name, names)}",
             where=str(self.folder),
             seen=f"baselines there: {listed(names)}",
-            next_step=f"promote a saved run: {_PROMOTE}{'' if name == DEFAULT_NAME else f' --as {name}'}",
+            next_step=f"promote a saved run: {PROMOTE}{'' if name == DEFAULT_NAME else f' --as {name}'}",
         )
 
 
@@ -189,7 +193,7 @@ def _broken(where: str, seen: str) -> PlanError:
         "this baseline is broken",
         where=where,
         seen=seen,
-        next_step=f"restore the file, or drop it and promote a run again: {_PROMOTE} --replace",
+        next_step=f"restore the file, or drop it and promote a run again: {PROMOTE} --replace",
     )
 
 

@@ -175,7 +175,7 @@ def _is_beyond(one: _Comparison, *, worse: bool) -> bool:
     medians = [median(side) for side in one.samples]
     before, now = medians if worse else reversed(medians)
     floor = one.figure.floor if one.limit.floor is None else one.limit.floor
-    if abs(now - before) <= floor:
+    if abs(now - before) <= floor * (1 + ROUNDING):
         return False
     if one.figure.higher_is_better:
         return now < before * (1 - one.limit.share) * (1 - ROUNDING)

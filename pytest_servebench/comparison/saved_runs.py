@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench.comparison.baselines import (
+    PROMOTE,
     Baseline,
     BaselineStore,
     is_baseline,
     is_name,
     parse_baseline,
 )
-from pytest_servebench.comparison.replicates import Record
+from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
@@ -41,6 +42,8 @@ class SavedRun:
     Of a run also ``commit``, as pytest-benchmark has it.
     """
     paths: tuple[Path, ...] = ()
+    promoted: str | None = None
+    """When it became a baseline; None: it is none."""
 
 
 def find_run(word: str, *, baselines_dir: Path, storage: Path = STORAGE) -> SavedRun:
@@ -69,11 +72,50 @@ def read_run(path: Path) -> SavedRun:
     return _joined(path.stem, [_read(each) for each in paths])
 
 
+def find_baseline(word: str, *, baselines_dir: Path) -> SavedRun:
+    """Return the baseline of a name, or what the file or folder at a path holds; raises `PlanError`.
+
+    A path is whatever cannot be a name: it has a ``/``, or ends in ``.json``.
+    """
+    store, path = BaselineStore(baselines_dir), Path(word)
+    if is_name(word):
+        return as_run(store.read(word), store.path(word))
+    if not path.exists():
+        raise PlanError(
+            f"there is neither a baseline nor a file {word!r}",
+            where=str(baselines_dir),
+            seen=f"baselines there: {listed(store.names())}",
+            next_step=f"give one of these, or the path of a saved run; or promote one: {PROMOTE}",
+        )
+    return read_run(path)
+
+
 def as_run(baseline: Baseline, path: Path) -> SavedRun:
     """Return a baseline as a run that it can be compared as."""
     return SavedRun(
-        name=baseline.name, records=tuple(baseline.records), facts=tuple(baseline.runs), paths=(path,)
+        name=baseline.name,
+        records=tuple(baseline.records),
+        facts=tuple(baseline.runs),
+        paths=(path,),
+        promoted=baseline.promoted,
     )
+
+
+def described(run: SavedRun) -> str:
+    """Return ``main (promoted 2026-11-20, 5 repeats, 24 cases)``; of a saved run when it was measured."""
+    days = sorted({str(fact["started"])[:10] for fact in run.facts if fact.get("started")})
+    when = [f"measured {' to '.join(dict.fromkeys((days[0], days[-1])))}"] if days else []
+    if run.promoted is not None:
+        when = [f"promoted {run.promoted[:10]}"]
+    counts = sorted({len(group) for group in replicates_of(run.records).values()})
+    repeats = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1]))))
+    cases = len(replicates_of(run.records))
+    facts = [
+        *when,
+        f"{repeats} repeat{'' if repeats == '1' else 's'}",
+        f"{cases} case{'s' * (cases > 1)}",
+    ]
+    return f"{run.name} ({', '.join(facts)})"
 
 
 def _find(word: str, store: BaselineStore, storage: Path) -> SavedRun:

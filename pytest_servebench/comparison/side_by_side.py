@@ -17,7 +17,7 @@ from pytest_servebench.comparison.changes import (
 from pytest_servebench.comparison.figures import FIGURES, figure_named
 from pytest_servebench.comparison.fingerprint import differences
 from pytest_servebench.comparison.regression import changes_of, failing
-from pytest_servebench.comparison.replicates import case_name, replicates_of
+from pytest_servebench.comparison.replicates import replicates_of
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.errors import PlanError
 
@@ -106,12 +106,9 @@ class SideBySide:
 
         Of what their common cases depend on: machine, versions, weights, launcher.
         """
-        names = [set(replicates_of(run.records)) for run in (self.runs[0], self.runs[number])]
-        sides = [
-            [record for record in run.records if case_name(record) in names[0] & names[1]]
-            for run in (self.runs[0], self.runs[number])
-        ]
-        return tuple(differences(sides[0], sides[1], frozenset()))
+        before, now = (replicates_of(self.runs[at].records) for at in (0, number))
+        found = [differences(before[case], now[case], frozenset()) for case in before if case in now]
+        return tuple(dict.fromkeys(difference for each in found for difference in each))
 
 
 def side_by_side(

@@ -47,7 +47,12 @@ def is_enough(before: int, now: int) -> bool:
 
 
 def repeats_needed(before: int | None = None) -> int:
-    """Return the fewest values that could differ significantly from ``before`` others; None: from as many."""
+    """Return the fewest values that could differ significantly from ``before`` others; None: from as many.
+
+    Raises `ValueError` for no others: nothing could.
+    """
+    if before is not None and before < 1:
+        raise ValueError("nothing can differ from no values at all")
     now = 1
     while not is_enough(now if before is None else before, now):
         now += 1

@@ -15,6 +15,7 @@ from pytest_servebench.comparison.replicates import Record, case_name, replicate
 KEPT = (
     *("schema", "benchmark", "measurement", "case", "load", "model", "weights", "artifact_sha256"),
     *("backend", "launcher", "device", "cpu_set", "validity", "reason", "publishable", "window_s", "quick"),
+    *("repeat", "repeats", "restarted"),
 )
 """Fields that are kept as they are: no samples, no histograms, no time lines, nothing of the run's course."""
 _CONTAINER = ("image", "image_id", "cpu_set", "cpus", "memory_bytes")

@@ -17,6 +17,7 @@ from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.containers import check_used, parse_container, parse_images
 from pytest_servebench.options.cpu_sets import cores_of, parse_cpu_sets
+from pytest_servebench.options.gate import parse_gate
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -61,6 +62,16 @@ AUTO_WARMUPS = 10
 QUICK = Pace(batch_sizes=(8,), duration_s=2.0, warmup_s=0.5)
 
 
+BASELINE_REPEATS = 5
+"""How often every case is measured when nobody says and the run is compared: with fewer on either side no
+change could be significant, once it is one of several (5 of 5 above 5 of 5 is 1 chance in 252)."""
+
+
+def default_repeats(asked: Asked) -> int:
+    """Return how often every case is measured where nobody says: several times where the run is compared."""
+    return 1 if parse_gate(asked) is None else BASELINE_REPEATS
+
+
 def default_pace(*, quick: bool) -> Pace:
     """Return how much is measured where nobody says."""
     return QUICK if quick else NORMAL
@@ -90,6 +101,7 @@ def plan_for(
         protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},
     )
     return _placed(asked, plan, offered, surroundings, sets)
@@ -105,6 +117,7 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         plan,
         quick=quick,
         batch_sizes=_value(asked, "batch-size", parse_counts, pace.batch_sizes),
+        repeats=_value(asked, "repeats", parse_count, default_repeats(asked)),
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
         warmup_s=warmup_s,
         steady=steady,

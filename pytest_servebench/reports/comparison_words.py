@@ -7,7 +7,7 @@ from math import floor, log10
 
 from pytest_servebench.comparison.changes import Change, ChangeVerdict
 from pytest_servebench.comparison.chronicle import commit_text
-from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.comparison.saved_runs import SavedRun, described
 from pytest_servebench.comparison.sentences import percent, sentence
 from pytest_servebench.comparison.side_by_side import SHOWN_FIRST, ComparedFigure, SideBySide
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
@@ -42,8 +42,7 @@ def legend(side: SideBySide) -> list[tuple[str, str]]:
 
 def _run_words(run: SavedRun) -> str:
     commit = commit_text(run)
-    words = (run.name, when(run), f"commit {commit}" if commit else "", f"{len(run.records)} records")
-    return ", ".join(word for word in words if word)
+    return f"{described(run)}, commit {commit}" if commit else described(run)
 
 
 def when(run: SavedRun) -> str:

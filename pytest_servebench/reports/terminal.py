@@ -17,6 +17,7 @@ from pytest_servebench.arrivals import Staged
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.rendering import natural_width, rendered
+from pytest_servebench.reports.repeats import repeats_text
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
@@ -43,6 +44,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),
+        "repeats": repeats_text(plan),
         "window": _window(plan),
         "load workers": _workers(plan),
         "warning": _exposed(plan),
