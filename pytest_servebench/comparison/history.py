@@ -8,12 +8,13 @@ from itertools import pairwise
 from statistics import median
 
 from pytest_servebench.comparison.change_points import FEWEST, change_points
-from pytest_servebench.comparison.changes import ChangeLimit
+from pytest_servebench.comparison.changes import ChangeLimit, Severity
 from pytest_servebench.comparison.chronicle import Measured
 from pytest_servebench.comparison.conditions import condition_differences, conditions
 from pytest_servebench.comparison.figures import FIGURES, Figure
 from pytest_servebench.comparison.fingerprint import ALL, differences, fingerprint
 from pytest_servebench.comparison.replicates import Record, replicates_of
+from pytest_servebench.comparison.sentences import percent
 
 VALID = "valid"
 MOST_DIFFERENCES = 3
@@ -170,21 +171,31 @@ def _differs(before: Kind, now: Kind, allowed: frozenset[str]) -> str:
     return "; ".join(found[:MOST_DIFFERENCES]) + more
 
 
-def worsened(series: Sequence[Series], limits: Sequence[ChangeLimit]) -> tuple[Series, ...]:
-    """Return the current series whose latest level is worse than the one before by more than its limit."""
-    by_figure = {limit.figure: limit for limit in limits}
-    return tuple(
-        each
-        for each in series
-        if each.is_current and each.figure.name in by_figure and _is_beyond(each, by_figure[each.figure.name])
-    )
+def failures(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> tuple[str, ...]:
+    """Return why the exit code is 1, a line each; nothing where it is 0.
+
+    A case's current series counts: the one that its latest run is in. What cannot be judged fails by
+    ``severity``; auto: where a figure with a limit could be judged of no case at all.
+    """
+    found: list[str] = []
+    for limit in limits:
+        current = [each for each in series if each.is_current and each.figure.name == limit.figure]
+        found += [_worse(each, limit) for each in current if _is_beyond(each, limit)]
+        short = [each for each in current if not each.is_judged]
+        nothing = len(short) == len(current)
+        if (nothing and severity is Severity.AUTO) or ((short or nothing) and severity is Severity.FAIL):
+            found.append(
+                f"fails: {limit.figure} could be judged of {len(current) - len(short)} of {len(current)} "
+                f"cases: it takes {FEWEST} runs on one machine under one load"
+            )
+    return tuple(found)
 
 
-def unjudged(series: Sequence[Series], limits: Sequence[ChangeLimit]) -> tuple[Series, ...]:
-    """Return the current series with a limit that have too few runs."""
-    names = {limit.figure for limit in limits}
-    return tuple(
-        each for each in series if each.is_current and each.figure.name in names and not each.is_judged
+def _worse(series: Series, limit: ChangeLimit) -> str:
+    turn = series.turns[-1]
+    return (
+        f"fails: {series.case}: {limit.figure} is {percent(turn.change)}, limit {100 * limit.share:g}%, "
+        f"since {series.points[turn.at].run.name}"
     )
 
 
