@@ -52,7 +52,7 @@ def history_lines(
                 *chart,
                 *(turn_sentence(each, turn) for turn in each.turns),
             ]
-    return [*lines, "", *short_lines(series), counts(series)]
+    return [*lines, "", *unusable_lines(series), *short_lines(series), counts(series)]
 
 
 def counts(series: Sequence[Series]) -> str:
@@ -60,9 +60,8 @@ def counts(series: Sequence[Series]) -> str:
     turns = [turn for each in series for turn in each.turns]
     worse = sum(turn.is_worse for turn in turns)
     if not turns:
-        return (
-            f"no change in {sum(each.is_judged for each in series)} of {len(series)} series that were judged"
-        )
+        judged = sum(each.is_judged for each in series)
+        return f"no change in {judged} series of {len(series)} with enough runs"
     found = f"{len(turns)} change{'s' * (len(turns) > 1)} in {len(series)} series"
     told = [f"{worse} for the worse"] * bool(worse) + [f"{len(turns) - worse} for the better"] * (
         worse < len(turns)
@@ -80,6 +79,16 @@ def short_lines(series: Sequence[Series]) -> list[str]:
         f"not judged: {count} series with {runs} run{'s' * (runs > 1)}"
         f": it takes {FEWEST} to tell a change from chance"
         for runs, count in sorted(short.items())
+    ]
+
+
+def unusable_lines(series: Sequence[Series]) -> list[str]:
+    """Return a line for each series that runs are missing from."""
+    return [
+        f"not used: {each.unusable} of {each.unusable + len(each.points)} runs of {case_words(each)}: "
+        f"not valid, or without {each.figure.name}"
+        for each in series
+        if each.unusable
     ]
 
 
@@ -115,12 +124,13 @@ def turn_sentence(series: Series, turn: Turn) -> str:
     """Return ``worse: CASE: p95 10.0 -> 10.8 ms, +8%, since RUN (DATE, COMMIT): 25 runs before, 6 since``."""
     bounds = [begin for begin, _, _ in series.levels] + [len(series.points)]
     at = bounds.index(turn.at)
+    before, since = bounds[at] - bounds[at - 1], bounds[at + 1] - bounds[at]
     was, now = numbers([turn.before, turn.after])
     unit = f" {series.figure.unit}".rstrip()
     return (
         f"{direction(turn)}: {series.case}: {series.figure.name} {was} -> {now}{unit}, "
-        f"{percent(turn.change)}, since {run_words(series.points[turn.at].run)}: {bounds[at] - bounds[at - 1]} runs before, "
-        f"{bounds[at + 1] - bounds[at]} since"
+        f"{percent(turn.change)}, since {run_words(series.points[turn.at].run)}: "
+        f"{before} runs before, {since} since"
     )
 
 

@@ -27,6 +27,8 @@ _DPI = 120
 _DOT, _LEVEL, _WORSE, _BETTER = "#0072B2", "#000000", "#D55E00", "#009E73"
 _LINES = {"worse": (_WORSE, "--"), "better": (_BETTER, "-.")}
 _TITLE_LETTERS = 110
+_NEAR_THE_EDGE = 0.2
+"""Share of the runs in which a label stands to the right of its line."""
 
 
 def check_picture(path: Path) -> None:
@@ -70,6 +72,8 @@ def picture(series: Sequence[Series], suffix: str) -> bytes:
     FigureCanvasAgg(figure)
     for axes, each in zip(figure.subplots(len(drawn), 1, squeeze=False)[:, 0], drawn, strict=True):
         _draw(axes, each)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     stream = io.BytesIO()
     figure.savefig(stream, format=suffix.removeprefix("."))
     return stream.getvalue()
@@ -78,18 +82,18 @@ def picture(series: Sequence[Series], suffix: str) -> bytes:
 def _draw(axes: Axes, series: Series) -> None:
     values = [point.value for point in series.points]
     places = range(len(values))
-    axes.plot(places, values, "o", color=_DOT, markersize=4, label="run (median of its repeats)")
+    axes.plot(places, values, "o", color=_DOT, markersize=4, label="run: median of its repeats")
     for begin, end, level in series.levels:
-        axes.plot(
-            [begin - 0.5, end - 0.5], [level, level], color=_LEVEL, linewidth=1.5, solid_capstyle="butt"
-        )
+        label = "" if begin else "level: median of its runs"
+        axes.hlines(level, begin - 0.5, end - 0.5, color=_LEVEL, linewidth=1.5, label=label)
     for turn in series.turns:
         _draw_turn(axes, series, turn)
     low, high = min(values), max(values)
     room = max(0.15 * (high - low), 0.02 * high)
     axes.set_ylim(low - room, high + 2 * room)
     axes.set_xlim(-0.7, len(values) - 0.3)
-    axes.set_ylabel(figure_words(series))
+    axes.set_ylabel(figure_words(series), fontsize=9)
+    axes.tick_params(labelsize=8)
     axes.set_title(_title(series), fontsize=9, loc="left", parse_math=False)
     _label_runs(axes, series)
     axes.grid(axis="y", alpha=0.3)
@@ -100,14 +104,15 @@ def _draw_turn(axes: Axes, series: Series, turn: Turn) -> None:
     colour, style = _LINES[direction(turn)]
     axes.axvline(turn.at - 0.5, color=colour, linestyle=style, linewidth=1.5)
     run = series.points[turn.at].run
+    at_left = turn.at < _NEAR_THE_EDGE * len(series.points)
     commit = f"\n{run.commit.split()[0]}" if run.commit else ""
     axes.annotate(
         f"{direction(turn)} {percent(turn.change)}{commit}",
         xy=(turn.at - 0.5, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(-4, -2),
+        xytext=(4 if at_left else -4, -2),
         textcoords="offset points",
-        ha="right",
+        ha="left" if at_left else "right",
         va="top",
         fontsize=8,
         color=colour,
