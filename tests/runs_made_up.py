@@ -10,6 +10,7 @@ from typing import Any
 from pytest_servebench.comparison.saved_runs import SavedRun
 
 MACHINE = {"cpu": "made-up CPU", "cores_usable": 8, "gpus": ["made-up GPU"], "packages": {"numpy": "2.0"}}
+LOAD = {"concurrency": 16, "arrivals": "closed"}
 STEADY = (10.0, 10.1, 9.9, 10.05, 9.95)
 """Replicates of an unremarkable case."""
 
@@ -24,7 +25,7 @@ def made_up_record(
         "test": f"test_it.py::{test}[{case_id}]",
         "benchmark": test,
         "case": {"id": case_id, "stack": stack, "repeat": None},
-        "load": {"concurrency": 16, "arrivals": "closed"},
+        "load": LOAD,
         "validity": "valid",
         "reason": "",
         "launcher": "process",

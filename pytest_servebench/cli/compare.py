@@ -44,7 +44,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 @click.option(
     "--fail",
     default=None,
-    metavar="FIGURE:SHARE%[:FLOOR],...",
+    metavar="FIGURE:SHARE%",
     help="Limits, as p95:10%,throughput:5%; a regression beyond them makes the exit code 1. Without it "
     "verdicts go by p95:5%,throughput:5%, and the exit code by nothing.",
 )

@@ -40,7 +40,7 @@ from pytest_servebench.reports.history_picture import check_picture, left_out_pa
 @click.option(
     "--fail",
     default=None,
-    metavar="FIGURE:SHARE%[:FLOOR],...",
+    metavar="FIGURE:SHARE%",
     help="Limits, as p95:10%; the exit code is 1 when the latest level is worse than the one before by more.",
 )
 @inconclusive_option(

@@ -54,3 +54,10 @@ def test_an_unknown_command_is_refused() -> None:
 def test_help_imports_nothing_heavy() -> None:
     """``servebench --help`` waits for no library but click."""
     assert loaded_after("--help") == set()
+
+
+@pytest.mark.parametrize("command", ["compare", "history"])
+def test_help_of_a_comparison_needs_no_tests(command: str) -> None:
+    """Statistics, engines and pictures are imported when there is something to compute or to draw."""
+    heavy = {"docker", "torch", "scipy", "matplotlib", "ruptures", "httpx", "pytest", "onnx"}
+    assert loaded_after(command, "--help") & heavy == set()
