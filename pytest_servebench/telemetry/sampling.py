@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from pytest_servebench.clock import thread_cpu_ns
 
-COST_SHARE = 0.004
-"""CPU time one sampler may use, as a share of one core; a dear reading is taken less often."""
+COST_SHARE = 0.001
+"""CPU time one sampler may use, as a share of one core; a dear reading is taken less often.
+
+Those that run beside one load have 0.8% together: `telemetry.beside` starts them.
+"""
+
+
+class Probe(Protocol):
+    """Samples something between its start and its stop."""
+
+    def start(self) -> None:
+        """Begin; the first reading is taken before this returns."""
+
+    def stop(self) -> None:
+        """End; may be called twice."""
 
 
 class Sampler:
@@ -19,9 +33,12 @@ class Sampler:
     more to read, which ends the thread.
     """
 
-    def __init__(self, take: Callable[[], bool], period_s: float, name: str) -> None:
+    def __init__(
+        self, take: Callable[[], bool], period_s: float, name: str, share: float = COST_SHARE
+    ) -> None:
         self._take = take
         self._period_s = period_s
+        self._share = share
         self._pause_s: float | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -47,9 +64,9 @@ class Sampler:
         began_ns = thread_cpu_ns()
         if not self._take():
             return None
-        return pause_after(thread_cpu_ns() - began_ns, self._period_s)
+        return pause_after(thread_cpu_ns() - began_ns, self._period_s, self._share)
 
 
-def pause_after(cost_ns: int, period_s: float) -> float:
+def pause_after(cost_ns: int, period_s: float, share: float = COST_SHARE) -> float:
     """Return how long to rest, in seconds, after a reading that used ``cost_ns`` of CPU time."""
-    return max(period_s, cost_ns / 1e9 / COST_SHARE)
+    return max(period_s, cost_ns / 1e9 / share)
