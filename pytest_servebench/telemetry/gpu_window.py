@@ -119,6 +119,8 @@ def reading_over(
     power is integrated, likewise. A figure that one of its samples lacks is absent: what is left would not
     speak for the window. ``absent`` is why a figure could not be read, by name.
     """
+    if end_ns <= begin_ns:
+        return nothing("the window is empty")
     window = _Window(log, begin_ns, end_ns, dict(absent or {}))
     energy_j, source = _energy(window)
     uses: Sequence[GpuUse] = window.spanning(OTHERS) or ()
