@@ -1,7 +1,7 @@
 """Reads the machine beside a load: the server, the client, everybody else, and the GPU.
 
-All samplers together may use 0.8% of one core: 0.3% the server's (its processes or its cgroup), 0.3% the
-GPU's, 0.2% the client's and the machine's, or little more.
+All samplers together may use 0.9% of one core: 0.35% the server's (its processes or its cgroup), 0.3% the
+GPU's, 0.25% the client's and the machine's.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def _of_gpu(telemetry: Telemetry, *, is_split: bool) -> Iterator[str]:
     others = telemetry.gpu_shared_with
     if others:
         held = telemetry.gpu_other_memory_bytes
-        memory = "" if held is None else f", which hold {held / 1e9:.1f} GB of its memory"
+        memory = "" if held is None else f": {held / 1e9:.1f} GB of its memory are theirs"
         yield f"the GPU is shared with {others} other process{'es' * (others > 1)}{memory}"
     for reason, share in (telemetry.gpu_throttle or {}).items():
         if reason not in _BY_CHOICE:

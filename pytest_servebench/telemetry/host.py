@@ -20,7 +20,7 @@ PROCESS_TREE = "process_tree"
 CPU_PERIOD_S = 0.2
 _SURVEY_PERIOD_S = 1.0
 _CPU_SHARE = 0.0015
-_SURVEY_SHARE = 0.0015
+_SURVEY_SHARE = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def reading_over(
 
 
 class ProcessTreeProbe:
-    """Samples the process tree of ``pid`` in two daemon threads, together below 0.3% of a core.
+    """Samples the process tree of ``pid`` in two daemon threads, together below 0.4% of a core.
 
     CPU is read five times a second. The tree is surveyed anew, and its memory read, when sampling
     starts, when a window closes, and between at most once a second: PSS walks the server's page

@@ -17,7 +17,7 @@ from pytest_servebench.telemetry.cautions import warnings_of
         (Telemetry(gpu_shared_with=1), ["the GPU is shared with 1 other process"]),
         (
             Telemetry(gpu_shared_with=2, gpu_other_memory_bytes=3_000_000_000),
-            ["the GPU is shared with 2 other processes, which hold 3.0 GB of its memory"],
+            ["the GPU is shared with 2 other processes: 3.0 GB of its memory are theirs"],
         ),
         (
             Telemetry(gpu_throttle={"sw_power_cap": 0.8, "gpu_idle": 1.0, "display_clock_setting": 1.0}),
