@@ -69,7 +69,7 @@ def test_what_the_gpu_says_is_in_the_record_and_under_the_table(suite: EchoSuite
     (record,) = suite.records.values()
     seen = record["telemetry"]
     assert {name: seen[name] for name in EXPECTED} == EXPECTED
-    assert seen["gpu_energy_j"] == pytest.approx(250 * record["window_s"], rel=0.2)
+    assert seen["gpu_energy_j"] == pytest.approx(250 * record["window_s"], rel=0.5)
     assert seen["joules_per_image"] == pytest.approx(seen["gpu_energy_j"] / record["counts"]["correct"])
     assert FIGURES["energy"].of(record) == seen["joules_per_image"]
     assert seen["server_cpu_s"] is not None

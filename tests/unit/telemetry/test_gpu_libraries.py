@@ -229,7 +229,7 @@ def test_energy_is_counted_over_the_window(gpus: NvmlStandIn) -> None:
         time.sleep(0.3)
         seen = ask()
     assert seen["gpu_energy_source"] == "counter"
-    assert seen["gpu_energy_j"] == pytest.approx(200 * seen["window_s"], rel=0.3)
+    assert seen["gpu_energy_j"] == pytest.approx(200 * seen["window_s"], rel=0.5)
 
 
 def test_without_a_counter_power_is_integrated(gpus: NvmlStandIn) -> None:
