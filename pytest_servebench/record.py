@@ -17,6 +17,7 @@ from pytest_servebench.distributions import (
     histogram_facts,
     response_times,
     timeline_facts,
+    within_run_facts,
 )
 from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
@@ -160,6 +161,7 @@ def make_record(
         "samples": _samples(result),
         "workers": _workers(result),
         "histogram": histogram_facts(result.samples, publishable=result.publishable),
+        "within_run": within_run_facts(result.samples, result.case.load, publishable=result.publishable),
         "timeline": timeline_facts(result.samples, publishable=result.publishable),
         "first_error": result.samples.first_error if result.samples else "",
         "k6": _k6(result),

@@ -58,7 +58,8 @@ def find_run(word: str, *, baselines_dir: Path, storage: Path = STORAGE) -> Save
     if "" in words:
         raise PlanError("a run has no name", seen=repr(word), next_step="give a file, a folder or a baseline")
     store = BaselineStore(baselines_dir)
-    return _joined(word, [_find(part, store, storage) for part in words])
+    runs = [_find(part, store, storage) for part in words]
+    return runs[0] if len(runs) == 1 else _joined(word, runs)
 
 
 def read_run(path: Path) -> SavedRun:
