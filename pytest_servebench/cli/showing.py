@@ -29,14 +29,18 @@ def screen(*, into_file: bool) -> Screen:
     if into_file:
         return Screen(width=width, colour=False, encoding="utf-8")
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    return Screen(width=width, colour=sys.stdout.isatty() and not plain, encoding=encoding)
+    return Screen(width=width, colour=sys.stdout.isatty() and not plain, encoding=_encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "ascii"
 
 
 def show(text: str) -> None:
-    """Write to standard output; a reader that has gone, as ``| head`` does, is no error."""
+    """Write to standard output, what its encoding lacks as ``?``; a reader that has gone is no error."""
+    encoding = _encoding()
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         # Python would try once more at its end, and complain.

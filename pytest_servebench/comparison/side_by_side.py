@@ -138,7 +138,16 @@ def side_by_side(
         changes_of(before, run.records, limits=limits, figures=asked, allowed=allowed) for run in runs[1:]
     ]
     found = [{(each.case, each.figure): _as_told_here(each) for each in side} for side in changes]
-    return SideBySide(runs=tuple(runs), rows=_rows(runs, found))
+    return SideBySide(runs=_told_apart(runs), rows=_rows(runs, found))
+
+
+def _told_apart(runs: Sequence[SavedRun]) -> tuple[SavedRun, ...]:
+    """Return ``runs``, those of one name called by their paths."""
+    counts = Counter(run.name for run in runs)
+    return tuple(
+        replace(run, name=", ".join(map(str, run.paths))) if counts[run.name] > 1 and run.paths else run
+        for run in runs
+    )
 
 
 def _rows(

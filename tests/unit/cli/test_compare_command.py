@@ -112,11 +112,14 @@ def test_wrong_words_are_refused(folder: Path, words: tuple[str, ...], what: str
     assert what in " ".join(done.output.split())
 
 
+_SERVEBENCH = f'"{sys.executable}" -P -m pytest_servebench.cli'
+_IN_A_TERMINAL = "import pty, sys; sys.exit(pty.spawn(['bash', '-c', sys.argv[1]]))"
+
+
 def servebench(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     """Run a line of the shell in which ``servebench`` is the command."""
-    servebench = f'"{sys.executable}" -P -m pytest_servebench.cli'
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command.replace("servebench", servebench)],
+        ["bash", "-o", "pipefail", "-c", command.replace("servebench", _SERVEBENCH)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -130,6 +133,30 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, fail: str, code: int)
     """``| head`` ends without a traceback, and the exit code is that of the verdict."""
     done = servebench(folder, f"servebench compare before.json slower.json --format=csv{fail} | true")
     assert (done.stderr, done.returncode) == ("", code)
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("NO_COLOR=1", False), ("TERM=dumb", False)])
+def test_a_terminal_has_colours(folder: Path, variable: str, coloured: bool) -> None:
+    """In a terminal verdicts are coloured, but for those who ask for none."""
+    inner = f"env -u NO_COLOR TERM=xterm {variable} servebench compare before.json slower.json"
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_A_TERMINAL, inner.replace("servebench", _SERVEBENCH)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "2 regressions" in done.stdout
+    assert ("\x1b[" in done.stdout) is coloured
+
+
+def test_what_an_encoding_lacks_is_no_error(folder: Path) -> None:
+    """A name that the terminal's encoding has no letters for is shown with ``?``."""
+    save(folder / "größe.json", made_up_run("größe"))
+    done = servebench(folder, "PYTHONIOENCODING=ascii servebench compare before.json größe.json")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "B  gr??e (" in done.stdout
 
 
 def test_only_what_a_comparison_needs_is_imported(folder: Path) -> None:

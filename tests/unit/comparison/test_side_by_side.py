@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from pytest_servebench.comparison.changes import ChangeLimit, ChangeVerdict, Doubt, Severity
@@ -63,6 +66,16 @@ def test_cases_of_one_side_are_told_with_their_runs() -> None:
     new = "test_it.py::test_new[triton-onnx]"
     assert set(side.cases) - set(side.common_cases) == {new}
     assert side.holders(new) == ("B",)
+
+
+def test_runs_of_one_name_are_told_apart() -> None:
+    """Two files called alike, in two folders, are called by their paths."""
+    runs = [replace(BEFORE, name="out", paths=(Path(folder) / "out.json",)) for folder in ("old", "new")]
+    assert [run.name for run in side_by_side([*runs, SLOWER]).runs] == [
+        "old/out.json",
+        "new/out.json",
+        "slower",
+    ]
 
 
 def test_what_differs_is_told_of_common_cases_only() -> None:

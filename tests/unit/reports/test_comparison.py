@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -13,6 +14,7 @@ from pytest_servebench.reports.comparison import comparison_lines
 from pytest_servebench.reports.comparison_data import COLUMNS, SCHEMA, comparison_csv, comparison_json
 from pytest_servebench.reports.comparison_markdown import code, comparison_markdown, escaped
 from pytest_servebench.reports.comparison_words import headline, numbers
+from tests.doc_blocks import ROOT
 from tests.runs_made_up import MACHINE, STEADY, joined, made_up_run, times
 
 BEFORE = made_up_run("before")
@@ -219,6 +221,16 @@ def test_csv_has_a_row_for_each_case_figure_and_run() -> None:
     )
     assert (second["verdict"], second["doubt"], second["unit"]) == ("regression", "", "ms")
     assert [row["median"] for row in rows[3:]] == ["", "", ""]
+
+
+def test_the_page_tells_every_column() -> None:
+    """A column that is written is documented, and no other."""
+    page = (ROOT / "docs" / "comparing-runs.md").read_text(encoding="utf-8")
+    table = page.split("| column | meaning |")[1].split("\n\n")[0]
+    told = [
+        name for line in table.splitlines()[2:] for name in re.findall(r"`([a-z_]+)`", line.split("|")[1])
+    ]
+    assert told == list(COLUMNS)
 
 
 def test_json_is_strict_and_has_the_same_rows() -> None:
