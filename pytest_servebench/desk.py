@@ -91,6 +91,7 @@ class Desk:
             # A start-up on all of the machine keeps off GPUs too that only others see.
             gpus=(*surroundings.gpus, *map(Gpu, range(len(gpu_uuids)), gpu_uuids)),
             labels=self.containers.labels,
+            raw=plan.raw and not self._recorder.short,
         )
         self._before_us = _end_politely()
         # Now: threads, servers, senders and whatever else is started later inherit it.
@@ -155,6 +156,7 @@ class Desk:
         stacks = {name: i for i, name in enumerate(self._plan.stacks)}
         places = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
         self._session.deployments[:] = places
+        self._session.cases[:] = cases.values()
 
         def place(item: pytest.Item) -> tuple[int, int]:
             case = cases.get(item)

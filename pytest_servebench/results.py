@@ -99,6 +99,27 @@ NO_CEILING = Ceiling(None, "nobody measured it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawBaseline:
+    """What the same model does in process: same device, threads and batch, no server."""
+
+    images_per_s: float | None = None
+    batch_size: int | None = None
+    """Images in one batch: as many as the case can make its server put together."""
+    batches: int | None = None
+    """How many were computed."""
+    computed_s: float | None = None
+    engine: str = ""
+    """As `handlers/engine.py` names it, e.g. ``onnxruntime CPUExecutionProvider``."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the libraries that computed."""
+    absent: str = ""
+    """Why ``images_per_s`` is None."""
+
+
+NO_RAW = RawBaseline(absent="nobody measured it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The statistics of one measured window. A figure that cannot be had is None."""
 
@@ -199,6 +220,7 @@ class CaseResult:
     capacity: Capacity | None = None
     """What the search found whose confirming run this is; None for a case without an objective."""
     ceiling: Ceiling = NO_CEILING
+    raw: RawBaseline = NO_RAW
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
     waited_s: float | None = None

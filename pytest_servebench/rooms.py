@@ -20,8 +20,10 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.results import (
     NO_CEILING,
+    NO_RAW,
     Ceiling,
     Endpoint,
+    RawBaseline,
     Telemetry,
 )
 from pytest_servebench.samples import Reply
@@ -45,8 +47,11 @@ class Rooms:
     """Readings beside the load; inside the context, called with the window once it is over."""
     ceiling: Callable[[Sequence[WireRequest], Reply, Load], Ceiling] = lambda *_: NO_CEILING
     """What the client can send of such requests, answered like such a reply, under such a load."""
+    raw: Callable[[Case, Endpoint], RawBaseline] = lambda *_: NO_RAW
+    """What the case's model does in process, while its server at that endpoint idles."""
     starting: Callable[[Case], AbstractContextManager[float]]
     """Held while a case's server comes up and is verified: nothing is measured there meanwhile, but others
     may start too. Gives the seconds that it was waited for."""
     measuring: Callable[[Case], AbstractContextManager[float]]
-    """Held from a case's ceiling to its last reply, alone. Gives the seconds that it was waited for."""
+    """Held from a case's ceiling and raw baseline to its last reply, alone. Gives the seconds that it was
+    waited for."""

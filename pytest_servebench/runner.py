@@ -89,6 +89,7 @@ def measured(
                     result,
                     # Now: the server is idle, as it is not after the load, and telemetry has not begun.
                     ceiling=_ceiling(visit.question, visit.asked, rooms),
+                    raw=rooms.raw(case, visit.ready.endpoint),
                     waited_s=visit.waited_s + waited_s,
                 )
                 result = measure(before, visit.question, visit.ready)

@@ -32,13 +32,15 @@ from pytest_servebench.models.labels import imagenet_labels
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
 from pytest_servebench.pool import ServerPool
+from pytest_servebench.raw_baseline import RawBaselines
 from pytest_servebench.readings import readings_beside
-from pytest_servebench.results import Answer, CaseResult, Endpoint
+from pytest_servebench.results import Answer, CaseResult, Endpoint, RawBaseline
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
 IMAGE_SEED = 0
+LEFT_OUT = RawBaseline(absent="it was left out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class BenchSession:
 
     ``tell`` is told, while a case waits, for what and how long; None: nobody watches. ``making`` is told
     what the engine says while it makes an image: its name, and a line. ``gpus`` are all of this
-    machine, ``labels`` those of a stack's containers.
+    machine, ``labels`` those of a stack's containers. ``raw``: whether models are measured in process too.
     """
 
     def __init__(
@@ -70,11 +72,14 @@ class BenchSession:
         making: Callable[[str, str], None] = lambda *_: None,
         gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},
+        raw: bool = True,
     ) -> None:
         self.plan = plan
         self.stacks = stacks
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
+        self.cases: list[Case] = []
+        """Every case that they will measure."""
         self._folder = folder
         self._tell = tell
         self._making = making
@@ -83,6 +88,8 @@ class BenchSession:
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
+        self._raw_baselines = RawBaselines(self._artifact, self.cases)
+        self._raw = raw
 
     @cached_property
     def pool(self) -> ServerPool:
@@ -116,6 +123,7 @@ class BenchSession:
                 self._clock,
             ),
             ceiling=self._ceilings.of,
+            raw=self._raw_baselines.of if self._raw else lambda *_: LEFT_OUT,
             starting=lambda case: self._leases.starting(case.id),
             measuring=lambda case: self._leases.measuring(case.id),
         )

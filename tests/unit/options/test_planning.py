@@ -87,6 +87,7 @@ def test_everything_given_reaches_the_plan() -> None:
         load_workers="2*popen",
         host="10.0.0.7",
         load_engine="servebench",
+        raw="no",
         thresholds="/t.toml",
         require_thresholds="yes",
         quick="no",
@@ -121,6 +122,7 @@ def test_everything_given_reaches_the_plan() -> None:
         load_workers=("popen", "popen"),
         host="10.0.0.7",
         thresholds_path=Path("/t.toml"),
+        raw=False,
         require_thresholds=True,
         settings=chosen.settings,
     )
