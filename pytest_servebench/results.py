@@ -76,7 +76,7 @@ class Progress:
     """What a person watching sees of a load that runs."""
 
     stage: str
-    """``warm-up`` or ``measuring``."""
+    """``warm-up``, ``measuring`` or ``draining``: awaiting what is in flight at the window's end."""
     elapsed_s: float
     remaining_s: float
     completed: int
@@ -179,8 +179,22 @@ class Telemetry:
     gpu_utilization_percent: float | None = None
     gpu_memory_bytes: int | None = None
     batch_size_achieved: float | None = None
+    """Images per model execution. This and what follows is what the server says itself."""
+    executions: int | None = None
+    batch_sizes: Mapping[str, int] | None = None
+    """Executions by their number of images, or by the upper bound of a range of them; ``+Inf``: no bound."""
     queue_time_ms: float | None = None
+    """Mean per request, as those below unless they say otherwise."""
     compute_time_ms: float | None = None
+    """Of the execution that answered, all of it."""
+    compute_input_ms: float | None = None
+    compute_infer_ms: float | None = None
+    compute_output_ms: float | None = None
+    handler_time_ms: float | None = None
+    """Mean per batch, of a server with a handler: reading its requests, the model, the answers."""
+    counters_offset_s: tuple[float, float] | None = None
+    """How long after the window's begin and after its end the server was asked for all this; None: it is
+    of the whole load, warm-up included."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Why a figure above is None, by field name."""
 
