@@ -91,7 +91,6 @@ class Desk:
             # A start-up on all of the machine keeps off GPUs too that only others see.
             gpus=(*surroundings.gpus, *map(Gpu, range(len(gpu_uuids)), gpu_uuids)),
             labels=self.containers.labels,
-            raw=plan.raw and not self._recorder.short,
         )
         self._before_us = _end_politely()
         # Now: threads, servers, senders and whatever else is started later inherit it.

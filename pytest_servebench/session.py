@@ -40,7 +40,6 @@ from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
 
 IMAGE_SEED = 0
-LEFT_OUT = RawBaseline(absent="it was left out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class BenchSession:
 
     ``tell`` is told, while a case waits, for what and how long; None: nobody watches. ``making`` is told
     what the engine says while it makes an image: its name, and a line. ``gpus`` are all of this
-    machine, ``labels`` those of a stack's containers. ``raw``: whether models are measured in process too.
+    machine, ``labels`` those of a stack's containers.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class BenchSession:
         making: Callable[[str, str], None] = lambda *_: None,
         gpus: tuple[Gpu, ...] = (),
         labels: Callable[[str], Mapping[str, str]] = lambda _: {},
-        raw: bool = True,
     ) -> None:
         self.plan = plan
         self.stacks = stacks
@@ -89,7 +87,6 @@ class BenchSession:
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
         self._raw_baselines = RawBaselines(self._artifact, self.cases)
-        self._raw = raw
 
     @cached_property
     def pool(self) -> ServerPool:
@@ -123,7 +120,7 @@ class BenchSession:
                 self._clock,
             ),
             ceiling=self._ceilings.of,
-            raw=self._raw_baselines.of if self._raw else lambda *_: LEFT_OUT,
+            raw=self._raw_baselines.of if self.plan.raw else _left_out,
             starting=lambda case: self._leases.starting(case.id),
             measuring=lambda case: self._leases.measuring(case.id),
         )
@@ -196,6 +193,10 @@ def _image_set(name: str, model: str, count: int) -> tuple[Image, ...]:
     return image_set(name, model_card(model), count, IMAGE_SEED)
 
 
+def _left_out(_case: Case, _endpoint: Endpoint) -> RawBaseline:
+    return RawBaseline(absent="it was left out")
+
+
 def _images(case: Case, count: int) -> tuple[Image, ...]:
     return _image_set(case.images, case.deployment.model, count)
 
@@ -204,7 +205,8 @@ class Servebench:
     """What a benchmark is handed: measure a case, or just ask it.
 
     ``watching`` looks on while a case runs; ``judge_and_record`` is told every result
-    before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for.
+    before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for,
+    no model is measured in process.
     """
 
     def __init__(
@@ -235,7 +237,7 @@ class Servebench:
             )
         run = run_staged if is_staged(case) else run_case
         with self._watching(case) as watch:
-            result = run(case, self._session.rooms, self._session.pool, watch)
+            result = run(case, self._rooms, self._session.pool, watch)
         self._judge_and_record(result)
         return result
 
@@ -247,7 +249,7 @@ class Servebench:
         """
         self._check(case)
         with self._watching(case) as watch:
-            result = find_capacity(case, self._session.rooms, self._session.pool, watch, smoke=self._smoke)
+            result = find_capacity(case, self._rooms, self._session.pool, watch, smoke=self._smoke)
         self._judge_and_record(result)
         return result
 
@@ -268,6 +270,11 @@ class Servebench:
         with self._watching(case):
             answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
+
+    @property
+    def _rooms(self) -> Rooms:
+        rooms = self._session.rooms
+        return replace(rooms, raw=_left_out) if self._smoke else rooms
 
     def _check(self, case: object) -> None:
         """Raise `PlanError` for what cannot be served: a case made by hand is not checked at the door."""
