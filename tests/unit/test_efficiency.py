@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from pytest_servebench.arrivals import Poisson
+from pytest_servebench.comparison.figures import FIGURES
 from pytest_servebench.efficiency import Efficiency, efficiency_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
+from pytest_servebench.record import make_record
 from pytest_servebench.results import CaseResult, RawBaseline, Validity
-from tests.made_up import made_up_case, made_up_result
+from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result
 
 RAW = RawBaseline(images_per_s=4.0, batch_size=8, batches=5, engine="made up")
 CASE = made_up_case()
@@ -52,3 +54,27 @@ def test_a_capacity_has_its_share() -> None:
 def test_what_has_none_says_why(changes: dict[str, Any], absent: str) -> None:
     """None with the reason, never 0 and never infinite."""
     assert efficiency_of(result(**changes)) == Efficiency(None, absent)
+
+
+def test_the_record_has_both() -> None:
+    """What was served, what the model does alone, and the share; or the reason why there is none."""
+    record = make_record(result(), plan=SETTINGS, machine=MACHINE)
+    assert (record["serving_efficiency"], record["serving_efficiency_absent"]) == (0.5, "")
+    assert record["raw"] == {
+        "images_per_s": 4.0,
+        "batch_size": 8,
+        "batches": 5,
+        "computed_s": None,
+        "engine": "made up",
+        "versions": {},
+        "absent": "",
+    }
+    unmeasured = make_record(made_up_result(), plan=SETTINGS, machine=MACHINE)
+    assert unmeasured["serving_efficiency"] is None
+    assert unmeasured["serving_efficiency_absent"] == unmeasured["raw"]["absent"] == "nobody measured it"
+
+
+def test_runs_are_compared_by_it() -> None:
+    """The figure that comparisons know is where the record has it."""
+    record = make_record(result(), plan=SETTINGS, machine=MACHINE)
+    assert FIGURES["efficiency"].of(record) == 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from pytest_servebench.plan import (
     WireRequest,
 )
 from pytest_servebench.readings import Readings
-from pytest_servebench.results import NO_CEILING, CaseResult, Ceiling, RawBaseline, Telemetry, Validity
+from pytest_servebench.results import NO_CEILING, CaseResult, Ceiling, RawBaseline, Validity
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.samples import Outcome, Reply
 from pytest_servebench.testing.driver import FakeDriver
@@ -325,17 +325,6 @@ def test_the_watch_sees_the_load() -> None:
     house, onlooker = EchoHouse(), Onlooker()
     run_case(case(), house.rooms, house.pool, onlooker)
     assert onlooker.seen
-
-
-def test_what_reads_beside_a_load_is_told_how_far_it_is() -> None:
-    """As often as who watches, and of the same."""
-    house, watch, told = EchoHouse(), Onlooker(), Onlooker()
-    readings = Readings(progress=told.progress, over=lambda _: Telemetry(queue_time_ms=2.5))
-    rooms = replace(house.rooms, telemetry=lambda *_: nullcontext(readings))
-    result = run_case(case(), rooms, house.pool, watch)
-    assert watch.seen
-    assert told.seen == watch.seen
-    assert result.telemetry.queue_time_ms == 2.5
 
 
 def test_ceiling_and_raw_baseline_are_measured_before_the_load_and_its_readings() -> None:
