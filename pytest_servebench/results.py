@@ -235,6 +235,8 @@ class CaseResult:
     """What the search found whose confirming run this is; None for a case without an objective."""
     ceiling: Ceiling = NO_CEILING
     raw: RawBaseline = NO_RAW
+    restarted: bool = True
+    """Whether its server was started for its repeat; False: it is somebody else's, and runs on."""
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
     waited_s: float | None = None

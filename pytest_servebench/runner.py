@@ -56,7 +56,7 @@ def at_the_server(case: Case, rooms: Rooms, pool: ServerPool) -> Iterator[Visit]
     with ExitStack() as stay:
         with rooms.starting(case) as waited_s:
             question, images = question_of(case, rooms)
-            ready = pool.ready(case.deployment)
+            ready = pool.ready(case.deployment, case.repeat)
             stay.enter_context(sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock))
             asked = ask_each(question, ready.endpoint, rooms)
         yield Visit(question=question, images=images, ready=ready, asked=asked, waited_s=waited_s)
@@ -101,7 +101,7 @@ def measured(
 def bring_up(case: Case, rooms: Rooms, pool: ServerPool) -> Endpoint:
     """Return where the case's deployment answers, launched if it did not yet, and not asked anything."""
     with rooms.starting(case):
-        return pool.ready(case.deployment).endpoint
+        return pool.ready(case.deployment, case.repeat).endpoint
 
 
 def ask_case(
@@ -175,6 +175,7 @@ def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) ->
         weights=rooms.artifact(case.deployment).weights,
         validity=Validity.UNDECIDED,
         before=asked.verification,
+        restarted=ready.restarted,
         cold_start_s=None if launched_ns is None or correct_ns is None else (correct_ns - launched_ns) / 1e9,
     )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
+from pytest_servebench.plan import Deployment
 from tests import echo_stack
+from tests.echo_stack import echo_computed
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
 
@@ -50,3 +55,20 @@ def test_short_loads_compute_nothing(suite: EchoSuite, monkeypatch: pytest.Monke
     """With --benchmark-disable only what serves is tried out."""
     monkeypatch.setattr(echo_stack, "echo_computed", lambda *_: pytest.fail("the model was computed"))
     suite.run("--stack=echo", ONNX, "--benchmark-disable").assert_outcomes(passed=2)
+
+
+def test_a_replicate_has_its_own(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is computed once for each repeat, with the sizes of that repeat's cases."""
+    told: list[Any] = []
+
+    def computed(deployment: Deployment, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+        told.append(asked["batch_sizes"])
+        answers = echo_computed(deployment, asked)
+        return [{**each, "images_per_s": 400.0 * len(told)} for each in answers]
+
+    monkeypatch.setattr(echo_stack, "echo_computed", computed)
+    suite.run("--stack=echo", ONNX, "--serve-batch-size=1,2", "--serve-repeats=2")
+    raw = {name: record["raw"]["images_per_s"] for name, record in suite.records.items()}
+    assert told == [(1, 2), (1, 2)]
+    assert {name[-3:]: value for name, value in raw.items()} == {"-r1": 400.0, "-r2": 800.0}
+    assert len(raw) == 4
