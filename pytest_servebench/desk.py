@@ -46,7 +46,7 @@ from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import Turns, hands_out, turn_of
 from pytest_servebench.surroundings import look_around
-from pytest_servebench.telemetry.gpu import gpu_names, visible_devices
+from pytest_servebench.telemetry.gpu_devices import gpu_names, visible_devices
 from pytest_servebench.telemetry.machine import machine_facts
 
 SHORT_S = 0.3

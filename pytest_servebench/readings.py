@@ -11,9 +11,8 @@ from pytest_servebench.interfaces import Clock, Driver, Stack
 from pytest_servebench.plan import Deployment, LauncherKind, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint, Progress, Telemetry
 from pytest_servebench.samples import Reply
-from pytest_servebench.telemetry.counters import EdgeReader, Span, Window, span_of
-from pytest_servebench.telemetry.gpu import GpuProbe, GpuReading, visible_devices
-from pytest_servebench.telemetry.host import HostReading, ProcessTreeProbe
+from pytest_servebench.telemetry.beside import Window, machine_beside
+from pytest_servebench.telemetry.counters import EdgeReader, Span, span_of
 from pytest_servebench.telemetry.server import Achieved, achieved, nothing
 
 COUNTERS_TIMEOUT_S = 10.0
@@ -42,22 +41,11 @@ def readings_beside(
     """
     with (
         _counters(endpoint, deployment, stack, driver, clock) as (progress, counted),
-        _host(endpoint, clock) as host,
-        _gpu(deployment, clock) as gpu,
+        machine_beside(endpoint, deployment.device, clock) as machine,
     ):
 
         def telemetry(window_ns: Window) -> Telemetry:
-            machine, device = host(window_ns), gpu(window_ns)
-            return counted(
-                window_ns,
-                Telemetry(
-                    server_cpu_cores=machine.cpu_cores,
-                    server_memory_bytes=machine.memory_bytes,
-                    gpu_utilization_percent=device.utilization_percent,
-                    gpu_memory_bytes=device.memory_bytes,
-                    absent={**machine.absent, **device.absent},
-                ),
-            )
+            return counted(window_ns, machine(window_ns))
 
         yield Readings(progress, telemetry)
 
@@ -72,22 +60,27 @@ def _counters(
 ) -> Iterator[tuple[Callable[[Progress], None], Counted]]:
     request = stack.counters_request(deployment)
     if request is None or request.port_role not in endpoint.ports:
-        absent = nothing(_why_uncounted(endpoint, request))
-        yield lambda _: None, lambda _, telemetry: absent.joined(telemetry)
+        why = _why_uncounted(endpoint, request)
+        yield lambda _: None, lambda _, telemetry: nothing(why).joined(_unread(telemetry, why))
         return
     reader = EdgeReader(lambda: asked(endpoint, request, driver), clock)
     reader.start()
 
     def counted(window_ns: Window, telemetry: Telemetry) -> Telemetry:
         span = span_of(reader.readings(), window_ns)
-        known = {} if span.offset_s else {"counters_offset_s": span.reason}
-        seen = replace(telemetry, counters_offset_s=span.offset_s, absent={**telemetry.absent, **known})
+        offset_s = span.offset_s
+        seen = replace(telemetry, counters_offset_s=offset_s) if offset_s else _unread(telemetry, span.reason)
         return counted_in(span, deployment, stack).joined(seen)
 
     try:
         yield reader.progress, counted
     finally:
         reader.stop()
+
+
+def _unread(telemetry: Telemetry, why: str) -> Telemetry:
+    """Return ``telemetry`` with the reason why no counters were read at the window's edges."""
+    return replace(telemetry, absent={**telemetry.absent, "counters_offset_s": why})
 
 
 def asked(endpoint: Endpoint, request: WireRequest, driver: Driver) -> Reply:
@@ -117,39 +110,3 @@ def _why_uncounted(endpoint: Endpoint, request: WireRequest | None) -> str:
     attached = endpoint.launcher == LauncherKind.ATTACH
     hint = f": add ?{request.port_role}=PORT to its address" if attached else ""
     return f"its port for {request.port_role} is not known{hint}"
-
-
-@contextmanager
-def _host(endpoint: Endpoint, clock: Clock) -> Iterator[Callable[[Window], HostReading]]:
-    if endpoint.pid is None:
-        reason = _why_unseen(endpoint)
-        absent = dict.fromkeys(("server_cpu_cores", "server_memory_bytes"), reason)
-        yield lambda _: HostReading(absent=absent)
-        return
-    probe = ProcessTreeProbe(endpoint.pid, clock)
-    probe.start()
-    try:
-        yield lambda window_ns: probe.window(*window_ns)
-    finally:
-        probe.stop()
-
-
-def _why_unseen(endpoint: Endpoint) -> str:
-    if endpoint.container is not None:
-        return "the processes of its container are not visible from here"
-    return "the server is not ours: its processes are not known"
-
-
-@contextmanager
-def _gpu(deployment: Deployment, clock: Clock) -> Iterator[Callable[[Window], GpuReading]]:
-    if deployment.device.kind != "cuda":
-        reason = f"the model runs on {deployment.device}"
-        absent = dict.fromkeys(("gpu_utilization_percent", "gpu_memory_bytes"), reason)
-        yield lambda _: GpuReading(absent=absent)
-        return
-    probe = GpuProbe(deployment.device.index, clock, visible=visible_devices())
-    probe.start()
-    try:
-        yield lambda window_ns: probe.window(*window_ns)
-    finally:
-        probe.stop()

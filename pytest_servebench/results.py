@@ -173,11 +173,47 @@ class Telemetry:
     """What was read beside the load, over the measured window."""
 
     server_cpu_cores: float | None = None
-    """CPU seconds of the server's process tree per second."""
+    """CPU seconds of the server per second."""
+    server_cpu_s: float | None = None
+    """CPU seconds of the server."""
     server_memory_bytes: int | None = None
-    """Highest resident memory of the server's process tree seen in the window."""
+    """Highest resident memory of the server seen in the window."""
+    server_memory_kind: str | None = None
+    """``pss``, ``rss`` or ``cgroup``."""
+    server_scope: str | None = None
+    """What the server was read from: ``process_tree`` or ``cgroup``; None: its processes are not known."""
+    server_throttled_share: float | None = None
+    """Share of periods in which a limit of CPU time held the server back; None: no limit that is seen."""
+    client_cpu_s: float | None = None
+    """CPU seconds of this process and what it started, load workers on this machine among it."""
+    client_memory_bytes: int | None = None
+    other_cpu_cores: float | None = None
+    """Cores that neither server nor client, but others used, of those that server and client may use."""
+    gpu_name: str | None = None
+    gpu_scope: str | None = None
+    """``processes``, ``device`` or ``mig``, see `telemetry.gpu.GpuProbe.scope`; None: no GPU was read."""
     gpu_utilization_percent: float | None = None
     gpu_memory_bytes: int | None = None
+    """Highest of the device, or of the part of it that the server is given, whoever uses it."""
+    gpu_process_memory_bytes: int | None = None
+    """Highest of the server's processes."""
+    gpu_shared_with: int | None = None
+    """Processes of others that were seen on it."""
+    gpu_other_pids: tuple[int, ...] = ()
+    gpu_other_memory_bytes: int | None = None
+    gpu_power_w: float | None = None
+    gpu_power_limit_w: float | None = None
+    gpu_energy_j: float | None = None
+    """Of the whole device, over the window."""
+    gpu_energy_source: str | None = None
+    """``counter`` of the driver, or ``power``, integrated; None: there is no energy."""
+    joules_per_image: float | None = None
+    """That energy by correct image."""
+    gpu_sm_clock_mhz: float | None = None
+    gpu_memory_clock_mhz: float | None = None
+    gpu_temperature_c: float | None = None
+    gpu_throttle: Mapping[str, float] | None = None
+    """Share of samples in which clocks were held down, by reason; empty: never."""
     batch_size_achieved: float | None = None
     """Images per model execution. This and what follows is what the server says itself."""
     executions: int | None = None
@@ -195,6 +231,8 @@ class Telemetry:
     counters_offset_s: tuple[float, float] | None = None
     """How long after the window's begin and after its end the server was asked for all this; None: it is
     of the whole load, warm-up included."""
+    warnings: tuple[str, ...] = ()
+    """What else was at work on this machine, one sentence each; no verdict follows from it."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Why a figure above is None, by field name."""
 

@@ -27,6 +27,7 @@ from pytest_servebench.results import (
     Ceiling,
     Endpoint,
     Progress,
+    Summary,
     Telemetry,
     Validity,
     Verification,
@@ -36,6 +37,7 @@ from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.shared_memory import sharing
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
+from pytest_servebench.telemetry.beside import with_joules_per_image
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -243,7 +245,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         verifications=(result.before, during),
         limits=limits,
     )
-    return replace(
+    concluded = replace(
         result,
         samples=samples,
         summary=summary,
@@ -252,6 +254,12 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         validity=validity,
         reason=reason,
     )
+    return replace(concluded, telemetry=_with_energy(concluded, summary))
+
+
+def _with_energy(result: CaseResult, summary: Summary) -> Telemetry:
+    images = summary.correct * result.case.items_per_request
+    return with_joules_per_image(result.telemetry, images, publishable=result.publishable)
 
 
 def _verify_kept(question: Question, samples: Samples) -> tuple[Verification, tuple[int, ...]]:

@@ -12,6 +12,8 @@ from pytest_servebench.plan import Engine
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
+POWER_HEADER = "GPU\nW"
+ENERGY_HEADER = "mJ per\nimage"
 CAPACITY_HEADER = "holds\nper s"
 EFFICIENCY_HEADER = "effi-\nciency"
 P95_SPREAD, SPEED_SPREAD = "p95\n+-%", "images/s\n+-%"
@@ -53,6 +55,8 @@ class Row:
     """The record's word on the search; None for a case without an objective."""
     server_cpu_cores: float | None
     gpu_utilization_percent: float | None
+    gpu_power_w: float | None
+    joules_per_image: float | None
     memory_gb: float | None
     batch_size_achieved: float | None
     cold_start_s: float | None
@@ -62,6 +66,8 @@ class Row:
     verdict_reason: str
     breaches: tuple[str, ...]
     """The sentence of each limit that was not held."""
+    warnings: tuple[str, ...]
+    """What else was at work on the machine, a sentence each."""
     repeat: int | None = None
     """Which replicate it is; None: the case is not repeated, or these are all of them."""
     repeats: int = 1
@@ -92,6 +98,8 @@ class Row:
             capacity=record.get("capacity"),
             server_cpu_cores=telemetry["server_cpu_cores"],
             gpu_utilization_percent=telemetry["gpu_utilization_percent"],
+            gpu_power_w=telemetry.get("gpu_power_w"),
+            joules_per_image=telemetry.get("joules_per_image"),
             memory_gb=figures["memory_usage_gb"],
             batch_size_achieved=telemetry["batch_size_achieved"],
             cold_start_s=record["cold_start_s"],
@@ -101,6 +109,7 @@ class Row:
             verdict_reason=verdict.get("reason", ""),
             breaches=tuple(breach["sentence"] for breach in verdict.get("breaches", ())),
             **{name: record[name] for name in ("repeat", "repeats", "restarted") if name in record},
+            warnings=tuple(telemetry.get("warnings", ())),
         )
 
     @property
@@ -125,6 +134,11 @@ class Row:
     def is_believed(self) -> bool:
         """Whether it is valid, in every repeat that there should be."""
         return self.validity == VALID and (not self.replicates or len(self.valid) == self.repeats)
+
+    @property
+    def millijoules_per_image(self) -> float | None:
+        """What an image costs of the GPU's energy."""
+        return None if self.joules_per_image is None else 1e3 * self.joules_per_image
 
     @property
     def verdict(self) -> str:
@@ -193,6 +207,8 @@ COLUMNS = (
     Column(header=EFFICIENCY_HEADER, value=lambda row: row.serving_efficiency, sacrifice=4, winner=max),
     Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
     Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
+    Column(header=POWER_HEADER, value=lambda row: row.gpu_power_w, sacrifice=10),
+    Column(header=ENERGY_HEADER, value=lambda row: row.millijoules_per_image, sacrifice=7, winner=min),
     Column(header="memory\nGB", value=lambda row: row.memory_gb, sacrifice=7),
     Column(header="images/s\nper GB", value=lambda row: row.images_per_s_per_gb, sacrifice=10, winner=max),
     Column(header="batch\nseen", value=lambda row: row.batch_size_achieved, sacrifice=8),
@@ -216,12 +232,16 @@ TITLED = {
 def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     """Return the title's words for what all rows share, and the columns for the rest.
 
-    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of an
-    open loop where there is one, and the efficiency where any row has it.
+    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of power and
+    energy where a GPU told them, those of an open loop where there is one, efficiency where a row has it.
     """
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
     unfit = {CPU_HEADER if gpu else GPU_HEADER}
+    if all(row.gpu_power_w is None for row in rows):
+        unfit.add(POWER_HEADER)
+    if all(row.joules_per_image is None for row in rows):
+        unfit.add(ENERGY_HEADER)
     if not any(row.capacity for row in rows):
         unfit.add(CAPACITY_HEADER)
     if all(row.serving_efficiency is None for row in rows):

@@ -206,7 +206,7 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return one line for each breach and each doubt, and one for each reason that cases share."""
+    """Return one line for each breach, doubt and warning, and one for each reason that cases share."""
     own = [
         line
         for joined in rows
@@ -215,6 +215,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
             *([capacity_line(row, row.capacity)] if row.capacity else []),
             *([f"{row.validity}: {row.label}: {row.reason}"] if row.validity != VALID else []),
             *(f"breach: {row.label}: {sentence}" for sentence in row.breaches),
+            *(f"warning: {row.label}: {sentence}" for sentence in row.warnings),
         )
     ]
     shared: dict[tuple[str, str], int] = {}
