@@ -28,12 +28,10 @@ def conditions(record: Record) -> dict[str, str]:
     case: Mapping[str, Any] = record.get("case") or {}
     load: Mapping[str, Any] = record.get("load") or {}
     left_out = _NOT_OF_THE_LOAD | (_FOUND_BY_SEARCH if is_capacity(record) else frozenset())
-    cores = record.get("cpu_set")
     facts = {
         **{name: fact for name, fact in case.items() if name not in _NOT_OF_THE_CASE},
         **{f"load.{name}" if name in case else name: load[name] for name in load if name not in left_out},
         "quick": record.get("quick", False),
-        "cores kept to": None if cores is None else len(cores),
     }
     return {name: _text(fact) for name, fact in facts.items()}
 
@@ -41,7 +39,10 @@ def conditions(record: Record) -> dict[str, str]:
 def condition_differences(
     before: Sequence[Record], now: Sequence[Record], allowed: Collection[str]
 ) -> tuple[str, ...]:
-    """Return each condition in which the sides differ, in words, but for those that ``allowed`` names."""
+    """Return each condition that is not one and the same on both sides, in words.
+
+    But for those that ``allowed`` names: ``all`` is every fact of the machine, and no load.
+    """
     sides = [[conditions(record) for record in side] for side in (before, now)]
     found = []
     for name in dict.fromkeys(name for side in sides for facts in side for name in facts):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_servebench.comparison.changes import Doubt
 from pytest_servebench.comparison.conditions import condition_differences
 from pytest_servebench.comparison.figures import Figure
-from pytest_servebench.comparison.fingerprint import differences
+from pytest_servebench.comparison.fingerprint import ALL, differences
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.significance import is_enough, repeats_needed, smallest_p
 
@@ -45,15 +45,16 @@ def objection_to_figure(figure: Figure, values: Values) -> Objection | None:
         if without:
             return Objection(
                 doubt=Doubt.MISSING,
-                reason=f"{_repeats(without, len(its_values))} of {side} has no {figure.name}",
+                reason=f"{side} has no {figure.name}{_in_repeats(without, len(its_values))}",
                 remedy="limit a figure that every run has, or measure again",
             )
         nothing = [number for number, value in enumerate(its_values, 1) if value is not None and value <= 0]
         if nothing:
             return Objection(
                 doubt=Doubt.INVALID,
-                reason=f"{_repeats(nothing, len(its_values))} of {side} has a {figure.name} that is not"
-                " above 0, of which there is no share",
+                reason=f"{side} has no {figure.name} above 0{_in_repeats(nothing, len(its_values))}:"
+                " there is no share of it",
+                remedy="limit a figure that every run has, or measure again",
             )
     return None
 
@@ -112,14 +113,19 @@ def _different(sides: Sides, allowed: frozenset[str]) -> Objection | None:
     if not facts and not loads:
         return None
     seen = [*loads, *facts]
-    more = f", and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
-    names = ",".join(text.partition(" was ")[0] for text in seen)
+    more = f"; and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
+    names = [*map(_name, loads), *(map(_name, facts) if len(facts) <= SHOWN else [ALL])]
     return Objection(
         doubt=Doubt.DIFFERENT,
         reason="; ".join(seen[:SHOWN]) + more,
         remedy=("measure both under the same load" if loads else "promote a baseline from this machine")
-        + f", or --serve-allow-different={names if len(names.split(',')) <= SHOWN else 'all'}",
+        + f", or --serve-allow-different={','.join(names)}",
     )
+
+
+def _name(difference: str) -> str:
+    """Return the name that may be allowed to differ, of a difference in words."""
+    return difference.partition(" was ")[0]
 
 
 def _invalid(sides: Sides) -> Objection | None:
@@ -127,17 +133,19 @@ def _invalid(sides: Sides) -> Objection | None:
         for number, record in enumerate(records, 1):
             validity = record.get("validity")
             if validity != VALID:
-                is_what = f"is {validity or 'of unknown validity'}"
+                which = f"repeat {number} of {len(records)} of {side}" if len(records) > 1 else side
                 why = f" ({record['reason']})" if record.get("reason") else ""
                 return Objection(
                     doubt=Doubt.INVALID,
-                    reason=f"{_repeats([number], len(records))} of {side} {is_what}{why}",
+                    reason=f"{which} is {validity or 'of unknown validity'}{why}",
                     remedy="measure again once its cause is gone",
                 )
     return None
 
 
-def _repeats(numbers: Sequence[int], count: int) -> str:
+def _in_repeats(numbers: Sequence[int], count: int) -> str:
+    if count == 1:
+        return ""
     if len(numbers) == count:
-        return "every repeat" if count > 1 else "the only repeat"
-    return f"repeat {', '.join(map(str, numbers))} of {count}"
+        return " in any repeat"
+    return f" in repeat{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))} of {count}"
