@@ -8,7 +8,7 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client test lint clean
+.PHONY: bench bench-client bench-gate test lint clean
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
@@ -16,6 +16,10 @@ bench: $(INSTALLED)
 # Our sender beside wrk, k6, Locust, aiohttp and httpx, over gRPC beside perf_analyzer: docs/client.md.
 bench-client: $(INSTALLED)
 	$(BIN)/python -m benchmarks.client $(ARGS)
+
+# Does the regression gate cry wolf, and does it see what is slower? On real servers, 40 minutes: docs/gate-proof.md.
+bench-gate: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gate $(ARGS)
 
 # Those that only compute on all cores, then those that take time, one by one.
 test: $(INSTALLED)

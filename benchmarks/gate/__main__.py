@@ -15,22 +15,20 @@ from benchmarks.gate.gathering import Pace, Window, gather
 from benchmarks.gate.pages import write_pages
 from benchmarks.gate.replicates import Replicates
 from benchmarks.gate.schedule import BLOCKS, REPEATS, Turn, missing, turns
+from benchmarks.gate.simulation import simulation_table
 from benchmarks.gate.summary import Summary, goals_of, summary_of
 from benchmarks.gate.table import markdown_of
 from pytest_servebench.errors import PlanError, ServebenchError
 
 FOLDER = Path(".servebench/gate-proof")
-SIMULATE = "simulate"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Gather and judge, or only judge; return 0 when every goal is met, 1 when one is missed."""
-    words = sys.argv[1:] if words is None else list(words)
-    if words[:1] == [SIMULATE]:
-        from benchmarks.gate import simulation
-
-        return simulation.main(words[1:])
     asked = _parser().parse_args(words)
+    if asked.what == "simulate":
+        sys.stdout.write(f"{simulation_table(asked.families, repeats=asked.repeats)}\n")
+        return 0
     try:
         store = Replicates(asked.folder)
         if asked.what == "measure":
@@ -48,14 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gate",
         description=__doc__,
-        epilog=f"'python -m benchmarks.gate {SIMULATE}' shows the same rules on simulated runs.",
     )
     parser.add_argument(
         "what",
         nargs="?",
         default="measure",
-        choices=("measure", "judge"),
-        help="measure and judge (default), or judge what was measured before",
+        choices=("measure", "judge", "simulate"),
+        help="measure and judge (default); judge what was measured before; or simulate runs instead",
     )
     parser.add_argument(
         "folder",
@@ -76,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--window", type=float, default=1.4, help="seconds measured of each server")
     parser.add_argument("--warmup", type=float, default=0.2, help="seconds of load before them")
+    parser.add_argument(
+        "--families", type=int, default=2000, help="simulated families a setting (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="file for the summary")
     parser.add_argument(
         "--write-docs", action="store_true", help="put the tables into docs/gate-proof.md, with their summary"
@@ -99,8 +99,8 @@ def _gather(asked: argparse.Namespace, store: Replicates) -> None:
 
         def told(turn: Turn, pace: Pace) -> None:
             line = (
-                f"{turn.experiment} {turn.number}, repeat {turn.repeat}, {turn.side}: {pace.done} of {pace.of},"
-                f" {pace.spent_s / pace.done:.1f} s each, {pace.left_s / 60:.0f} min left"
+                f"{turn.experiment} {turn.number}, repeat {turn.repeat}, {turn.side}: {pace.done} of"
+                f" {pace.of}, {pace.spent_s / pace.done:.1f} s each, {pace.left_s / 60:.0f} min left"
             )
             status.update(line)
             if not console.is_terminal and turn.group != _next(todo, pace):

@@ -1,4 +1,4 @@
-"""What other gates say of the same replicates: each is told both sides, and answers whether it would fail (pure)."""
+"""What other gates say of the same replicates: whether each would fail a build (pure)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stock_fails(before: Sequence[float], now: Sequence[float]) -> bool:
     """Return what ``pytest --benchmark-compare-fail=mean:10%`` says, by pytest-benchmark's own code."""
     from pytest_benchmark.utils import parse_compare_fail
 
-    rule = parse_compare_fail(f"mean:{LIMIT}")
+    rule = parse_compare_fail(f"mean:{LIMIT}")  # type: ignore[no-untyped-call]
     means = ({"mean": float(np.mean(times))} for times in (now, before))
     return bool(rule.fails(*means))
 

@@ -34,11 +34,16 @@ class Replicates:
         self.path = folder / FILE
 
     def add(self, replicate: Replicate) -> None:
-        """Write one more line, whole or not at all to whoever reads it."""
+        """Write one more line; one that was cut off before it goes."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._drop_torn()
         line = json.dumps({**asdict(replicate), "times_s": [round(one, 7) for one in replicate.times_s]})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
+
+    def _drop_torn(self) -> None:
+        if self.path.exists() and not (known := self.path.read_bytes()).endswith(b"\n"):
+            self.path.write_bytes(known[: known.rfind(b"\n") + 1])
 
     def read(self) -> dict[Turn, Replicate]:
         """Return every replicate by its turn, the last where a turn was taken twice."""

@@ -105,7 +105,7 @@ def _spread(comparisons: Sequence[Comparison], figure: str) -> dict[str, Any] | 
     """Return how much a figure of equal servers differs from run to run, as shares of it.
 
     ``within``: among the replicates of one side of one comparison, pooled over all of A/A; what the gate has
-    to see through. ``over_all``: among all replicates of A/A; what who compares runs of different hours has to.
+    to see through. ``over_all``: among all replicates of A/A; what a comparison with an older run has to.
     """
     values = FIGURES[figure]
     sides = [
@@ -123,14 +123,14 @@ def _spread(comparisons: Sequence[Comparison], figure: str) -> dict[str, Any] | 
 
 
 def goals_of(summary: Summary) -> list[tuple[str, bool]]:
-    """Return each goal in words with what was reached, and whether it is met; none is by measuring nothing."""
+    """Return each goal in words with what was reached, whether it is met; measuring nothing meets none."""
     gate = summary["gate"]
     same = gate[SAME]
     most = floor(FALSE_SHARE * same["comparisons"])
     found = [
         (
             f"A/A: at most {most} false positives of {same['comparisons']}: {same['regression']}",
-            0 < same["comparisons"] and same["regression"] <= most,
+            same["comparisons"] > 0 and same["regression"] <= most,
         )
     ]
     for kind, share in FOUND_SHARES.items():
@@ -139,7 +139,7 @@ def goals_of(summary: Summary) -> list[tuple[str, bool]]:
         found.append(
             (
                 f"{kind}: found in at least {share:.0%} of {of}: {counted['regression']}",
-                0 < of and counted["regression"] >= share * of,
+                of > 0 and counted["regression"] >= share * of,
             )
         )
     return found

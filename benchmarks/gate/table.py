@@ -24,11 +24,11 @@ def _facts(summary: Summary) -> str:
     told = summary["measured"]
     days = " to ".join(dict.fromkeys(when[:16].replace("T", " ") for when in (told["from"], told["to"])))
     return (
-        f"Measured {days} UTC on {told['cores']} cores of a machine with {told['cpu']}, Linux"
-        f" {told['kernel']}, {told['python']}, ONNX Runtime {told['onnxruntime']}: {told['replicates']} server"
-        f" starts of {told['model']}, {told['not_valid']} of them not valid, {told['repeats']} v"
-        f" {told['repeats']} replicates a comparison, {told['window_s']:g} s each after {told['warmup_s']:g} s"
-        f" of warm-up, {told['replies']:g} replies in the median."
+        f"Measured {days} UTC on {told['cores']} cores ({told['cpu']}, Linux {told['kernel']},"
+        f" {told['python']}, ONNX Runtime {told['onnxruntime']}): {told['replicates']} server starts of"
+        f" {told['model']}, {told['not_valid']} of them not valid; {told['repeats']} v {told['repeats']} a"
+        f" comparison, each loaded for {told['window_s']:g} s after {told['warmup_s']:g} s of warm-up,"
+        f" {told['replies']:g} replies in the median."
     )
 
 
