@@ -7,6 +7,9 @@ for thousands of families of comparisons at once; a test holds the two against e
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeAlias
@@ -17,6 +20,7 @@ from scipy.stats import false_discovery_control, mannwhitneyu, ttest_ind
 
 from pytest_servebench.comparison.significance import SIGNIFICANCE
 
+FAMILIES = 4000
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Verdicts: TypeAlias = npt.NDArray[np.bool_]
 
@@ -98,7 +102,8 @@ def simulation_table(families: int, *, repeats: int = 5, limit: float = 0.05) ->
     """Return a Markdown table: a row for each spread and size of family.
 
     ``any false``: share of families with a regression where nothing has changed. ``+10%``: of the
-    comparisons that became so much slower, one of each family, how many are regressions / inconclusive / passed.
+    comparisons that became so much slower, one of each family, the shares of regressions, inconclusive ones
+    and passes.
     """
     titles = [
         "spread",
@@ -123,3 +128,14 @@ def simulation_table(families: int, *, repeats: int = 5, limit: float = 0.05) ->
 
 def _told(rates: Rates) -> str:
     return f"{rates.found:.0%} / {abs(1 - rates.found - rates.passed):.0%} / {rates.passed:.0%}"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print the table; return 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate simulate", description=__doc__)
+    parser.add_argument("--families", type=int, default=FAMILIES, help="of each row (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="of each side (default: %(default)s)")
+    parser.add_argument("--limit", type=float, default=0.05, help="as a share (default: %(default)s)")
+    asked = parser.parse_args(words)
+    sys.stdout.write(simulation_table(asked.families, repeats=asked.repeats, limit=asked.limit) + "\n")
+    return 0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.comparison.changes import Change, ChangeLimit, ChangeVerdict, Doubt
-from pytest_servebench.comparison.regression import changes_of
+from pytest_servebench.comparison.regression import changes_of, sentence
 from tests.compared import repeated, words
 
 Sample = list[float]
@@ -120,6 +120,14 @@ def test_a_run_that_is_not_valid_is_never_a_pass(
     spoiled["validity"] = validity
     (change,) = changes_of(*sides, limits=[ChangeLimit(figure="p95", share=0.05)])
     assert (change.verdict, change.doubt) == (ChangeVerdict.INCONCLUSIVE, Doubt.INVALID)
+
+
+@unhurried
+@given(*[st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=6) for _ in range(2)], figures)
+def test_any_figures_give_a_verdict_and_a_line(before: Sample, now: Sample, figure: str) -> None:
+    """Tiny, giant and lonely figures crash nothing and warn of nothing (a warning is an error here)."""
+    (change,) = judged([(before, now)], figure, floor=0)
+    assert sentence(change).startswith(f"{change.verdict}: ")
 
 
 def test_the_families_hold_every_verdict() -> None:
