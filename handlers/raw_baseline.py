@@ -27,9 +27,11 @@ ENOUGH_BATCHES = 5
 """Batches that are computed, where the time allows."""
 FEWEST_BATCHES = 2
 """Batches that are computed however long they take: one alone tells nothing of the next."""
+FIRST_WARM_UP, WARM_UP = 2, 1
+"""Batches that are not counted, of the first size and of each other one: libtorch optimises after its first
+run, and memory is taken at the first of a size."""
 WARM_UP_SHARE = 0.1
-"""Of the measured time, that the warm-up lasts at the least, and two batches, as in `fastapi_app`: libtorch
-optimises after its first run, memory is taken at the first of a size, and a GPU needs time for its clocks."""
+"""Of the measured time, that the warm-up lasts at the least: a GPU needs time for its clocks."""
 _LIBRARIES = ("onnxruntime", "torch", "numpy")
 
 
@@ -54,9 +56,10 @@ class Asked:
 def measure(
     compute: Callable[[], object],
     *,
+    fewest: int,
+    enough: int,
     enough_s: float,
-    limit_s: float = 0.0,
-    enough: int = FEWEST_BATCHES,
+    limit_s: float,
     clock_s: Callable[[], float] | None = None,
 ) -> tuple[int, float]:
     """Return how many batches were computed, and in how many seconds."""
@@ -67,7 +70,7 @@ def measure(
         compute()
         batches += 1
         passed_s = clock_s() - begin_s
-        if batches >= FEWEST_BATCHES and passed_s >= (enough_s if batches >= enough else limit_s):
+        if batches >= fewest and passed_s >= (enough_s if batches >= enough else limit_s):
             return batches, passed_s
 
 
@@ -93,26 +96,33 @@ def images_of(asked: Asked) -> Floats:
 def baselines(asked: Asked) -> Iterator[dict[str, Any]]:
     """Yield what was measured of each batch size, ready for JSON."""
     engine, images = engine_of(asked), images_of(asked)
+    warm_up = FIRST_WARM_UP
     for size in asked.batch_sizes:
-        yield {"batch_size": size, **_baseline_or_why(engine, images[:size], asked)}
+        yield {"batch_size": size, **_baseline_or_why(engine, images[:size], asked, warm_up)}
+        warm_up = WARM_UP
 
 
-def _baseline_or_why(engine: Engine, batch: Floats, asked: Asked) -> dict[str, Any]:
+def _baseline_or_why(engine: Engine, batch: Floats, asked: Asked, warm_up: int) -> dict[str, Any]:
     try:
-        return _baseline(engine, batch, asked)
+        return _baseline(engine, batch, asked, warm_up)
     except Exception as error:  # noqa: BLE001 (engines raise what they like; other sizes may fit)
         return {"absent": f"{type(error).__name__}: {error}"}
 
 
-def _baseline(engine: Engine, batch: Floats, asked: Asked) -> dict[str, Any]:
+def _baseline(engine: Engine, batch: Floats, asked: Asked, warm_up: int) -> dict[str, Any]:
     def compute() -> None:
         if os.getppid() != asked.parent_pid:
             sys.exit("nobody is left who asked")
         engine.run(batch)
 
-    measure(compute, enough_s=WARM_UP_SHARE * asked.enough_s)
+    warm_up_s = WARM_UP_SHARE * asked.enough_s
+    measure(compute, fewest=warm_up, enough=warm_up, enough_s=warm_up_s, limit_s=warm_up_s)
     batches, computed_s = measure(
-        compute, enough_s=asked.enough_s, limit_s=asked.limit_s, enough=ENOUGH_BATCHES
+        compute,
+        fewest=FEWEST_BATCHES,
+        enough=ENOUGH_BATCHES,
+        enough_s=asked.enough_s,
+        limit_s=asked.limit_s,
     )
     return {
         "images_per_s": batches * len(batch) / computed_s,
