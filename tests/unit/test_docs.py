@@ -25,7 +25,7 @@ from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
 from tests.made_up import MACHINE, SETTINGS, made_up_result, wrong_result
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
-MARKS = ("run", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
+MARKS = ("run", "walk", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
 OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
 """How commands begin that .ci/run runs, so that no test has to."""
 
