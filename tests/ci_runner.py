@@ -1,4 +1,4 @@
-"""A GitHub runner of a few lines: runs a job of a workflow file, its commands exactly as they stand there.
+"""A runner of a few lines for GitHub and GitLab: runs a job, its commands exactly as they stand in the file.
 
 What comes from outside is local: a checkout is a clone of a folder, the cache another folder, and installing
 is left out, since all is installed: ``pip`` notes what it was asked for, ``python -m venv`` makes an
@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 TIMEOUT_S = 300
-NO_DEFAULT = ["bash", "-e"]
-"""GitHub's shell where a workflow names none: a failure within a pipe is not seen."""
+NO_PIPEFAIL = ["bash", "-e"]
+"""The shell where none is named: a failure within a pipe is not seen."""
 BASH = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
 TOOLS = Path(sys.executable).parent
 
@@ -61,13 +61,27 @@ class Runner:
                 continue
             step = _filled(step, facts)  # noqa: PLW2901 (with what its expressions are)
             if "run" in step:
-                argv = BASH if step.get("shell", shell) == "bash" else NO_DEFAULT
+                argv = BASH if step.get("shell", shell) == "bash" else NO_PIPEFAIL
                 done.append(self._command(step, argv, workspace))
             else:
                 self._action(step["uses"].partition("@")[0], step.get("with", {}), workspace)
         self.summary = (self.home / "summary.md").read_text(encoding="utf-8")
         self.installed = (self.home / "installed").read_text(encoding="utf-8")
         return tuple(done)
+
+    def run_gitlab(self, pipeline: Path, job: str) -> tuple[Done, ...]:
+        """Run one job of a pipeline of GitLab: what comes before it, its script, and what comes after."""
+        read = yaml.safe_load(pipeline.read_text(encoding="utf-8"))
+        workspace = self._workspace()
+        self._check_out(workspace, "HEAD")
+        before = "\n".join([*read["default"]["before_script"], *read[job]["script"]])
+        after = "\n".join(read[job].get("after_script", ()))
+        scripts = {"script": before, "after_script": after}
+        return tuple(
+            self._command({"name": name, "run": text}, NO_PIPEFAIL, workspace)
+            for name, text in scripts.items()
+            if text
+        )
 
     def _workspace(self) -> Path:
         workspace = self.home / "work space"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.doc_blocks import ROOT
 pytestmark = pytest.mark.live
 
 CPU = ROOT / "docs" / "examples" / "ci" / "github-cpu.yml"
+GITLAB = ROOT / "docs" / "examples" / "ci" / "gitlab-ci.yml"
 AB = ROOT / "docs" / "examples" / "ci" / "github-ab.yml"
 FAST_S, SLOW_S = 0.02, 0.05
 
@@ -29,6 +31,9 @@ def pytest_configure(config):
 def pytest_servebench_stacks():
     delay_s = float(Path(__file__).with_name("delay_s").read_text())
     return [Echo(faults=Faults(delay_s=delay_s))]
+
+def pytest_benchmark_generate_machine_info():
+    return {"node": "made-up", "cpu": {}}  # the real one takes a second
 """
 TEST = """
 import pytest
@@ -43,7 +48,7 @@ stack = "echo"
 format = "onnx"
 batch-size = 1
 warmup = "100ms"
-duration = "1s"
+duration = "500ms"
 """
 
 
@@ -151,3 +156,18 @@ def test_a_promoted_baseline_gates_what_comes_after(repository: Repository, runn
         assert "Promote" not in slower
         assert "regression" in slower["Gate"].output
         assert "regression" in runner.summary
+
+
+def test_a_committed_baseline_gates_merge_requests(repository: Repository, runner: Runner) -> None:
+    """GitLab: the file that the job "promote" leaves, once committed, makes a slower server red."""
+    assert runner.run_gitlab(GITLAB, "gate")[0].exit_code != 0
+    (promoted,) = runner.run_gitlab(GITLAB, "promote")
+    assert promoted.exit_code == 0, promoted
+    shutil.copytree(runner.home / "work space" / ".servebench", repository.folder / ".servebench")
+    repository.commit(SLOW_S)
+    gated, after = runner.run_gitlab(GITLAB, "gate")
+    assert gated.exit_code == 1, gated
+    assert "regression" in gated.output
+    assert after.exit_code == 0, after
+    assert "regression" in (runner.home / "work space" / "compared.md").read_text(encoding="utf-8")
+    assert "p95" in (runner.home / "work space" / "junit.xml").read_text(encoding="utf-8")
