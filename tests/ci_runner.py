@@ -51,7 +51,9 @@ class Runner:
 
     def run(self, workflow: Path, **facts: Any) -> tuple[Done, ...]:
         """Run the only job of ``workflow``; ``facts`` are what its expressions know, by dotted name."""
-        (job,) = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
+        read = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+        (job,) = read["jobs"].values()
+        variables = {"GITHUB_REF_NAME": str(facts.get("github.ref_name", "main")), **read.get("env", {})}
         workspace = self._workspace()
         shell = job.get("defaults", {}).get("run", {}).get("shell")
         done: list[Done] = []
@@ -62,7 +64,7 @@ class Runner:
             step = _filled(step, facts)  # noqa: PLW2901 (with what its expressions are)
             if "run" in step:
                 argv = BASH if step.get("shell", shell) == "bash" else NO_PIPEFAIL
-                done.append(self._command(step, argv, workspace))
+                done.append(self._command(step, argv, workspace, variables))
             else:
                 self._action(step["uses"].partition("@")[0], step.get("with", {}), workspace)
         self.summary = (self.home / "summary.md").read_text(encoding="utf-8")
@@ -78,7 +80,7 @@ class Runner:
         after = "\n".join(read[job].get("after_script", ()))
         scripts = {"script": before, "after_script": after}
         return tuple(
-            self._command({"name": name, "run": text}, NO_PIPEFAIL, workspace)
+            self._command({"name": name, "run": text}, NO_PIPEFAIL, workspace, read["variables"])
             for name, text in scripts.items()
             if text
         )
@@ -92,15 +94,18 @@ class Runner:
         _make_shims(self.home / "bin", self.home / "installed")
         return workspace
 
-    def _command(self, step: Mapping[str, Any], argv: list[str], workspace: Path) -> Done:
+    def _command(
+        self, step: Mapping[str, Any], argv: list[str], workspace: Path, variables: Mapping[str, str]
+    ) -> Done:
         script = self.home / "step.sh"
         script.write_text(step["run"], encoding="utf-8")
         path = os.pathsep.join((str(self.home / "bin"), str(TOOLS), os.environ["PATH"]))
         summary = str(self.home / "summary.md")
+        told = {**self.environment, **variables, "PATH": path, "GITHUB_STEP_SUMMARY": summary}
         ended = subprocess.run(
             [*argv, str(script)],
             cwd=workspace,
-            env={**os.environ, **self.environment, "PATH": path, "GITHUB_STEP_SUMMARY": summary},
+            env={**os.environ, **told},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
