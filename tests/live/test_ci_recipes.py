@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 CPU = ROOT / "docs" / "examples" / "ci" / "github-cpu.yml"
 GITLAB = ROOT / "docs" / "examples" / "ci" / "gitlab-ci.yml"
 AB = ROOT / "docs" / "examples" / "ci" / "github-ab.yml"
-FAST_S, SLOW_S = 0.02, 0.05
+FAST_S, SLOW_S = 0.05, 0.1
 
 CONFTEST = """
 from pathlib import Path
@@ -48,7 +48,7 @@ stack = "echo"
 format = "onnx"
 batch-size = 1
 warmup = "100ms"
-duration = "500ms"
+duration = "1s"
 """
 
 

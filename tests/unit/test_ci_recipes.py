@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -126,10 +127,11 @@ def test_the_commands_are_commands(path: Path) -> None:
 
 def understood(name: str, words: list[str]) -> None:
     """Fail unless the command line is one."""
-    command = main.commands[name]
-    if name == "baseline":
-        first, *words = words
-        command = command.commands[first]  # type: ignore[attr-defined]
+    command = main.get_command(click.Context(main), name)
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(click.Context(command), name)
+    assert command is not None, name
     command.make_context(name, words)
 
 
