@@ -8,7 +8,7 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client test lint clean
+.PHONY: bench bench-client bench-telemetry test lint clean
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
@@ -16,6 +16,10 @@ bench: $(INSTALLED)
 # Our sender beside wrk, k6, Locust, aiohttp and httpx, over gRPC beside perf_analyzer: docs/client.md.
 bench-client: $(INSTALLED)
 	$(BIN)/python -m benchmarks.client $(ARGS)
+
+# What reading the machine beside a load costs: docs/telemetry.md.
+bench-telemetry: $(INSTALLED)
+	$(BIN)/python -m benchmarks.telemetry $(ARGS)
 
 # Those that only compute on all cores, then those that take time, one by one.
 test: $(INSTALLED)

@@ -16,6 +16,7 @@ PHOTOGRAPHS = {"chelsea": "Egyptian cat", "coffee": "espresso", "rocket": "missi
     arrivals="closed",
     payloads=("tensor", "jpeg"),
     protocols=("http", "grpc"),
+    once=True,
 )
 def test_parity(servebench: Servebench, case: Case) -> None:
     """Real ImageNet weights name real photographs, alike on every stack, format and payload.

@@ -36,6 +36,7 @@ from pytest_servebench.onlookers import Onlookers
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
@@ -45,7 +46,7 @@ from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import Turns, hands_out, turn_of
 from pytest_servebench.surroundings import look_around
-from pytest_servebench.telemetry.gpu import gpu_names, visible_devices
+from pytest_servebench.telemetry.gpu_devices import gpu_names, visible_devices
 from pytest_servebench.telemetry.machine import machine_facts
 
 SHORT_S = 0.3
@@ -79,7 +80,7 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
-        self._onlookers = Onlookers(config)
+        self._onlookers = Onlookers(config, plan.repeats)
         self.turns = Turns()
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
         self._session = BenchSession(
@@ -124,6 +125,11 @@ class Desk:
         return self._plan.stacks
 
     @property
+    def repeats(self) -> int:
+        """How often every case is measured."""
+        return self._plan.repeats
+
+    @property
     def requires_thresholds(self) -> bool:
         """Whether nothing may pass that no limit speaks of."""
         return self._plan.require_thresholds
@@ -139,45 +145,32 @@ class Desk:
         if self._recorder.short:
             settings = {**plan.settings, "duration": f"{SHORT_S:g}s"}  # so that stages are shortened too
             plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S, settings=settings)
-            plan = replace(plan, steady=False, precision=None)
+            plan = replace(plan, steady=False, precision=None, repeats=1)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
 
     def first_case(self, stack: str) -> Case | None:
         """Return the first case of ``stack`` in the plan; None when it was not chosen."""
-        return next((case for case in self.cases({}) if case.stack == stack), None)
+        return next((case for case in self.cases({"once": True}) if case.stack == stack), None)
 
     def arrange(self, items: list[pytest.Item]) -> None:
-        """Order benchmarks by stack, then by deployment in order of first need, so that each loads once.
-
-        What was deselected is no longer needed.
-        """
-        cases = {item: case for item in items if (case := _case_of(item))}
-        stacks = {name: i for i, name in enumerate(self._plan.stacks)}
-        places = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
-        self._session.deployments[:] = places
-
-        def place(item: pytest.Item) -> tuple[int, int]:
-            case = cases.get(item)
-            if case is not None:
-                return stacks.get(case.stack, -1), places[case.deployment]
-            used = (name for name in stacks if f"{name}_server" in getattr(item, "fixturenames", ()))
-            return min((stacks[name] for name in used), default=-1), -1
-
-        items.sort(key=place)
+        """Order benchmarks so that stacks take turns, and each server starts once in a repeat."""
+        self._session.deployments[:] = arrange(items, self._plan.stacks)
 
     def check_limits(self, items: Iterable[pytest.Item]) -> None:
         """Read the limits of these benchmarks; raises `PlanError` for those that cannot be understood."""
-        for folder in {item.path.parent for item in items if _case_of(item)}:
+        for folder in {item.path.parent for item in items if case_of(item)}:
             self._limits.read_beside(folder)
 
     def serve(self, item: pytest.Item) -> Servebench:
         """Hand a test its `Servebench`; raises `PlanError` for its limits."""
         self.check_limits([item])
+        case = case_of(item)
         return Servebench(
             self._session,
             self._onlookers.watching,
             lambda result: self._take(item, result),
             smoke=self._recorder.short,
+            repeat=None if case is None else case.repeat,
         )
 
     def header(self) -> list[str]:
@@ -217,7 +210,7 @@ class Desk:
 
     def last_words(self, item: pytest.Item, report: pytest.TestReport) -> list[tuple[str, str]]:
         """Return, as report sections, what a failing benchmark does not say itself."""
-        case, complaint = _case_of(item), self.complaint(item)
+        case, complaint = case_of(item), self.complaint(item)
         stack = "" if case is None else case.stack
         sections = {
             # A benchmark with an assertion of its own fails by that first.
@@ -324,9 +317,3 @@ def _end_politely() -> dict[signal.Signals, Any]:
         raise KeyboardInterrupt
 
     return {each: signal.signal(each, interrupt) for each in ends}
-
-
-def _case_of(item: pytest.Item) -> Case | None:
-    callspec = getattr(item, "callspec", None)
-    case = None if callspec is None else callspec.params.get("case")
-    return case if isinstance(case, Case) else None

@@ -1,4 +1,7 @@
-"""The record's histograms and time line: saved runs can be merged, or drawn again, from them (pure)."""
+"""The record's histograms, time line and intervals: what is kept of how a run's figures vary (pure).
+
+Saved runs can be merged, or drawn again, from them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.arrivals import Constant, Poisson
 from pytest_servebench.histogram import HIGHEST_NS, LOWEST_NS, SIGNIFICANT_DIGITS, Histogram
+from pytest_servebench.intervals import CONFIDENCE
+from pytest_servebench.plan import Load
+from pytest_servebench.resampling import METHOD, RESAMPLES, within_run
 from pytest_servebench.samples import Folded, Outcome, Samples, Slice
 from pytest_servebench.slices import coarsened, window_slices
 
@@ -61,6 +68,30 @@ def timeline_facts(samples: Samples | None, *, publishable: bool) -> dict[str, A
             f"response_time_p{rank}_ms": _percentiles(slices, rank) if publishable else None
             for rank in (50, 95)
         },
+    }
+
+
+def within_run_facts(samples: Samples | None, load: Load, *, publishable: bool) -> dict[str, Any]:
+    """Return how surely the run's own figures are known, or why that cannot be told.
+
+    Nothing of it speaks of another run: see `comparison.intervals` for what does.
+    """
+    absent, found = "", None
+    if samples is None or not publishable:
+        absent = "nothing may be published of this run"
+    elif load.arrivals is not None and not isinstance(load.arrivals, (Constant, Poisson)):
+        absent = "the load changes its rate, so its moments are not alike"
+    else:
+        found = within_run(window_slices(samples))
+        absent = "" if found else "too few replies, or too short a window"
+    return {
+        "method": METHOD,
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "block_s": found and found.block_s,
+        "throughput_per_s": found and found.throughput_per_s,
+        "response_time_ms": found.response_time_ms if found else {"p50": None, "p95": None, "p99": None},
+        "absent": absent,
     }
 
 

@@ -119,6 +119,12 @@ class Histogram:
         """Return how many times lie in buckets above the one of ``time_ns``."""
         return int(self.counts[np.searchsorted(self.buckets, _bucket_of(time_ns), side="right") :].sum())
 
+    def counts_above(self, times_ns: npt.NDArray[np.float64]) -> Integers:
+        """Return `count_above` for several times."""
+        up_to = np.searchsorted(self.buckets, buckets_of(times_ns.astype(np.int64)), side="right")
+        above: Integers = self.count - np.append(0, np.cumsum(self.counts))[up_to]
+        return above
+
     def order_statistic(self, place: int) -> float:
         """Return the time at this place in ascending order, from 0 to count - 1."""
         return float(self._ordered(np.array([float(place)]))[0])

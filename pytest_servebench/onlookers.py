@@ -58,7 +58,8 @@ class LoggedWaits:
 class Onlookers:
     """Those of one session; to be made while pytest captures nothing."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, repeats: int = 1) -> None:
+        self._repeats = repeats
         self._config = config
         self._terminal = own_terminal(sys.stdout) if _is_watched(config) else None
         self._live: LiveProgress | None = None
@@ -88,7 +89,9 @@ class Onlookers:
     @contextmanager
     def watching(self, case: Case) -> Iterator[Watching]:
         """Show how a case goes, in a line that is gone afterwards."""
-        with LiveProgress(self._terminal, self._cursor, label=case.id) as self._live:
+        # In front: a narrow terminal cuts the end off.
+        which = f"repeat {case.repeat} of {self._repeats}, " if case.repeat else ""
+        with LiveProgress(self._terminal, self._cursor, label=f"{which}{case.id}") as self._live:
             yield Watching(self._live)
 
     def _show(self, text: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_servebench import hookspecs
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.options.cases import OPEN, marker_arguments
 from pytest_servebench.options.door import add_options, stacks_asked
+from pytest_servebench.options.marker import OPEN, marker_arguments
 from pytest_servebench.options.pace import STAGED
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ HOW_TO_CHOOSE = (
 )
 MARKER = (
     "servebench(concurrency=1, arrivals=..., objective=..., items_per_request=(1,), batch_sizes=..., "
-    "formats=..., payloads=..., protocols=..., model=..., images='synthetic'): "
-    "run the test once per case of the plan, given as 'case'."
+    "formats=..., payloads=..., protocols=..., model=..., images='synthetic', once=False): "
+    "run the test once per case of the plan, given as 'case', and as often as --serve-repeats says, "
+    "but for one that is asked once."
 )
 
 
@@ -146,6 +147,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             keywords |= marker.kwargs
         positional = [word for marker in markers for word in marker.args]
         asked = marker_arguments(keywords, positional, where=definition.nodeid, base=definition.path.parent)
+        # Without the fixture it can measure nothing, so there is nothing to repeat.
+        asked.setdefault("once", "servebench" not in metafunc.fixturenames)
         cases = () if desk is None else desk.cases(asked)
     except ServebenchError as error:
         raise pytest.Collector.CollectError(str(error)) from error
@@ -219,7 +222,7 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:  # noqa: ANN401 (
         return None
     from pytest_servebench.scheduling import StackScheduling
 
-    return StackScheduling(config, log, desk.stacks)
+    return StackScheduling(config, log, desk.stacks, interleaved=desk.repeats > 1)
 
 
 @pytest.fixture

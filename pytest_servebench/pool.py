@@ -3,8 +3,10 @@
 A process has one server at a time, so that no stack is measured beside another's threads; those of other
 workers may be up and idle.
 A stack with a control API is started once for a whole plan: its models are loaded
-and unloaded in the running server. One without is restarted per deployment. What
-did not come up once is not tried again: its error is raised at once.
+and unloaded in the running server. One without is restarted per deployment. Both are started
+anew for every repeat: a replicate is a server's whole life, not one more look at the same server.
+What did not come up is not tried again: its error is raised at once. Only what did come up before
+has another try in the next repeat.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class Ready:
     server: RunningServer
     launched_ns: int | None
     """When its server was launched; None when the server was already up."""
+    restarted: bool
+    """Whether its server was started for this session's repeat; False: somebody else's, which runs on."""
 
 
 def controls_models(stack: Stack) -> ModelControl | None:
@@ -79,30 +83,36 @@ class ServerPool:
         """What the server that is up was launched to serve."""
         self._loaded: Deployment | None = None
         self._trusted = True
-        self._failures: dict[str | Deployment, ServebenchError] = {}
-        """What did not come up: by stack where one server serves all its deployments."""
+        self._repeat: int | None = None
+        """The repeat that the server that is up was started for; None: it was no case's that is repeated."""
+        self._failures: dict[tuple[str | Deployment, int | None], ServebenchError] = {}
+        """What did not come up, and in which repeat (None: ever): by stack where one server serves all its
+        deployments."""
+        self._came_up: set[str | Deployment] = set()
         self.starts: list[str] = []
         """Names of the stacks that were launched, in order."""
 
-    def ready(self, deployment: Deployment) -> Ready:
-        """Return ``deployment`` answering; raises `LaunchError` or `ControlError`."""
-        for known in (self._served_by(deployment), deployment):
-            if known in self._failures:
-                raise self._failures[known].with_traceback(None)
-        if self._server is not None and self._reuse(self._server, deployment):
-            return Ready(endpoint=self._server.endpoint, server=self._server, launched_ns=None)
+    def ready(self, deployment: Deployment, repeat: int | None = None) -> Ready:
+        """Return ``deployment`` answering, by a server that was started for ``repeat``; None: by any.
+
+        Raises `LaunchError` or `ControlError`.
+        """
+        self._raise_known(deployment, repeat)
+        if self._server is not None and self._reuse(self._server, deployment, repeat):
+            return self._ready(self._server, None)
         self.close()
         try:
-            server, launched_ns = self._launch(deployment)
+            server, launched_ns = self._launch(deployment, repeat)
             self._switch(server, deployment)
         except LaunchError as error:
-            self._failures[self._served_by(deployment)] = error
+            self._remember(self._served_by(deployment), repeat, error)
             raise
         except ControlError as error:
-            self._failures[deployment] = error
+            self._remember(deployment, repeat, error)
             self.close()
             raise
-        return Ready(endpoint=server.endpoint, server=server, launched_ns=launched_ns)
+        self._came_up |= {self._served_by(deployment), deployment}
+        return self._ready(server, launched_ns)
 
     def distrust(self) -> None:
         """Have the next case served by a fresh server: this one failed requests, and may hang."""
@@ -124,9 +134,25 @@ class ServerPool:
         server = self._server
         return server.log_tail() if server is not None and server.endpoint.stack == stack else ""
 
-    def _reuse(self, server: RunningServer, deployment: Deployment) -> bool:
+    def _ready(self, server: RunningServer, launched_ns: int | None) -> Ready:
+        endpoint = server.endpoint
+        restarted = endpoint.stack not in self._attached
+        return Ready(endpoint=endpoint, server=server, launched_ns=launched_ns, restarted=restarted)
+
+    def _raise_known(self, deployment: Deployment, repeat: int | None) -> None:
+        """Raise what is known to be in the way of ``deployment``."""
+        for known in (self._served_by(deployment), deployment):
+            for when in (None, repeat):
+                if (known, when) in self._failures:
+                    raise self._failures[known, when].with_traceback(None)
+
+    def _remember(self, what: str | Deployment, repeat: int | None, error: ServebenchError) -> None:
+        """Remember that ``what`` did not come up: for this repeat alone, where it did before."""
+        self._failures[what, repeat if what in self._came_up else None] = error
+
+    def _reuse(self, server: RunningServer, deployment: Deployment, repeat: int | None) -> bool:
         """Return whether the server that is up serves ``deployment`` now."""
-        if not self._can_serve(server, deployment):
+        if not (self._is_of(repeat, deployment) and self._can_serve(server, deployment)):
             return False
         try:
             if self._loaded != deployment:
@@ -144,6 +170,10 @@ class ServerPool:
             self._control(deployment) is not None and deployment in self._offered
         )
 
+    def _is_of(self, repeat: int | None, deployment: Deployment) -> bool:
+        """Return whether the server that is up is that of ``repeat``; nobody restarts somebody else's."""
+        return repeat in (None, self._repeat) or deployment.stack in self._attached
+
     def _control(self, deployment: Deployment) -> ModelControl | None:
         """Return how models are loaded and unloaded; None where that cannot be done, or is not ours to do."""
         stack = deployment.stack
@@ -155,7 +185,7 @@ class ServerPool:
         shared = stack in self._attached or self._control(deployment) is not None
         return stack if shared else deployment
 
-    def _launch(self, deployment: Deployment) -> tuple[RunningServer, int | None]:
+    def _launch(self, deployment: Deployment, repeat: int | None) -> tuple[RunningServer, int | None]:
         """Return the new server, and when it was launched if it is ours."""
         stack = deployment.stack
         artifacts = self._artifacts(deployment)
@@ -163,7 +193,7 @@ class ServerPool:
         spec = self._stacks[stack].launch_spec(tuple(artifacts), named)
         launched_ns = self._clock.now_ns()
         self._server = server = self._start(deployment, spec)
-        self._offered, self._trusted = frozenset(artifacts), True
+        self._offered, self._trusted, self._repeat = frozenset(artifacts), True, repeat
         if server.endpoint.container is not None and server.endpoint.started_s is not None:
             # To pull or build its image is no part of a cold start.
             launched_ns = self._clock.now_ns() - round(server.endpoint.started_s * 1e9)

@@ -17,6 +17,7 @@ from pytest_servebench.distributions import (
     histogram_facts,
     response_times,
     timeline_facts,
+    within_run_facts,
 )
 from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
@@ -130,7 +131,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return all that is known of one case, ready for JSON.
 
-    ``plan`` is what `plan_facts` returns (its lane, ``settings`` and ``quick`` are kept),
+    ``plan`` is what `plan_facts` returns (its lane, repeats, ``settings`` and ``quick`` are kept),
     ``machine`` the facts of the host, ``monitoring`` where the server is watched. A result that is
     not publishable keeps its reason and its counts, and has no percentiles and no throughput.
     """
@@ -160,6 +161,7 @@ def make_record(
         "samples": _samples(result),
         "workers": _workers(result),
         "histogram": histogram_facts(result.samples, publishable=result.publishable),
+        "within_run": within_run_facts(result.samples, result.case.load, publishable=result.publishable),
         "timeline": timeline_facts(result.samples, publishable=result.publishable),
         "first_error": result.samples.first_error if result.samples else "",
         "k6": _k6(result),
@@ -167,6 +169,7 @@ def make_record(
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
         "capacity": _capacity(result),
         "cold_start_s": result.cold_start_s,
+        **_replicate(result, plan),
         "machine": machine,
         "settings": plan.get("settings", {}),
         "quick": plan.get("quick", False),
@@ -223,6 +226,13 @@ def _case(case: Case) -> dict[str, Any]:
     inner = {**plain(case.deployment), "device": str(case.deployment.device)}
     objective = None if case.objective is None else str(case.objective)
     return {"id": case.id, **inner, **outer, "objective": objective}
+
+
+def _replicate(result: CaseResult, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which of how many replicates it is, and whether it has a server's start of its own."""
+    repeat = result.case.repeat
+    repeats = 1 if repeat is None else plan.get("repeats", repeat)
+    return {"repeat": repeat, "repeats": repeats, "restarted": result.restarted}
 
 
 def _capacity(result: CaseResult) -> dict[str, Any] | None:

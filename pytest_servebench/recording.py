@@ -193,7 +193,7 @@ def _parcel(
     """Return what travels with the report: the record, the samples, and the test's names."""
     callspec = getattr(item, "callspec", None)
     function = getattr(item, "originalname", None) or item.name
-    checked = plain({**record, "test": item.nodeid, "benchmark": function})
+    checked = plain({**record, "test": item.nodeid, "benchmark": function, "measurement": number})
     params = {} if callspec is None else callspec.params
     marker = item.get_closest_marker("benchmark")
     chosen_group = None if marker is None else marker.kwargs.get("group")

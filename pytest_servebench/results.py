@@ -152,14 +152,52 @@ class Telemetry:
     """What was read beside the load, over the measured window."""
 
     server_cpu_cores: float | None = None
-    """CPU seconds of the server's process tree per second."""
+    """CPU seconds of the server per second."""
+    server_cpu_s: float | None = None
+    """CPU seconds of the server."""
     server_memory_bytes: int | None = None
-    """Highest resident memory of the server's process tree seen in the window."""
+    """Highest resident memory of the server seen in the window."""
+    server_memory_kind: str | None = None
+    """``pss``, ``rss`` or ``cgroup``."""
+    server_scope: str | None = None
+    """What the server was read from: ``process_tree`` or ``cgroup``; None: its processes are not known."""
+    server_throttled_share: float | None = None
+    """Share of periods in which a limit of CPU time held the server back; None: no limit that is seen."""
+    client_cpu_s: float | None = None
+    """CPU seconds of this process and what it started, load workers on this machine among it."""
+    client_memory_bytes: int | None = None
+    other_cpu_cores: float | None = None
+    """Cores that neither server nor client, but others used, of those that server and client may use."""
+    gpu_name: str | None = None
+    gpu_scope: str | None = None
+    """``processes``, ``device`` or ``mig``, see `telemetry.gpu.GpuProbe.scope`; None: no GPU was read."""
     gpu_utilization_percent: float | None = None
     gpu_memory_bytes: int | None = None
+    """Highest of the device, or of the part of it that the server is given, whoever uses it."""
+    gpu_process_memory_bytes: int | None = None
+    """Highest of the server's processes."""
+    gpu_shared_with: int | None = None
+    """Processes of others that were seen on it."""
+    gpu_other_pids: tuple[int, ...] = ()
+    gpu_other_memory_bytes: int | None = None
+    gpu_power_w: float | None = None
+    gpu_power_limit_w: float | None = None
+    gpu_energy_j: float | None = None
+    """Of the whole device, over the window."""
+    gpu_energy_source: str | None = None
+    """``counter`` of the driver, or ``power``, integrated; None: there is no energy."""
+    joules_per_image: float | None = None
+    """That energy by correct image."""
+    gpu_sm_clock_mhz: float | None = None
+    gpu_memory_clock_mhz: float | None = None
+    gpu_temperature_c: float | None = None
+    gpu_throttle: Mapping[str, float] | None = None
+    """Share of samples in which clocks were held down, by reason; empty: never."""
     batch_size_achieved: float | None = None
     queue_time_ms: float | None = None
     compute_time_ms: float | None = None
+    warnings: tuple[str, ...] = ()
+    """What else was at work on this machine, one sentence each; no verdict follows from it."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Why a figure above is None, by field name."""
 
@@ -199,6 +237,8 @@ class CaseResult:
     capacity: Capacity | None = None
     """What the search found whose confirming run this is; None for a case without an objective."""
     ceiling: Ceiling = NO_CEILING
+    restarted: bool = True
+    """Whether its server was started for its repeat; False: it is somebody else's, and runs on."""
     cold_start_s: float | None = None
     """Launch to first correct answer; None when the server was already up."""
     waited_s: float | None = None

@@ -27,6 +27,7 @@ from pytest_servebench.results import (
     Ceiling,
     Endpoint,
     Progress,
+    Summary,
     Telemetry,
     Validity,
     Verification,
@@ -36,6 +37,7 @@ from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.shared_memory import sharing
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
+from pytest_servebench.telemetry.beside import with_joules_per_image
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,7 +58,7 @@ def at_the_server(case: Case, rooms: Rooms, pool: ServerPool) -> Iterator[Visit]
     with ExitStack() as stay:
         with rooms.starting(case) as waited_s:
             question, images = question_of(case, rooms)
-            ready = pool.ready(case.deployment)
+            ready = pool.ready(case.deployment, case.repeat)
             stay.enter_context(sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock))
             asked = ask_each(question, ready.endpoint, rooms)
         yield Visit(question=question, images=images, ready=ready, asked=asked, waited_s=waited_s)
@@ -100,7 +102,7 @@ def measured(
 def bring_up(case: Case, rooms: Rooms, pool: ServerPool) -> Endpoint:
     """Return where the case's deployment answers, launched if it did not yet, and not asked anything."""
     with rooms.starting(case):
-        return pool.ready(case.deployment).endpoint
+        return pool.ready(case.deployment, case.repeat).endpoint
 
 
 def ask_case(
@@ -174,6 +176,7 @@ def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) ->
         weights=rooms.artifact(case.deployment).weights,
         validity=Validity.UNDECIDED,
         before=asked.verification,
+        restarted=ready.restarted,
         cold_start_s=None if launched_ns is None or correct_ns is None else (correct_ns - launched_ns) / 1e9,
     )
 
@@ -239,7 +242,7 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         verifications=(result.before, during),
         limits=limits,
     )
-    return replace(
+    concluded = replace(
         result,
         samples=samples,
         summary=summary,
@@ -248,6 +251,12 @@ def _conclude(result: CaseResult, question: Question, samples: Samples, limits: 
         validity=validity,
         reason=reason,
     )
+    return replace(concluded, telemetry=_with_energy(concluded, summary))
+
+
+def _with_energy(result: CaseResult, summary: Summary) -> Telemetry:
+    images = summary.correct * result.case.items_per_request
+    return with_joules_per_image(result.telemetry, images, publishable=result.publishable)
 
 
 def _verify_kept(question: Question, samples: Samples) -> tuple[Verification, tuple[int, ...]]:

@@ -10,18 +10,29 @@ from typing import Any
 
 from xdist.scheduler import LoadScopeScheduling
 
-from pytest_servebench.spreading import scope_of
+from pytest_servebench.spreading import scope_of, shares
 
 
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it is not typed
-    """Load-balances scopes: a stack's cases, and every other test for itself. Node ids stay as they are."""
+    """Load-balances scopes: a stack's cases, and every other test for itself. Node ids stay as they are.
 
-    def __init__(self, config: Any, log: Any, stacks: Collection[str]) -> None:  # noqa: ANN401 (xdist's)
+    ``interleaved``: stacks of one worker take turns there, so all of them are one scope.
+    """
+
+    def __init__(
+        self,
+        config: Any,  # noqa: ANN401 (xdist's)
+        log: Any,  # noqa: ANN401 (as above)
+        stacks: Collection[str],
+        *,
+        interleaved: bool = False,
+    ) -> None:
         super().__init__(config, log)
         self._stacks = stacks
+        self._together = shares(stacks, self.numnodes) if interleaved else [[stack] for stack in stacks]
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope_of(nodeid, self._stacks)
+        return scope_of(nodeid, self._together)
 
     def remove_node(self, node: Any) -> str | None:  # noqa: ANN401 (as above)
         """Give what a lost worker had left to others, but not the test that it was lost in.
@@ -38,5 +49,7 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it is not t
             if waiting:
                 self.workqueue[scope] = tests
         for other in self.nodes:
-            self._reschedule(other)
+            # A replacement that has not collected yet asks for its work itself, once it has.
+            if other in self.registered_collections:
+                self._reschedule(other)
         return lost

@@ -197,6 +197,7 @@ class Servebench:
 
     ``watching`` looks on while a case runs; ``judge_and_record`` is told every result
     before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for.
+    ``repeat``: what the test is a replicate of; cases that it makes itself belong to the same one.
     """
 
     def __init__(
@@ -206,7 +207,9 @@ class Servebench:
         judge_and_record: Callable[[CaseResult], None],
         *,
         smoke: bool = False,
+        repeat: int | None = None,
     ) -> None:
+        self._repeat = repeat
         self._session = session
         self._watching = watching
         self._judge_and_record = judge_and_record
@@ -218,7 +221,7 @@ class Servebench:
         The test fails after its last line when the run is not valid or breaches a limit.
         Raises `LaunchError`, `ControlError` or `ModelError` when there is nothing to measure.
         """
-        self._check(case)
+        case = self._checked(case)
         if case.objective is not None:
             raise PlanError(
                 "a case with an objective has no load to be measured under: its rate is looked for",
@@ -237,7 +240,7 @@ class Servebench:
         ``result.capacity`` has the last passing and the first failing rate and every trial. The test
         fails after its last line as with `measure`, and when no rate holds. Raises what `measure` raises.
         """
-        self._check(case)
+        case = self._checked(case)
         with self._watching(case) as watch:
             result = find_capacity(case, self._session.rooms, self._session.pool, watch, smoke=self._smoke)
         self._judge_and_record(result)
@@ -248,7 +251,7 @@ class Servebench:
 
         It stays up until a case needs another server. Raises `LaunchError`, `ControlError` or `ModelError`.
         """
-        self._check(case)
+        case = self._checked(case)
         return bring_up(case, self._session.rooms, self._session.pool)
 
     def ask(self, case: Case) -> dict[str, NamedAnswer]:
@@ -256,13 +259,16 @@ class Servebench:
 
         Raises `AnswerError` when a reply cannot be read or does not equal the reference.
         """
-        self._check(case)
+        case = self._checked(case)
         with self._watching(case):
             answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
 
-    def _check(self, case: object) -> None:
-        """Raise `PlanError` for what cannot be served: a case made by hand is not checked at the door."""
+    def _checked(self, case: object) -> Case:
+        """Return a case as the test's repeat has it; raises `PlanError` for what cannot be served.
+
+        A case made by hand is not checked at the door.
+        """
         stacks = self._session.plan.stacks
         if not isinstance(case, Case) or case.stack not in stacks or case.items_per_request < 1:
             raise PlanError(
@@ -270,6 +276,7 @@ class Servebench:
                 seen=repr(case),
                 next_step=f"give a Case of a chosen stack ({', '.join(stacks)}) with 1 item or more",
             )
+        return case if case.repeat else replace(case, repeat=self._repeat)
 
 
 def _named(image: Image, answer: Answer, reference: npt.NDArray[np.float32]) -> NamedAnswer:

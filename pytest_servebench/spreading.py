@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -49,13 +49,22 @@ def hands_out(config: Any) -> bool:  # noqa: ANN401 (as above)
     return not hasattr(config, "workerinput") and getattr(config.option, "dist", "no") != "no"
 
 
-def scope_of(node_id: str, stacks: Collection[str]) -> str:
-    """Return what a test is run together with: the stack whose case is in its id, else itself alone.
+def shares(stacks: Collection[str], workers: int) -> list[list[str]]:
+    """Return which stacks each worker measures in turns: dealt out in order, none to a worker too many."""
+    dealt = [list(stacks)[first::workers] for first in range(workers)]
+    return [share for share in dealt if share]
+
+
+def scope_of(node_id: str, together: Sequence[Sequence[str]]) -> str:
+    """Return what a test is run together with: the stacks with the one whose case it has, else itself alone.
 
     Only the id is known where tests are handed out; it holds the case's (see `Case.id`).
     """
+    stacks = [stack for share in together for stack in share]
     found = _case_in(tuple(sorted(stacks, key=len, reverse=True))).search(node_id)
-    return f"stack {found['stack']}" if found else node_id
+    if found is None:
+        return node_id
+    return "stack " + next(", ".join(share) for share in together if found["stack"] in share)
 
 
 def _case_in(stacks: tuple[str, ...]) -> re.Pattern[str]:

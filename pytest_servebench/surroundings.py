@@ -9,7 +9,7 @@ from pytest_servebench.cores import physical_cores
 from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import engine_facts
 from pytest_servebench.options.placement import Surroundings
-from pytest_servebench.telemetry.gpu import Gpus, visible_devices
+from pytest_servebench.telemetry.gpu_devices import Gpus, visible_devices
 
 
 def look_around(gpus: Gpus) -> Surroundings:

@@ -8,6 +8,10 @@
  *     0.uuid 00000000-0000-0000-0000-000000000000
  *     0.utilization 37
  *     0.memory !3
+ *     0.energy ~1000:5:200 3000:405:50     5 at the instant 1000 ns of CLOCK_MONOTONIC, from there on
+ *                         200 more each second; from 3000 ns on another such line
+ *     0.processes 71:1024 72:-             process and its bytes; - is not known
+ *     1.part_of 0         the second device is a part of the first (MIG), and not counted
  *     cuda 1 0            the NVML index of CUDA's first GPU, of its second
  *
  * Compiled once for each of the two names; each caller finds the functions it looks for.
@@ -15,12 +19,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_FOUND = 6, CUDA_INVALID_DEVICE = 101 };
-enum { TEXT = 256 };
+enum { OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
+enum { CUDA_INVALID_DEVICE = 101 };
+enum { TEXT = 512 };
 
 typedef struct { unsigned int gpu, memory; } Utilization;
 typedef struct { unsigned long long total, free, used; } Memory;
+typedef struct { unsigned int pid; unsigned long long bytes; unsigned int part, of_part; } Process;
 /* Devices are their index and one: a handle is never null. */
 typedef void *Device;
 
@@ -46,11 +53,27 @@ static int say(const char *key, char value[TEXT]) {
     return code;
 }
 
+/* The number that a value is, or what a course of numbers has come to now. */
+static unsigned long long number_now(const char *value) {
+    struct timespec now;
+    long long now_ns, from_ns;
+    double from, per_s, found = 0;
+    int read;
+    if (value[0] != '~')
+        return strtoull(value, NULL, 10);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    now_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    for (value++; sscanf(value, "%lld:%lf:%lf%n", &from_ns, &from, &per_s, &read) == 3; value += read)
+        if (from_ns <= now_ns)
+            found = from + per_s * (double)(now_ns - from_ns) / 1e9;
+    return (unsigned long long)found;
+}
+
 static int say_number(const char *key, unsigned long long *number) {
     char value[TEXT];
     int code = say(key, value);
     if (code == OK)
-        *number = strtoull(value, NULL, 10);
+        *number = number_now(value);
     return code;
 }
 
@@ -66,7 +89,14 @@ static int number_of(Device device, const char *what, unsigned long long *number
     char value[TEXT];
     int code = say_of(device, what, value);
     if (code == OK)
-        *number = strtoull(value, NULL, 10);
+        *number = number_now(value);
+    return code;
+}
+
+static int small_number_of(Device device, const char *what, unsigned int *number) {
+    unsigned long long found = 0;
+    int code = number_of(device, what, &found);
+    *number = (unsigned int)found;
     return code;
 }
 
@@ -95,6 +125,8 @@ const char *nvmlErrorString(int code) {
     case 3: return "Not Supported";
     case 4: return "Insufficient Permissions";
     case 6: return "Not Found";
+    case 7: return "Insufficient Size";
+    case 13: return "Function Not Found";
     case 9: return "Driver Not Loaded";
     case 15: return "GPU is lost";
     case 18: return "Driver/library version mismatch";
@@ -135,16 +167,37 @@ int nvmlDeviceGetUUID(Device device, char *uuid, unsigned int length) {
 }
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, Device *device) {
-    unsigned int count, index;
     char own[TEXT];
-    int code = nvmlDeviceGetCount_v2(&count);
-    if (code != OK)
-        return code;
-    for (index = 0; index < count; index++)
-        if (nvmlDeviceGetHandleByIndex_v2(index, device) == OK && nvmlDeviceGetUUID(*device, own, TEXT) == OK
-            && !strcmp(own, uuid))
+    size_t index;
+    int code;
+    for (index = 0;; index++) {
+        *device = (Device)(index + 1);
+        code = nvmlDeviceGetUUID(*device, own, TEXT);
+        if (code == UNINITIALIZED)
+            return code;
+        if (code != OK)
+            return NOT_FOUND;
+        if (!strcmp(own, uuid))
             return OK;
-    return NOT_FOUND;
+    }
+}
+
+int nvmlDeviceGetIndex(Device device, unsigned int *index) {
+    *index = (unsigned int)((size_t)device - 1);
+    return users ? OK : UNINITIALIZED;
+}
+
+int nvmlDeviceGetMigMode(Device device, unsigned int *current, unsigned int *pending) {
+    int code = small_number_of(device, "mig", current);
+    *pending = *current;
+    return code;
+}
+
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(Device part, Device *device) {
+    unsigned int index = 0;
+    int code = small_number_of(part, "part_of", &index);
+    *device = (Device)((size_t)index + 1);
+    return code;
 }
 
 int nvmlDeviceGetName(Device device, char *name, unsigned int length) {
@@ -172,6 +225,57 @@ int nvmlDeviceGetMemoryInfo(Device device, Memory *memory) {
     memory->total = total;
     memory->free = total - used;
     return code;
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(Device device, unsigned long long *mj) {
+    return number_of(device, "energy", mj);
+}
+
+int nvmlDeviceGetPowerUsage(Device device, unsigned int *mw) { return small_number_of(device, "power", mw); }
+
+int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned int *mw) {
+    return small_number_of(device, "power_limit", mw);
+}
+
+int nvmlDeviceGetClockInfo(Device device, unsigned int kind, unsigned int *mhz) {
+    return small_number_of(device, kind == 1 ? "sm_clock" : "memory_clock", mhz);
+}
+
+int nvmlDeviceGetTemperature(Device device, unsigned int sensor, unsigned int *celsius) {
+    (void)sensor;
+    return small_number_of(device, "temperature", celsius);
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(Device device, unsigned long long *bits) {
+    return number_of(device, "reasons", bits);
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device device, unsigned long long *bits) {
+    return number_of(device, "old_reasons", bits);
+}
+
+static int processes_of(Device device, const char *what, unsigned int *count, Process *processes) {
+    char value[TEXT], *here = value;
+    unsigned int room = processes ? *count : 0, pid, found = 0;
+    char bytes[TEXT];
+    int read, code = say_of(device, what, value);
+    if (code != OK)
+        return code;
+    for (; sscanf(here, " %u:%511s%n", &pid, bytes, &read) == 2; here += read, found++)
+        if (found < room) {
+            Process one = {pid, bytes[0] == '-' ? ~0ULL : strtoull(bytes, NULL, 10), ~0U, ~0U};
+            processes[found] = one;
+        }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : OK;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned int *count, Process *processes) {
+    return processes_of(device, "processes", count, processes);
+}
+
+int nvmlDeviceGetGraphicsRunningProcesses_v3(Device device, unsigned int *count, Process *processes) {
+    return processes_of(device, "graphics", count, processes);
 }
 
 /* CUDA, as far as it says which GPU is which. */

@@ -11,9 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,23 @@ class Fault(IntEnum):
     NOT_SUPPORTED = 3
     NO_PERMISSION = 4
     DRIVER_NOT_LOADED = 9
+    FUNCTION_NOT_FOUND = 13
     GPU_IS_LOST = 15
     LIB_RM_VERSION_MISMATCH = 18
 
 
 NO_CUDA_DEVICE = 100
 """CUDA's code where there is no GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A figure that changes: (instant of CLOCK_MONOTONIC in ns, value there, growth per second), in order.
+
+    Before the first it is 0.
+    """
+
+    parts: tuple[tuple[int, float, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,23 @@ class StandInGpu:
     name: str = "NVIDIA Stand-In"
     is_part: bool = False
     """As MIG makes them."""
+    part_of: int | None = None
+    """Of which GPU it is a part; then NVML does not count it, and it comes after those that it counts."""
+    is_split: bool = False
+    """Whether it has parts."""
+    energy_mj: int | Course | Fault = Fault.NOT_SUPPORTED
+    power_mw: int | Course | Fault = Fault.NOT_SUPPORTED
+    power_limit_mw: int | Fault = Fault.NOT_SUPPORTED
+    sm_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
+    memory_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
+    temperature_c: int | Course | Fault = Fault.NOT_SUPPORTED
+    throttle: int | Course | Fault = Fault.NOT_SUPPORTED
+    """Bits of reasons why clocks are low."""
+    throttle_once: int | Course | Fault = Fault.FUNCTION_NOT_FOUND
+    """The same by the function's name in drivers before 535."""
+    processes: Mapping[int, int | None] | Fault = field(default_factory=dict)
+    """Bytes of each process that computes; None: not known."""
+    graphics: Mapping[int, int | None] | Fault = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +99,7 @@ class NvmlStandIn:
         order = range(len(gpus)) if cuda_order is None else cuda_order
         lines = [
             f"init {_asked(fault or 0)}",
-            f"count {len(gpus)}",
+            f"count {sum(gpu.part_of is None for gpu in gpus)}",
             "driver 550.54",
             f"cuda_init {f'!{cuda_fault}' if cuda_fault else 0}",
             f"cuda {' '.join(map(str, order))}",
@@ -79,11 +107,12 @@ class NvmlStandIn:
         for index, gpu in enumerate(gpus):
             of_gpu = {
                 "uuid": uuid_of(index),
-                "kind": "MIG" if gpu.is_part else "GPU",
+                "kind": "MIG" if gpu.is_part or gpu.part_of is not None else "GPU",
                 "name": gpu.name,
                 "utilization": _asked(gpu.utilization_percent),
                 "memory": _asked(gpu.memory_bytes),
                 "total": str(gpu.memory_total_bytes),
+                **_of_power_and_processes(gpu),
             }
             lines += [f"{index}.{key} {value}" for key, value in of_gpu.items()]
         part = self.folder / "gpus.part"
@@ -151,5 +180,30 @@ def build_nvml_stand_in(folder: Path) -> NvmlStandIn:
     return stand_in
 
 
-def _asked(value: int) -> str:
+def _of_power_and_processes(gpu: StandInGpu) -> dict[str, str]:
+    return {
+        "part_of": _asked(Fault.NOT_SUPPORTED if gpu.part_of is None else gpu.part_of),
+        "mig": _asked(int(gpu.is_split)),
+        "energy": _asked(gpu.energy_mj),
+        "power": _asked(gpu.power_mw),
+        "power_limit": _asked(gpu.power_limit_mw),
+        "sm_clock": _asked(gpu.sm_clock_mhz),
+        "memory_clock": _asked(gpu.memory_clock_mhz),
+        "temperature": _asked(gpu.temperature_c),
+        "reasons": _asked(gpu.throttle),
+        "old_reasons": _asked(gpu.throttle_once),
+        "processes": _listed(gpu.processes),
+        "graphics": _listed(gpu.graphics),
+    }
+
+
+def _asked(value: int | Course) -> str:
+    if isinstance(value, Course):
+        return "~" + " ".join(f"{at_ns}:{start:.3f}:{per_s:.3f}" for at_ns, start, per_s in value.parts)
     return f"!{int(value)}" if isinstance(value, Fault) else str(value)
+
+
+def _listed(processes: Mapping[int, int | None] | Fault) -> str:
+    if isinstance(processes, Fault):
+        return _asked(processes)
+    return " ".join(f"{pid}:{'-' if used is None else used}" for pid, used in processes.items()) or "none"

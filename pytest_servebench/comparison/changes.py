@@ -14,6 +14,8 @@ class ChangeVerdict(Word):
     IMPROVEMENT = "improvement"
     PASS = "pass"  # noqa: S105 (a verdict, no secret)
     INCONCLUSIVE = "inconclusive"
+    NOT_LIMITED = "not_limited"
+    """The figures of both sides are there, and nobody asked for a verdict on them."""
 
 
 class Doubt(Word):
@@ -79,13 +81,15 @@ class Change:
     doubt: Doubt | None = None
     reason: str = ""
     """Why it is inconclusive, in one sentence."""
+    remedy: str = ""
+    """What would make it conclusive; empty where nothing is to be done."""
     baseline: float | None = None
     """Median of the baseline's replicates."""
     now: float | None = None
     change: float | None = None
     """now / baseline - 1: of a response time 0.1 is ten per cent slower."""
     interval: tuple[float, float] | None = None
-    """95% confidence interval of ``change``."""
+    """95% confidence interval of ``change``; None: so few replicates give none."""
     limit: float | None = None
     """The share that was allowed; None: the figure was only compared."""
     p_value: float | None = None

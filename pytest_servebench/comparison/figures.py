@@ -8,6 +8,11 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
+from pytest_servebench.errors import PlanError
+from pytest_servebench.words import did_you_mean, listed
+
+RESPONSE_TIME = "response_time_ms"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -22,6 +27,11 @@ class Figure:
     floor: float = 0.0
     """A change smaller than this, in ``unit``, is never a regression, however large its share."""
 
+    @property
+    def is_response_time(self) -> bool:
+        """Whether it is one that depends on the rate of requests above all."""
+        return self.path[0] == RESPONSE_TIME
+
     def of(self, record: Mapping[str, Any]) -> float | None:
         """Return the figure of a record; None where it has none, or no finite one."""
         value: Any = record
@@ -35,9 +45,9 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Figure(name="p50", unit="ms", path=("response_time_ms", "p50"), floor=0.1),
-            Figure(name="p95", unit="ms", path=("response_time_ms", "p95"), floor=0.1),
-            Figure(name="p99", unit="ms", path=("response_time_ms", "p99"), floor=0.1),
+            Figure(name="p50", unit="ms", path=(RESPONSE_TIME, "p50"), floor=0.1),
+            Figure(name="p95", unit="ms", path=(RESPONSE_TIME, "p95"), floor=0.1),
+            Figure(name="p99", unit="ms", path=(RESPONSE_TIME, "p99"), floor=0.1),
             Figure(name="throughput", unit="images/s", path=("images_per_s",), higher_is_better=True),
             Figure(
                 name="efficiency", unit="", path=("serving_efficiency",), higher_is_better=True, floor=0.01
@@ -48,3 +58,13 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
     }
 )
 """By name, in the order of tables."""
+
+
+def figure_named(name: str, *, what: str = "a comparison") -> Figure:
+    """Return the figure; raises `PlanError`, said of ``what``, for a name that none has."""
+    if name not in FIGURES:
+        raise PlanError(
+            f"{what} does not know the figure {name!r}{did_you_mean(name, FIGURES)}",
+            next_step=f"use one of: {listed(FIGURES)}",
+        )
+    return FIGURES[name]

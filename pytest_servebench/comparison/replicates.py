@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,9 +15,18 @@ def case_name(record: Record) -> str:
     A test's second measurement of one case has ``#2`` behind it.
     """
     case, number = record["case"], record.get("measurement", 1)
-    test, case_id, repeat = str(record.get("test", case["id"])), str(case["id"]), case.get("repeat")
-    name = test if repeat is None else test.replace(case_id, case_id.removesuffix(f"-r{repeat}"))
+    name, repeat = str(record.get("test", case["id"])), case.get("repeat")
+    if repeat is not None:
+        name = _unrepeated(name, str(case["id"]), f"-r{repeat}")
     return name if number == 1 else f"{name}#{number}"
+
+
+def _unrepeated(test: str, case_id: str, repeat: str) -> str:
+    """Return a test's node id without the repeat of its case."""
+    if case_id in test:
+        return test.replace(case_id, case_id.removesuffix(repeat))
+    # The test measured another case than it was given: one that it made, or with a load of its own.
+    return re.sub(rf"{repeat}(?=[-\]])", "", test, count=1)
 
 
 def replicates_of(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:

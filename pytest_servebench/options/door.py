@@ -22,7 +22,7 @@ from pytest_servebench.options.containers import IMAGE_FORM, SETTINGS_FORM
 from pytest_servebench.options.cpu_sets import FORMS as CPU_SET_FORMS
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.placement import LAUNCHERS, Surroundings
-from pytest_servebench.options.planning import AUTO_WARMUPS, MODELS, NORMAL, QUICK, plan_for
+from pytest_servebench.options.planning import AUTO_WARMUPS, BASELINE_REPEATS, MODELS, NORMAL, QUICK, plan_for
 from pytest_servebench.options.workers import FORMS as WORKER_FORMS
 from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
@@ -134,6 +134,12 @@ OPTIONS = (
         "duration",
         f"Measured time of a case; seconds, or as in 500ms, 10s, 2m. Default: {NORMAL.duration_s:g}s.",
         "TIME",
+    ),
+    Option(
+        "repeats",
+        "How often every case is measured, each time by a server that was started for it; stacks take turns. "
+        f"Default: 1, and {BASELINE_REPEATS} with --serve-baseline.",
+        "N",
     ),
     Option(
         "warmup",

@@ -61,6 +61,16 @@ AUTO_WARMUPS = 10
 QUICK = Pace(batch_sizes=(8,), duration_s=2.0, warmup_s=0.5)
 
 
+BASELINE_REPEATS = 5
+"""How often every case is measured when nobody says and the run is compared: with fewer on either side no
+change could be significant, once it is one of several (5 of 5 above 5 of 5 is 1 chance in 252)."""
+
+
+def default_repeats(asked: Asked) -> int:
+    """Return how often every case is measured where nobody says: several times where the run is compared."""
+    return BASELINE_REPEATS if "baseline" in asked else 1
+
+
 def default_pace(*, quick: bool) -> Pace:
     """Return how much is measured where nobody says."""
     return QUICK if quick else NORMAL
@@ -105,6 +115,7 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         plan,
         quick=quick,
         batch_sizes=_value(asked, "batch-size", parse_counts, pace.batch_sizes),
+        repeats=_value(asked, "repeats", parse_count, default_repeats(asked)),
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
         warmup_s=warmup_s,
         steady=steady,

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
+from pytest_servebench.comparison.intervals import AcrossRuns, across_runs, overlap
 from pytest_servebench.plan import Engine
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
+POWER_HEADER = "GPU\nW"
+ENERGY_HEADER = "mJ per\nimage"
 CAPACITY_HEADER = "holds\nper s"
+P95_SPREAD, SPEED_SPREAD = "p95\n+-%", "images/s\n+-%"
 NOT_AVAILABLE = "n/a"
 LONGEST_LOAD = 24
 BEST = "*"
@@ -48,6 +52,8 @@ class Row:
     """The record's word on the search; None for a case without an objective."""
     server_cpu_cores: float | None
     gpu_utilization_percent: float | None
+    gpu_power_w: float | None
+    joules_per_image: float | None
     memory_gb: float | None
     batch_size_achieved: float | None
     cold_start_s: float | None
@@ -57,6 +63,14 @@ class Row:
     verdict_reason: str
     breaches: tuple[str, ...]
     """The sentence of each limit that was not held."""
+    warnings: tuple[str, ...]
+    """What else was at work on the machine, a sentence each."""
+    repeat: int | None = None
+    """Which replicate it is; None: the case is not repeated, or these are all of them."""
+    repeats: int = 1
+    restarted: bool = True
+    replicates: tuple[Row, ...] = ()
+    """What this row joins; its figures are their medians."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Row:
@@ -80,6 +94,8 @@ class Row:
             capacity=record.get("capacity"),
             server_cpu_cores=telemetry["server_cpu_cores"],
             gpu_utilization_percent=telemetry["gpu_utilization_percent"],
+            gpu_power_w=telemetry.get("gpu_power_w"),
+            joules_per_image=telemetry.get("joules_per_image"),
             memory_gb=figures["memory_usage_gb"],
             batch_size_achieved=telemetry["batch_size_achieved"],
             cold_start_s=record["cold_start_s"],
@@ -88,6 +104,8 @@ class Row:
             judgement=verdict.get("judgement"),
             verdict_reason=verdict.get("reason", ""),
             breaches=tuple(breach["sentence"] for breach in verdict.get("breaches", ())),
+            **{name: record[name] for name in ("repeat", "repeats", "restarted") if name in record},
+            warnings=tuple(telemetry.get("warnings", ())),
         )
 
     @property
@@ -104,11 +122,31 @@ class Row:
         return self.images_per_s / self.memory_gb
 
     @property
+    def valid(self) -> tuple[Row, ...]:
+        """Those of its replicates that may be believed."""
+        return tuple(one for one in self.replicates if one.validity == VALID)
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether it is valid, in every repeat that there should be."""
+        return self.validity == VALID and (not self.replicates or len(self.valid) == self.repeats)
+
+    @property
+    def millijoules_per_image(self) -> float | None:
+        """What an image costs of the GPU's energy."""
+        return None if self.joules_per_image is None else 1e3 * self.joules_per_image
+
+    @property
     def verdict(self) -> str:
-        """Validity, and the gate's word where the run may be believed."""
-        if self.validity != VALID or self.judgement is None:
-            return self.validity
-        return f"{self.validity}, {self.judgement}"
+        """Validity, of how many repeats, and the gate's word where the run may be believed."""
+        word = f"{VALID} {len(self.valid)}/{self.repeats}" if self.replicates else self.validity
+        return word if not self.is_believed or self.judgement is None else f"{word}, {self.judgement}"
+
+    def across(self, value: Callable[[Row], str | float | None]) -> AcrossRuns | None:
+        """Return how a figure varies over the valid replicates; None: nothing tells how starts differ."""
+        found = [value(one) for one in self.valid]
+        numbers = [float(one) for one in found if one is not None]
+        return across_runs(numbers) if self.restarted else None
 
     @property
     def label(self) -> str:
@@ -116,6 +154,7 @@ class Row:
         return (
             f"{self.benchmark} {self.stack} {self.format}, batch {self.max_batch_size},"
             f" {self.items_per_request} per request, {self.load}"
+            + (f", repeat {self.repeat}" if self.repeat is not None else "")
         )
 
 
@@ -132,6 +171,16 @@ class Column:
     numeric: bool = True
 
 
+def _spread(value: Callable[[Row], float | None]) -> Callable[[Row], str | None]:
+    """Return a column's value: the longer arm of a figure's interval over repeats, in per cent of it."""
+
+    def percent(row: Row) -> str | None:
+        across = row.across(value)
+        return None if across is None or across.width is None else f"{100 * across.width:.1f}"
+
+    return percent
+
+
 COLUMNS = (
     Column(header="stack", value=lambda row: row.stack, sacrifice=0, numeric=False),
     Column(header="format", value=lambda row: row.format, sacrifice=0, numeric=False),
@@ -145,12 +194,16 @@ COLUMNS = (
     Column(header="replies", value=lambda row: row.replies, sacrifice=8),
     Column(header="p50\nms", value=lambda row: row.response_time_p50_ms, sacrifice=4, winner=min),
     Column(header="p95\nms", value=lambda row: row.response_time_p95_ms, sacrifice=0, winner=min),
+    Column(header=P95_SPREAD, value=_spread(lambda row: row.response_time_p95_ms), sacrifice=1),
     Column(header="p99\nms", value=lambda row: row.response_time_p99_ms, sacrifice=9),
     Column(header="service\np95 ms", value=lambda row: row.service_time_p95_ms, sacrifice=7),
     Column(header="send lag\np99 ms", value=lambda row: row.send_lag_p99_ms, sacrifice=12),
     Column(header="images/s", value=lambda row: row.images_per_s, sacrifice=0, winner=max),
+    Column(header=SPEED_SPREAD, value=_spread(lambda row: row.images_per_s), sacrifice=1),
     Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
     Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
+    Column(header=POWER_HEADER, value=lambda row: row.gpu_power_w, sacrifice=10),
+    Column(header=ENERGY_HEADER, value=lambda row: row.millijoules_per_image, sacrifice=7, winner=min),
     Column(header="memory\nGB", value=lambda row: row.memory_gb, sacrifice=7),
     Column(header="images/s\nper GB", value=lambda row: row.images_per_s_per_gb, sacrifice=10, winner=max),
     Column(header="batch\nseen", value=lambda row: row.batch_size_achieved, sacrifice=8),
@@ -174,16 +227,22 @@ TITLED = {
 def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     """Return the title's words for what all rows share, and the columns for the rest.
 
-    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of an
-    open loop where there is one.
+    The GPU column is shown where a GPU was asked for or read, the CPU column else; those of power and
+    energy where a GPU told them, those of an open loop where there is one.
     """
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
     unfit = {CPU_HEADER if gpu else GPU_HEADER}
+    if all(row.gpu_power_w is None for row in rows):
+        unfit.add(POWER_HEADER)
+    if all(row.joules_per_image is None for row in rows):
+        unfit.add(ENERGY_HEADER)
     if not any(row.capacity for row in rows):
         unfit.add(CAPACITY_HEADER)
     if not any(row.open_loop for row in rows):
         unfit.update(OPEN_LOOP_HEADERS)
+    if not any(row.replicates for row in rows):
+        unfit.update((P95_SPREAD, SPEED_SPREAD))
     for column in COLUMNS:
         values = {column.value(row) for row in rows}
         if column.header in TITLED and len(values) == 1:
@@ -211,7 +270,10 @@ def decimals(values: Sequence[float]) -> int:
 
 
 def winners(column: Column, rows: Sequence[Row]) -> set[int]:
-    """Return where the rows are that are best in their group; only valid rows race, and never alone."""
+    """Return where the rows are that are best in their group; only valid rows race, and never alone.
+
+    Where cases are repeated, none is best whose interval has a value in common with another's.
+    """
     if column.winner is None:
         return set()
     found: set[int] = set()
@@ -219,12 +281,24 @@ def winners(column: Column, rows: Sequence[Row]) -> set[int]:
         racing = {
             at: float(value)
             for at, row in enumerate(rows)
-            if row.group == group and row.validity == VALID and (value := column.value(row)) is not None
+            if row.group == group and row.is_believed and (value := column.value(row)) is not None
         }
         if len(racing) > 1:
             best = column.winner(list(racing.values()))
-            found |= {at for at, value in racing.items() if value == best}
+            first = {at for at, value in racing.items() if value == best}
+            others = [rows[at] for at in racing if at not in first]
+            found |= {at for at in first if _stands_out(column, rows[at], others)}
     return found
+
+
+def _stands_out(column: Column, best: Row, others: Sequence[Row]) -> bool:
+    """Return whether the best is so beyond chance, as far as there are replicates to tell."""
+    if not any(row.replicates for row in (best, *others)):
+        return True
+    own, *rest = (row.across(column.value) for row in (best, *others))
+    if own is None or own.interval is None or not rest:
+        return False
+    return not any(one is None or one.interval is None or overlap(own.interval, one.interval) for one in rest)
 
 
 def _words(load: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 from pytest_servebench.arrivals import Staged
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
+from pytest_servebench.reports.repeats import joined_rows, repeats_legend, repeats_text
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
@@ -44,6 +45,7 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "stacks": ", ".join(plan.stacks),
         "attached": ", ".join(attached),
         "left out": ", ".join(left_out),
+        "repeats": repeats_text(plan),
         "window": _window(plan),
         "load workers": _workers(plan),
         "warning": _exposed(plan),
@@ -126,7 +128,7 @@ def report_lines(
     ``width`` in columns; ``colour`` False gives plain text (NO_COLOR, no terminal);
     an ``encoding`` without line-drawing characters gets ASCII lines.
     """
-    rows = [Row.from_record(record) for record in records]
+    rows = joined_rows(records)
     lines: list[str] = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         chosen = in_groups([row for row in rows if row.benchmark == benchmark])
@@ -140,7 +142,7 @@ def report_lines(
         for record in records:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
-    return [*lines, *LEGEND, *notes(rows)] if rows else []
+    return [*lines, *LEGEND, *repeats_legend(rows), *notes(rows)] if rows else []
 
 
 def monitoring_lines(records: Sequence[Mapping[str, Any]], begin_ms: int, end_ms: int) -> list[str]:
@@ -204,14 +206,16 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return one line for each breach and each doubt, and one for each reason that cases share."""
+    """Return one line for each breach, doubt and warning, and one for each reason that cases share."""
     own = [
         line
-        for row in rows
+        for joined in rows
+        for row in joined.replicates or (joined,)
         for line in (
             *([capacity_line(row, row.capacity)] if row.capacity else []),
             *([f"{row.validity}: {row.label}: {row.reason}"] if row.validity != VALID else []),
             *(f"breach: {row.label}: {sentence}" for sentence in row.breaches),
+            *(f"warning: {row.label}: {sentence}" for sentence in row.warnings),
         )
     ]
     shared: dict[tuple[str, str], int] = {}
@@ -253,7 +257,7 @@ def _because(what: str, why: str) -> str:
 
 def _styled(row: Row, cell: str) -> Text:
     if cell == row.verdict:
-        good = row.validity == VALID and row.judgement != "fail"
+        good = row.is_believed and row.judgement != "fail"
         return Text(cell, style="" if good else "bold red")
     return Text(cell, style="bold green" if cell.startswith(BEST) else "")
 

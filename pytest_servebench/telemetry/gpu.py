@@ -1,231 +1,208 @@
-"""GPU use and memory by NVML; the only file that knows pynvml."""
+"""Samples one GPU, or a part of one, by NVML."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 from pytest_servebench.interfaces import Clock
+from pytest_servebench.telemetry import gpu_window as of
+from pytest_servebench.telemetry.gpu_devices import Watched, is_split, watched
+from pytest_servebench.telemetry.gpu_window import GpuReading, GpuUse, nothing, reading_over
+from pytest_servebench.telemetry.nvml import NoGpuError, UnreadError, ask, opened, text
 from pytest_servebench.telemetry.sampling import Sampler
 
-UTILIZATION = "gpu_utilization_percent"
-MEMORY = "gpu_memory_bytes"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""By which a user or Slurm says which GPUs programs see, and in which order."""
+PROCESSES, DEVICE, MIG = "processes", "device", "mig"
 _PERIOD_S = 0.2
+_SURVEY_PERIOD_S = 1.0
+_SHARE = 0.002
+_SURVEY_SHARE = 0.001
+_SM, _MEMORY, _TEMPERATURE_SENSOR = 1, 2, 0
+"""NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU."""
 
-Number = TypeVar("Number", int, float)
-
-
-class NoGpuError(Exception):
-    """There is no GPU to read; the text is why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpus:
-    """NVIDIA GPUs, in the order of ``cuda:0``, ``cuda:1``, ... in servers that are started here."""
-
-    names: tuple[str, ...] = ()
-    uuids: tuple[str, ...] = ()
-    """In the same order; one that NVML does not give is empty."""
-    slots: tuple[int, ...] = ()
-    """Which they are by NVML's count of all of the machine."""
-    driver: str | None = None
-    absent: str = ""
-    """Why there are none; empty when there are."""
+Read = Callable[[ModuleType, Watched], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class GpuSample:
-    """One reading of one device, whoever uses it; None is what could not be read."""
-
-    at_ns: int
-    utilization_percent: float | None
-    memory_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReading:
-    """One device over a window; None with the reason in ``absent``, by `Telemetry` field name."""
-
-    utilization_percent: float | None = None
-    """Mean of the samples; NVML means: share of time in which at least one kernel ran."""
-    memory_bytes: int | None = None
-    """Highest seen, of the whole device."""
-    absent: Mapping[str, str] = field(default_factory=dict)
-
-
-def gpu_names(nvml: ModuleType | None = None, *, visible: str | None = None) -> Gpus:
-    """Return the names of all GPUs, or why there are none; never raises.
-
-    ``nvml`` is the pynvml module, for tests another one; ``visible`` the value of CUDA_VISIBLE_DEVICES that
-    servers will see, None: they see all.
-    """
+def _throttle_of(nvml: ModuleType, gpu: Watched) -> int:
+    """Return the reasons as bits; the function had another name once, in bindings and in drivers."""
     try:
-        opened = _opened(nvml)
-    except NoGpuError as error:
-        return Gpus(absent=str(error))
-    try:
-        seen = _seen(opened, visible)
-        handles = tuple(seen.values())
-        names = tuple(_text(opened.nvmlDeviceGetName(handle)) for handle in handles)
-        uuids = tuple(_uuid(opened, handle) for handle in handles)
-        driver = _text(opened.nvmlSystemGetDriverVersion())
-    except opened.NVMLError as error:
-        return Gpus(absent=f"NVML cannot be asked: {error}")
-    none = "the NVIDIA driver sees no GPU" if visible is None else f"{VISIBLE}={visible} names no GPU"
-    return Gpus(names=names, uuids=uuids, slots=tuple(seen), driver=driver, absent="" if names else none)
+        return int(ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", gpu.device))
+    except UnreadError:
+        return int(ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", gpu.device))
 
 
-def reading_over(
-    samples: Sequence[GpuSample], begin_ns: int, end_ns: int, *, absent: Mapping[str, str] | None = None
-) -> GpuReading:
-    """Return what the samples inside a window say: mean utilisation, highest memory.
-
-    A figure that one of them lacks is absent: what is left would not speak for the window.
-    ``absent`` is why a figure could not be read, by `Telemetry` field name.
-    """
-    inside = [sample for sample in samples if begin_ns <= sample.at_ns <= end_ns]
-    use = [sample.utilization_percent for sample in inside if sample.utilization_percent is not None]
-    memory = [sample.memory_bytes for sample in inside if sample.memory_bytes is not None]
-    lacking = {
-        name for name, read in ((UTILIZATION, use), (MEMORY, memory)) if len(read) < max(1, len(inside))
-    }
-    return GpuReading(
-        utilization_percent=None if UTILIZATION in lacking else sum(use) / len(use),
-        memory_bytes=None if MEMORY in lacking else max(memory),
-        absent={name: (absent or {}).get(name, "no sample fell into the window") for name in sorted(lacking)},
-    )
+_OFTEN: dict[str, Read] = {
+    of.UTILIZATION: lambda nvml, gpu: float(ask(nvml, "nvmlDeviceGetUtilizationRates", gpu.own).gpu),
+    of.MEMORY: lambda nvml, gpu: int(ask(nvml, "nvmlDeviceGetMemoryInfo", gpu.own).used),
+    of.ENERGY: lambda nvml, gpu: ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", gpu.device) / 1e3,
+    of.POWER: lambda nvml, gpu: ask(nvml, "nvmlDeviceGetPowerUsage", gpu.device) / 1e3,
+    of.THROTTLE: _throttle_of,
+    of.SM_CLOCK: lambda nvml, gpu: float(ask(nvml, "nvmlDeviceGetClockInfo", gpu.device, _SM)),
+    of.MEMORY_CLOCK: lambda nvml, gpu: float(ask(nvml, "nvmlDeviceGetClockInfo", gpu.device, _MEMORY)),
+}
+_SELDOM: dict[str, Read] = {
+    of.TEMPERATURE: lambda nvml, gpu: float(
+        ask(nvml, "nvmlDeviceGetTemperature", gpu.device, _TEMPERATURE_SENSOR)
+    ),
+    of.POWER_LIMIT: lambda nvml, gpu: ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", gpu.device) / 1e3,
+}
 
 
 class GpuProbe:
-    """Samples the GPU ``cuda:index`` five times a second in a daemon thread; never raises.
+    """Samples the GPU ``cuda:index`` in two daemon threads, together below 0.3% of a core; never raises.
 
-    Where there is no such GPU, every window has the reason instead of figures; a figure that this
-    GPU does not report (the utilisation of a part of one, say) leaves the other where it is.
+    Five times a second: utilisation, memory, energy, power, clocks and why these are held down; once a
+    second: whose processes are on it, temperature, power limit. Where there is no such GPU, every window has
+    the reason instead of figures; a figure that this GPU does not report leaves the others where they are.
+    ``visible`` is the CUDA_VISIBLE_DEVICES of servers; ``pids`` gives the server's processes as this machine
+    numbers them, none: they are not known.
     """
 
     def __init__(
-        self, index: int, clock: Clock, nvml: ModuleType | None = None, *, visible: str | None = None
+        self,
+        index: int,
+        clock: Clock,
+        nvml: ModuleType | None = None,
+        *,
+        visible: str | None = None,
+        pids: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
         self._clock = clock
-        self._samples: list[GpuSample] = []
+        self._pids = pids
+        self._log: dict[str, list[tuple[int, Any]]] = {}
         self._lock = threading.Lock()
         self._absent: dict[str, str] = {}
-        self._nvml: ModuleType | None = None
-        self._handle: Any = None
-        self._sampler = Sampler(self.sample, _PERIOD_S, f"servebench-gpu-{index}")
-        self._open(index, nvml, visible)
+        self._own_seen = False
+        self._nowhere = ""
+        self._samplers = (
+            Sampler(self.survey, _SURVEY_PERIOD_S, f"servebench-gpu-survey-{index}", _SURVEY_SHARE),
+            Sampler(self.sample, _PERIOD_S, f"servebench-gpu-{index}", _SHARE),
+        )
+        try:
+            self._nvml = opened(nvml)
+            self._gpu = watched(self._nvml, index, visible)
+        except NoGpuError as error:
+            self._nowhere = str(error)
 
     def start(self) -> None:
         """Begin to sample; call it before the window begins."""
-        self._sampler.start()
+        for sampler in self._samplers:
+            sampler.start()
 
     def stop(self) -> None:
-        """End the thread; may be called twice."""
-        self._sampler.stop()
+        """End the threads; may be called twice."""
+        for sampler in self._samplers:
+            sampler.stop()
 
     def window(self, begin_ns: int, end_ns: int) -> GpuReading:
-        """Return the reading over a window that has just ended."""
+        """Return the reading over a window that has just ended; takes a closing sample first."""
+        if self._nowhere:
+            return nothing(self._nowhere)
+        self.sample()
+        self.survey()
         with self._lock:
-            return reading_over(self._samples, begin_ns, end_ns, absent=self._absent)
+            return reading_over(self._log, begin_ns, end_ns, absent=self._absent)
 
-    def sample(self) -> bool:
-        """Take one sample now; False when nothing of the device can be read."""
-        if self._handle is None or self._nvml is None:
-            return False
-        use = self._read(UTILIZATION, lambda nvml, gpu: float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu))
-        memory = self._read(MEMORY, lambda nvml, gpu: int(nvml.nvmlDeviceGetMemoryInfo(gpu).used))
-        with self._lock:
-            self._samples.append(GpuSample(self._clock.now_ns(), use, memory))
-        return use is not None or memory is not None
-
-    def _read(self, figure: str, read: Callable[[Any, Any], Number]) -> Number | None:
-        assert self._nvml is not None
+    @property
+    def name(self) -> str | None:
+        """The name of the GPU or of the part that is watched; None where it has none."""
         try:
-            return read(self._nvml, self._handle)
-        except self._nvml.NVMLError as error:
-            self._absent[figure] = f"the GPU cannot be read: {error}"
+            return None if self._nowhere else text(ask(self._nvml, "nvmlDeviceGetName", self._gpu.own))
+        except UnreadError:
             return None
 
-    def _open(self, index: int, nvml: ModuleType | None, visible: str | None) -> None:
+    @property
+    def scope(self) -> str | None:
+        """Whose figures these are; None without a GPU.
+
+        Those of a part of one (``mig``), or of a whole device: ``processes`` where the server's were found
+        on it, so that their memory and that of others are told apart, else ``device``.
+        """
+        if self._nowhere:
+            return None
+        if self._gpu.part is not None:
+            return MIG
+        return PROCESSES if self._own_seen else DEVICE
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is a whole GPU that is split into parts: nobody named the server's."""
+        return not self._nowhere and self._gpu.part is None and is_split(self._nvml, self._gpu.device)
+
+    def sample(self) -> bool:
+        """Read what changes fast; False when nothing of it can be read."""
+        return self._read(_OFTEN)
+
+    def survey(self) -> bool:
+        """Read what changes slowly, and who is on the GPU; False when nothing of it can be read."""
+        if self._nowhere:
+            return False
+        read = self._read(_SELDOM)
         try:
-            self._nvml = _opened(nvml)
-        except NoGpuError as error:
-            self._absent = dict.fromkeys((UTILIZATION, MEMORY), str(error))
-            return
+            use = use_of(self._processes(), self._pids())
+        except UnreadError as error:
+            self._note(of.OTHERS, None, str(error))
+            self._note(of.PROCESS_MEMORY, None, str(error))
+            return read
+        self._own_seen = True
+        self._note(of.OTHERS, use, "")
+        self._note(
+            of.PROCESS_MEMORY, use.own_bytes, "the driver does not say how much memory each process has"
+        )
+        return True
+
+    def _read(self, figures: dict[str, Read]) -> bool:
+        if self._nowhere:
+            return False
+        read = False
+        for figure, ask_for in figures.items():
+            read |= self._read_one(figure, ask_for)
+        return read
+
+    def _read_one(self, figure: str, ask_for: Read) -> bool:
         try:
-            seen = None if visible is None else tuple(_seen(self._nvml, visible).values())
-            if seen is None:
-                self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-            elif index < len(seen):
-                self._handle = seen[index]
-            else:
-                self._absent = dict.fromkeys((UTILIZATION, MEMORY), f"no GPU {index}: {VISIBLE}={visible}")
-        except self._nvml.NVMLError as error:
-            self._absent = dict.fromkeys((UTILIZATION, MEMORY), f"no GPU {index}: {error}")
+            self._note(figure, ask_for(self._nvml, self._gpu), "")
+        except UnreadError as error:
+            self._note(figure, None, str(error))
+            return False
+        return True
+
+    def _note(self, figure: str, value: object, why_none: str) -> None:
+        with self._lock:
+            self._log.setdefault(figure, []).append((self._clock.now_ns(), value))
+            if value is None:
+                self._absent[figure] = why_none
+
+    def _processes(self) -> dict[int, int | None]:
+        """Return the memory of each process on it, by its id; None where the driver does not say."""
+        found: dict[int, int | None] = {}
+        for kind in ("nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetComputeRunningProcesses"):
+            try:
+                listed: Iterable[Any] = ask(self._nvml, kind, self._gpu.own)
+            except UnreadError:
+                if "Compute" in kind:
+                    raise
+                continue
+            found.update({int(each.pid): each.usedGpuMemory for each in listed})
+        return found
 
 
-def visible_devices() -> str | None:
-    """Return what this process's environment says of GPUs, which servers inherit; None: nothing."""
-    return os.environ.get(VISIBLE)
+def use_of(processes: dict[int, int | None], server: frozenset[int]) -> GpuUse:
+    """Return whose processes are on a GPU; raises `UnreadError` where the server's are not among them.
 
-
-def _seen(nvml: ModuleType, visible: str | None) -> dict[int, Any]:
-    """Return the GPUs that CUDA offers, in its order: NVML's handle by slot.
-
-    A list ends for CUDA at the first word that is no GPU, and one that names a GPU twice is empty (CUDA C++
-    Programming Guide, "CUDA Environment Variables"). Parts of GPUs (MIG) are not resolved.
+    Then nobody can say who the others are: the driver may count processes otherwise than this machine does
+    (inside a container, say). This process is nobody's neighbour.
     """
-    every = {i: nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())}
-    if visible is None or "MIG-" in visible:
-        return every
-    slots: list[int] = []
-    for word in visible.split(","):
-        slot = _slot(nvml, every, word.strip())
-        if slot is None:
-            break
-        slots.append(slot)
-    return {slot: every[slot] for slot in slots} if len(set(slots)) == len(slots) else {}
-
-
-def _slot(nvml: ModuleType, every: Mapping[int, Any], word: str) -> int | None:
-    """Return which GPU is named by its slot, or by how its UUID begins."""
-    if word.isdecimal():
-        return int(word) if int(word) in every else None
-    named = [slot for slot, handle in every.items() if _uuid(nvml, handle).startswith(word)]
-    return named[0] if word.startswith("GPU-") and len(named) == 1 else None
-
-
-def _uuid(nvml: ModuleType, handle: Any) -> str:  # noqa: ANN401 (NVML's own)
-    try:
-        return _text(nvml.nvmlDeviceGetUUID(handle))
-    except (AttributeError, nvml.NVMLError):
-        return ""
-
-
-def _opened(nvml: ModuleType | None) -> ModuleType:
-    """Return pynvml, initialised; raises `NoGpuError`.
-
-    It counts its users inside the process and is left open: closing it would pull it from under
-    another probe.
-    """
-    try:
-        module = nvml or importlib.import_module("pynvml")
-    except ImportError as error:
-        raise NoGpuError("nvidia-ml-py is not installed") from error
-    try:
-        module.nvmlInit()
-    except module.NVMLError as error:
-        raise NoGpuError(f"no NVIDIA driver: {error}") from error
-    return module
-
-
-def _text(value: str | bytes) -> str:
-    """Return text; older bindings return bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+    if not server:
+        raise UnreadError("the server's processes are not known")
+    own = [used for pid, used in processes.items() if pid in server]
+    if not own:
+        raise UnreadError(
+            f"none of the {len(processes)} processes that the driver lists on the GPU is the server's"
+        )
+    others = {pid: used for pid, used in processes.items() if pid not in server and pid != os.getpid()}
+    known = [used for used in own if used is not None]
+    return GpuUse(sum(known) if len(known) == len(own) else None, others)

@@ -1,22 +1,26 @@
-"""CPU and memory of a server's process tree."""
+"""CPU and memory of a server: what is read of one, and the process tree it is read from."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
 
 from pytest_servebench.interfaces import Clock
+from pytest_servebench.telemetry.points import growth, highest, uncovered
 from pytest_servebench.telemetry.sampling import Sampler
 
 CPU = "server_cpu_cores"
+CPU_S = "server_cpu_s"
 MEMORY = "server_memory_bytes"
-_CPU_PERIOD_S = 0.2
+PROCESS_TREE = "process_tree"
+CPU_PERIOD_S = 0.2
 _SURVEY_PERIOD_S = 1.0
+_CPU_SHARE = 0.0015
+_SURVEY_SHARE = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,21 @@ class HostSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReading:
-    """A process tree over a window; None with the reason in ``absent``, by `Telemetry` field name."""
+    """A server over a window; None with the reason in ``absent``, by `Telemetry` field name."""
 
+    cpu_s: float | None = None
+    """CPU seconds of the window."""
     cpu_cores: float | None = None
-    """CPU seconds per second."""
+    """The same per second."""
     memory_bytes: int | None = None
     """Highest seen in the window."""
     memory_kind: str = "pss"
-    """``pss`` shares each page among its users; ``rss`` (where PSS cannot be read) counts it for each."""
+    """``pss`` shares each page among its users; ``rss`` (where PSS cannot be read) counts it for each;
+    ``cgroup`` is what the kernel charges to a container, as `docker stats` shows it."""
+    scope: str | None = PROCESS_TREE
+    """What was read: ``process_tree`` or ``cgroup``; None: nothing."""
+    throttled_share: float | None = None
+    """In which share of its periods a limit of CPU time held its cgroup back; None: no limit, or not read."""
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,52 +63,20 @@ def reading_over(
     """
     memory = [(s.at_ns, float(s.memory_bytes)) for s in samples if s.memory_bytes is not None]
     cpu = [(s.at_ns, s.cpu_s) for s in samples if s.cpu_s is not None]
-    absent = {name: _uncovered(p, begin_ns, end_ns, gone) for name, p in ((CPU, cpu), (MEMORY, memory))}
+    no_cpu, no_memory = (uncovered(points, begin_ns, end_ns, gone) for points in (cpu, memory))
+    cpu_s = None if no_cpu else growth(cpu, begin_ns, end_ns)
+    reasons = {CPU: no_cpu, CPU_S: no_cpu, MEMORY: no_memory}
     return HostReading(
-        cpu_cores=None if absent[CPU] else _rate_per_s(cpu, begin_ns, end_ns),
-        memory_bytes=None if absent[MEMORY] else _highest(memory, begin_ns, end_ns),
+        cpu_s=cpu_s,
+        cpu_cores=None if cpu_s is None else cpu_s / ((end_ns - begin_ns) / 1e9),
+        memory_bytes=None if no_memory else round(highest(memory, begin_ns, end_ns)),
         memory_kind=memory_kind,
-        absent={name: reason for name, reason in absent.items() if reason},
+        absent={name: reason for name, reason in reasons.items() if reason},
     )
 
 
-_Points = Sequence[tuple[int, float]]
-
-
-def _uncovered(points: _Points, begin_ns: int, end_ns: int, gone: str) -> str:
-    """Return why ``points`` cannot speak for the window; empty when they can."""
-    if end_ns <= begin_ns:
-        return "the window is empty"
-    if not points:
-        return gone or "it was never sampled"
-    if points[-1][0] < end_ns:
-        return gone or f"sampling ended {(end_ns - points[-1][0]) / 1e9:.2f} s before the window did"
-    if points[0][0] > begin_ns:
-        return f"sampling began {(points[0][0] - begin_ns) / 1e9:.2f} s after the window did"
-    return ""
-
-
-def _at(points: _Points, at_ns: int) -> float:
-    """Return the value at an instant that ``points`` cover."""
-    right = bisect_left(points, at_ns, key=lambda point: point[0])
-    after_ns, after = points[right]
-    if after_ns == at_ns:
-        return after
-    before_ns, before = points[right - 1]
-    return before + (after - before) * ((at_ns - before_ns) / (after_ns - before_ns))
-
-
-def _rate_per_s(points: _Points, begin_ns: int, end_ns: int) -> float:
-    return (_at(points, end_ns) - _at(points, begin_ns)) / ((end_ns - begin_ns) / 1e9)
-
-
-def _highest(points: _Points, begin_ns: int, end_ns: int) -> int:
-    inside = (value for at_ns, value in points if begin_ns <= at_ns <= end_ns)
-    return round(max((_at(points, begin_ns), _at(points, end_ns), *inside)))
-
-
 class ProcessTreeProbe:
-    """Samples the process tree of ``pid`` in two daemon threads, together below 1% of a core.
+    """Samples the process tree of ``pid`` in two daemon threads, together below 0.4% of a core.
 
     CPU is read five times a second. The tree is surveyed anew, and its memory read, when sampling
     starts, when a window closes, and between at most once a second: PSS walks the server's page
@@ -121,8 +100,8 @@ class ProcessTreeProbe:
         with contextlib.suppress(psutil.NoSuchProcess):
             self._root = psutil.Process(pid)
         self._samplers = (
-            Sampler(self.survey, _SURVEY_PERIOD_S, f"servebench-memory-{pid}"),
-            Sampler(self.sample_cpu, _CPU_PERIOD_S, f"servebench-cpu-{pid}"),
+            Sampler(self.survey, _SURVEY_PERIOD_S, f"servebench-memory-{pid}", _SURVEY_SHARE),
+            Sampler(self.sample_cpu, CPU_PERIOD_S, f"servebench-cpu-{pid}", _CPU_SHARE),
         )
 
     def start(self) -> None:
@@ -142,6 +121,10 @@ class ProcessTreeProbe:
         with self._lock:
             samples = tuple(self._samples)
         return reading_over(samples, begin_ns, end_ns, memory_kind=self._memory_kind, gone=self._gone)
+
+    def pids(self) -> frozenset[int]:
+        """Return the processes that were last seen."""
+        return frozenset(process.pid for process in self._alive)
 
     def survey(self) -> bool:
         """See who belongs to the tree and read its memory; False when its root is gone."""

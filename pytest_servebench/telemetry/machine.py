@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from pytest_servebench.telemetry.gpu import Gpus, gpu_names
+from pytest_servebench.telemetry.gpu_devices import Gpus, gpu_names
 
 PACKAGES = (
     "pytest-servebench",

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from pytest_servebench.clock import thread_cpu_ns
 
-COST_SHARE = 0.004
-"""CPU time one sampler may use, as a share of one core; a dear reading is taken less often."""
+COST_SHARE = 0.001
+"""CPU time one sampler may use, as a share of one core; a dear reading is taken less often.
+
+Those that run beside one load have 0.9% together: `telemetry.beside` starts them.
+"""
+
+
+class Probe(Protocol):
+    """Samples something between its start and its stop."""
+
+    def start(self) -> None:
+        """Begin; the first reading is taken before this returns."""
+
+    def stop(self) -> None:
+        """End; may be called twice."""
 
 
 class Sampler:
@@ -19,17 +33,21 @@ class Sampler:
     more to read, which ends the thread.
     """
 
-    def __init__(self, take: Callable[[], bool], period_s: float, name: str) -> None:
+    def __init__(
+        self, take: Callable[[], bool], period_s: float, name: str, share: float = COST_SHARE
+    ) -> None:
         self._take = take
         self._period_s = period_s
-        self._pause_s: float | None = None
+        self._share = share
+        self._pause_s = period_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin; the first reading is taken before this returns."""
-        self._pause_s = self._take_and_price()
-        if self._pause_s is not None:
+        began_ns = thread_cpu_ns()
+        if self._take():
+            self._pause_s = pause_after(thread_cpu_ns() - began_ns, self._period_s, self._share)
             self._thread.start()
 
     def stop(self) -> None:
@@ -39,17 +57,14 @@ class Sampler:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._pause_s is not None and not self._end.wait(self._pause_s):
-            self._pause_s = self._take_and_price()
-
-    def _take_and_price(self) -> float | None:
-        """Take a reading and return the pause it calls for, None after the last one."""
-        began_ns = thread_cpu_ns()
-        if not self._take():
-            return None
-        return pause_after(thread_cpu_ns() - began_ns, self._period_s)
+        """Read until told to end, or nothing is left to read; to wake up is paid for too."""
+        spent_ns = thread_cpu_ns()
+        while not self._end.wait(self._pause_s) and self._take():
+            now_ns = thread_cpu_ns()
+            self._pause_s = pause_after(now_ns - spent_ns, self._period_s, self._share)
+            spent_ns = now_ns
 
 
-def pause_after(cost_ns: int, period_s: float) -> float:
+def pause_after(cost_ns: int, period_s: float, share: float = COST_SHARE) -> float:
     """Return how long to rest, in seconds, after a reading that used ``cost_ns`` of CPU time."""
-    return max(period_s, cost_ns / 1e9 / COST_SHARE)
+    return max(period_s, cost_ns / 1e9 / share)

@@ -64,6 +64,61 @@ def test_a_stack_without_control_is_restarted_per_deployment() -> None:
     assert sum(server.stopped for server in house.launcher.servers) == 5
 
 
+@pytest.mark.parametrize("stack", ["echo", "controlled"])
+def test_every_repeat_has_a_server_of_its_own(stack: str) -> None:
+    """Also when one deployment is measured, and the running server could load models: cold every time."""
+    house = EchoHouse(planned=plan_of(stack))
+    launched = [house.pool.ready(deployment(stack), repeat).launched_ns for repeat in (1, 1, 2, 3)]
+    assert [instant is not None for instant in launched] == [True, False, True, True]
+    assert house.pool.starts == [stack] * 3
+    assert len(house.launcher.running) == 1
+
+
+def test_deployments_of_one_repeat_share_a_start() -> None:
+    """Models are loaded into the running server within a repeat, as without repeats."""
+    planned = plan_of("controlled")
+    house = EchoHouse(planned=planned)
+    for repeat in (1, 2):
+        for one in planned:
+            house.pool.ready(one, repeat)
+    assert house.pool.starts == ["controlled"] * 2
+
+
+def test_a_server_for_no_repeat_is_nobodys_replicate() -> None:
+    """What is not repeated may use any server; a replicate needs one that was started for it."""
+    house = EchoHouse()
+    for repeat in (None, 1, None, 1):
+        house.pool.ready(deployment(), repeat)
+    assert house.pool.starts == ["echo"] * 2
+
+
+def test_an_attached_server_is_not_restarted_and_says_so() -> None:
+    """It is somebody else's: every repeat asks the same one."""
+    house = EchoHouse(attached=["echo"])
+    assert [house.pool.ready(deployment(), repeat).restarted for repeat in (1, 2)] == [False, False]
+    assert house.pool.starts == ["echo"]
+    assert EchoHouse().pool.ready(deployment(), 1).restarted
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_what_came_up_before_has_another_try_in_the_next_repeat(repeats: int) -> None:
+    """One bad start costs its repeat, and not those after it; what never came up is not tried again."""
+    house = EchoHouse()
+    for repeat in range(1, repeats):
+        house.pool.ready(deployment(), repeat)
+    house.launcher.exits_with = 3
+    for _ in range(2):
+        with pytest.raises(ServerExitedError):
+            house.pool.ready(deployment(), repeats)
+    house.launcher.exits_with = None
+    if repeats == 1:
+        with pytest.raises(ServerExitedError):
+            house.pool.ready(deployment(), 2)
+    else:
+        house.pool.ready(deployment(), repeats + 1)
+    assert len(house.launcher.specs) == (1 if repeats == 1 else repeats + 1)
+
+
 @given(st.lists(st.sampled_from([*plan_of("echo"), *plan_of("controlled")]), max_size=12))
 def test_never_two_servers_at_once(order: list[Deployment]) -> None:
     """Whatever the order, one server is up, and none after the end."""

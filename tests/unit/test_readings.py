@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_servebench.plan import Deployment, Device, WireRequest
 from pytest_servebench.readings import readings_beside, server_counters
 from pytest_servebench.results import Endpoint, Telemetry
 from pytest_servebench.samples import Reply
+from pytest_servebench.telemetry.beside import with_joules_per_image
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from tests.echo_house import deployment, said
@@ -109,6 +111,48 @@ def test_a_stranger_has_no_process_figures() -> None:
     assert telemetry.server_memory_bytes is None
     assert telemetry.absent["server_memory_bytes"] == "the server is not ours: its processes are not known"
     assert telemetry.absent["gpu_utilization_percent"] == "the model runs on cpu"
+    assert (telemetry.server_scope, telemetry.server_memory_kind, telemetry.gpu_scope) == (None, None, None)
+    assert telemetry.other_cpu_cores is None
+    assert telemetry.absent["other_cpu_cores"] == "the server is not ours: its processes are not known"
+
+
+def test_every_figure_is_there_or_has_a_reason() -> None:
+    """What a record lacks says why, whichever it is: for a server of ours and for a stranger's."""
+    ours = replace(STRANGER, launcher="process", pid=os.getpid())
+    no_figures = {
+        "warnings",
+        "absent",
+        "server_memory_kind",
+        "server_scope",
+        "server_throttled_share",
+        "gpu_name",
+        "gpu_scope",
+        "gpu_other_pids",
+        "gpu_other_memory_bytes",
+        "gpu_energy_source",
+    }
+    for endpoint in (STRANGER, ours):
+        telemetry = with_joules_per_image(read(driver({}, {}), endpoint), 7)
+        values = {each.name: getattr(telemetry, each.name) for each in fields(telemetry)}
+        lacking = {name for name, value in values.items() if value is None} - no_figures
+        assert lacking == set(telemetry.absent)
+        assert all(telemetry.absent.values())
+        assert values["client_cpu_s"] is not None
+
+
+def test_the_samplers_end_with_the_load() -> None:
+    """No thread is left, whatever the load came to."""
+    ours = replace(STRANGER, launcher="process", pid=os.getpid())
+    before = set(threading.enumerate())
+
+    def broken_off() -> None:
+        with readings_beside(ours, deployment(), Echo(), driver({}), MonotonicClock()):
+            assert len(set(threading.enumerate()) - before) > 3
+            raise LoadError("the load broke off")
+
+    with pytest.raises(LoadError):
+        broken_off()
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_container_whose_processes_cannot_be_seen_is_still_ours() -> None:
@@ -125,6 +169,8 @@ def test_our_own_server_is_read_by_its_process() -> None:
     telemetry = read(driver({}, {}), ours)
     assert telemetry.server_memory_bytes is not None
     assert telemetry.server_memory_bytes > 10_000_000
+    assert (telemetry.server_scope, telemetry.server_memory_kind) == ("process_tree", "pss")
+    assert telemetry.server_cpu_s is not None
 
 
 def test_on_a_gpu_the_probe_says_what_is_missing() -> None:

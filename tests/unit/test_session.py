@@ -128,6 +128,18 @@ def test_answers_carry_their_names(opened: BenchSession) -> None:
     assert results == []
 
 
+def test_what_a_test_makes_itself_belongs_to_its_repeat(opened: BenchSession) -> None:
+    """A case without a number, measured in a replicate, is one of the same, with the same server."""
+    results: list[CaseResult] = []
+    for repeat in (1, 2):
+        bench = Servebench(opened, lambda _: nullcontext(Onlooker()), results.append, repeat=repeat)
+        bench.measure(replace(case(), repeat=repeat))
+        bench.measure(case(concurrency=2))
+    assert [result.case.repeat for result in results] == [1, 1, 2, 2]
+    assert [result.cold_start_s is not None for result in results] == [True, False, True, False]
+    assert opened.pool.starts == ["echo"] * 2
+
+
 class Waited(Exception):  # noqa: N818 (no error: how a test learns that somebody waits)
     """Somebody would wait."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.spreading import Turns, hands_out, scope_of, turn_of
+from pytest_servebench.spreading import Turns, hands_out, scope_of, shares, turn_of
 from tests.echo_house import case, deployment
 
 STACKS = ("echo", "echo-two", "triton")
@@ -49,7 +49,19 @@ def test_only_the_controller_hands_out() -> None:
 def test_cases_of_a_stack_belong_together(stack: str, around: str) -> None:
     """Wherever the case stands in the id, and whatever other stacks are called."""
     name = around.format(case(deployment(stack)).id)
-    assert scope_of(f"bench/test_it.py::test_speed[{name}]", STACKS) == f"stack {stack}"
+    assert scope_of(f"bench/test_it.py::test_speed[{name}]", [[one] for one in STACKS]) == f"stack {stack}"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_stacks_that_take_turns_are_dealt_out(workers: int) -> None:
+    """Each to one worker; the cases of all that a worker has are run together, so it can interleave them."""
+    dealt = shares(STACKS, workers)
+    assert sorted(stack for share in dealt for stack in share) == sorted(STACKS)
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+    assert len(dealt) == min(workers, 3)
+    scopes = [scope_of(f"t.py::t[{case(deployment(stack)).id}-r2]", dealt) for stack in STACKS]
+    assert len(set(scopes)) == len(dealt)
+    assert shares(STACKS, 2) == [["echo", "triton"], ["echo-two"]]
 
 
 @pytest.mark.parametrize(
@@ -64,4 +76,4 @@ def test_cases_of_a_stack_belong_together(stack: str, around: str) -> None:
 )
 def test_every_other_test_is_on_its_own(node_id: str) -> None:
     """The name of a stack alone is no case of it."""
-    assert scope_of(node_id, STACKS) == node_id
+    assert scope_of(node_id, [STACKS]) == node_id

@@ -20,8 +20,9 @@ from pytest_servebench.arrivals import (
 )
 from pytest_servebench.errors import PlanError
 from pytest_servebench.options.arrivals import parse_arrivals
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.given import Given
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Plan
 from tests.asking import given
 from tests.offered_stack import THREE

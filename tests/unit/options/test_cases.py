@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Device, Plan
 from tests.offered_stack import GRPC, HTTP, JPEG, ONNX, PYTORCH, TENSOR, TENSORRT, THREE
 
@@ -149,6 +150,24 @@ def test_the_quick_form_keeps_the_first_request_size() -> None:
     } == {2}
 
 
+def test_replicates_come_round_by_round() -> None:
+    """Every case before any again, its number in its id; once is no repeat, and ids stay as they are."""
+    plan = replace(PLAN, stacks=("triton", "fastapi"), formats=(ONNX,), repeats=3)
+    assert [case.id for case in cases(plan)] == [
+        f"{stack}-onnx-tensor-http-b8-i1-c1-r{repeat}" for repeat in (1, 2, 3) for stack in plan.stacks
+    ]
+    once = cases(replace(plan, repeats=1))
+    assert [case.repeat for case in once] == [None, None]
+    assert cases(plan, once=True) == once
+
+
+def test_capacities_and_stages_are_repeated_too() -> None:
+    """Whatever is measured has replicates."""
+    plan = replace(PLAN, stacks=("triton",), formats=(ONNX,), batch_sizes=(8,), repeats=2, load_scale="auto")
+    for marker in ({"arrivals": "staged"}, {"objective": "p95<=50ms"}):
+        assert [case.repeat for case in cases(plan, **marker)] == [1, 2]
+
+
 COUNTS = st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True)
 
 
@@ -193,6 +212,7 @@ def test_ids_are_unique_and_deployments_stay_together(
         ({"model": 3}, "has a wrong model: 3"),
         ({"model": "resnet51"}, "has a wrong model: 'resnet51'"),
         ({"images": "cats"}, "has a wrong images: 'cats'"),
+        ({"once": 1}, "has a wrong once: 1"),
     ],
 )
 def test_a_wrong_marker_says_where_what_and_what_is_allowed(marker: dict[str, Any], message: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import MissingPieceError, PlanError
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Engine, Plan, WireProtocol
 from tests.asking import NO_GPU, plan
 from tests.offered_stack import THREE

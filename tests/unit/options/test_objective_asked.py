@@ -11,7 +11,8 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
 from pytest_servebench.load.shares import shares_of
 from pytest_servebench.objective import parse_objective
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Plan, WireProtocol
 from tests.offered_stack import THREE
 

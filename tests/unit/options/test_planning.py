@@ -13,6 +13,8 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.door import OPTIONS
+from pytest_servebench.options.given import Given
+from pytest_servebench.options.planning import BASELINE_REPEATS, default_repeats
 from pytest_servebench.plan import CPU, LauncherKind, Plan
 from tests.asking import DOCKER, ONE_GPU, plan
 from tests.offered_stack import (
@@ -76,6 +78,7 @@ def test_everything_given_reaches_the_plan() -> None:
         cpu_sets="2",
         threads="1",
         duration="9",
+        repeats="3",
         warmup="0",
         precision="2.5%",
         concurrency="7",
@@ -109,6 +112,7 @@ def test_everything_given_reaches_the_plan() -> None:
         device_reason="asked for (command line)",
         lanes=lanes_of((), (tuple(range(8)), tuple(range(8, 16)))),
         threads=1,
+        repeats=3,
         duration_s=9.0,
         warmup_s=0.0,
         precision=0.025,
@@ -124,6 +128,21 @@ def test_everything_given_reaches_the_plan() -> None:
         require_thresholds=True,
         settings=chosen.settings,
     )
+
+
+def test_a_run_that_is_compared_is_repeated() -> None:
+    """One replicate proves nothing, so whoever compares has five, unless somebody says how many."""
+    baseline = Given(flag="--serve-baseline", text="main")
+    assert default_repeats({}) == 1
+    assert default_repeats({"baseline": baseline}) == BASELINE_REPEATS == 5
+    assert plan().repeats == 1
+    assert plan(repeats="3").repeats == 3
+
+
+def test_repeats_are_counted_from_one() -> None:
+    """No case is measured less than once."""
+    with pytest.raises(PlanError, match="--serve-repeats is not a whole number from 1: '0'"):
+        plan(repeats="0")
 
 
 def test_a_wrong_objective_names_the_option_and_its_grammar() -> None:

@@ -12,7 +12,8 @@ from pytest_servebench.arrivals import REFERENCE, Poisson, Stage, Staged, text_o
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
-from pytest_servebench.options.cases import cases_for, marker_arguments
+from pytest_servebench.options.cases import cases_for
+from pytest_servebench.options.marker import marker_arguments
 from pytest_servebench.plan import Case, Load, Plan
 from tests.asking import given
 from tests.offered_stack import THREE

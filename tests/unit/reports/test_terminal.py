@@ -203,6 +203,32 @@ def test_gpu_use_replaces_cpu_use_where_a_gpu_was_read() -> None:
     assert line_of(text, "triton")[8:10] == ["89.0", "1.80"]
 
 
+def test_power_and_energy_have_columns_where_a_gpu_told_them() -> None:
+    """Energy is a race that the lower one wins; on a machine that tells none there is no column."""
+    assert "mJ per" not in shown(two_stacks())
+    gpu: dict[str, Any] = {"gpu_utilization_percent": 89.0, "gpu_power_w": 310.0}
+    records = [
+        record_of(
+            made_up_result(case=made_up_case(stack), telemetry=Telemetry(**gpu, joules_per_image=joules))
+        )
+        for stack, joules in (("triton", 0.06), ("fastapi", 0.11))
+    ]
+    text = shown(records)
+    assert "*60.0" in line_of(text, "triton")
+    assert {"310", "110.0"} <= set(line_of(text, "fastapi"))
+
+
+def test_warnings_stand_under_the_table() -> None:
+    """What disturbed a run is said in words; it stays valid."""
+    records = two_stacks(telemetry=Telemetry(warnings=("the GPU is shared with 2 other processes",)))
+    text = shown(records)
+    assert line_of(text, "triton")[-1] == "valid"
+    warned = [line for line in text.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == 2
+    assert "triton onnx, batch 8" in warned[0]
+    assert warned[0].endswith(": the GPU is shared with 2 other processes")
+
+
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 160])
 def test_table_fits_by_leaving_columns_out(width: int) -> None:
     """No line of the table is wider than the terminal, and what was left out is said."""

@@ -5,7 +5,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from pytest_servebench.telemetry.gpu import GpuProbe, GpuSample, gpu_names, reading_over
+from pytest_servebench.telemetry.gpu import GpuProbe
+from pytest_servebench.telemetry.gpu_devices import gpu_names
+from pytest_servebench.telemetry.gpu_window import FIGURES
 from tests.jumping_clock import JumpingClock
 
 UTILIZATION, MEMORY = "gpu_utilization_percent", "gpu_memory_bytes"
@@ -98,7 +100,7 @@ def test_names_the_gpus() -> None:
         ("0,0", ()),
         ("-1", ()),
         ("", ()),
-        ("MIG-5eb0", (0, 1)),
+        ("MIG-5eb0", ()),
     ],
 )
 def test_only_gpus_that_servers_see_are_offered(visible: str | None, slots: tuple[int, ...]) -> None:
@@ -107,7 +109,7 @@ def test_only_gpus_that_servers_see_are_offered(visible: str | None, slots: tupl
     gpus = gpu_names(nvml, visible=visible)
     assert (gpus.slots, gpus.uuids) == (slots, tuple(f"GPU-{slot}" for slot in slots))
     assert gpus.absent == ("" if slots else f"CUDA_VISIBLE_DEVICES={visible} names no GPU")
-    handles = [GpuProbe(i, JumpingClock(), nvml, visible=visible)._handle for i in range(len(slots))]
+    handles = [GpuProbe(i, JumpingClock(), nvml, visible=visible)._gpu.device for i in range(len(slots))]
     assert handles == list(slots)
     lost = GpuProbe(len(slots), JumpingClock(), nvml, visible=visible)
     assert not lost.sample()
@@ -136,13 +138,22 @@ def test_reads_a_window() -> None:
         probe.sample()
         clock.sleep_s(1)
     reading = probe.window(10**9, 2 * 10**9)
-    assert (reading.utilization_percent, reading.memory_bytes) == (85.0, 30)
-    assert reading.absent == {}
+    assert (reading.gpu_utilization_percent, reading.gpu_memory_bytes) == (85.0, 30)
+    assert not {UTILIZATION, MEMORY} & set(reading.absent)
 
 
-def test_an_idle_gpu_is_not_an_absent_one() -> None:
-    """A GPU that did nothing has used 0%, which is a figure."""
-    assert reading_over([GpuSample(5, 0.0, 1)], 0, 9).utilization_percent == 0.0
+def test_bindings_that_lack_a_function_lack_one_figure() -> None:
+    """An old nvidia-ml-py is no reason to read nothing: the reason names what it does not have."""
+    clock = JumpingClock()
+    probe = GpuProbe(0, clock, fake_nvml(use=(5, 6), memory=(1, 2)))
+    probe.sample()
+    clock.sleep_s(1)
+    reading = probe.window(0, 10**9)
+    assert (reading.gpu_utilization_percent, reading.gpu_memory_bytes) == (5.5, 2)
+    why = "the installed nvidia-ml-py has no nvmlDeviceGetPowerUsage"
+    assert reading.absent["gpu_power_w"] == why
+    assert set(reading.absent) == set(FIGURES) - {UTILIZATION, MEMORY}
+    assert not probe.is_split
 
 
 @pytest.mark.parametrize(
@@ -159,8 +170,9 @@ def test_an_absent_gpu_has_no_figures(nvml: ModuleType, reason: str) -> None:
     probe.start()
     reading = probe.window(0, 1)
     probe.stop()
-    assert (reading.utilization_percent, reading.memory_bytes) == (None, None)
-    assert reading.absent == {UTILIZATION: reason, MEMORY: reason}
+    assert not any(reading.figures.values())
+    assert (reading.absent[UTILIZATION], reading.absent[MEMORY]) == (reason, reason)
+    assert set(reading.absent) == set(FIGURES)
 
 
 def test_a_loss_inside_the_window_leaves_no_figures() -> None:
@@ -170,10 +182,5 @@ def test_a_loss_inside_the_window_leaves_no_figures() -> None:
     for _ in range(3):
         probe.sample()
         clock.sleep_s(1)
-    assert probe.window(0, 10**9).utilization_percent == 42.5
+    assert probe.window(0, 10**9).gpu_utilization_percent == 42.5
     assert probe.window(0, 2 * 10**9).absent[UTILIZATION] == "the GPU cannot be read: GPU is lost"
-
-
-def test_a_window_without_samples_has_no_figures() -> None:
-    """A window into which no sample fell says so."""
-    assert reading_over([GpuSample(5, 1.0, 1)], 6, 9).absent[MEMORY] == "no sample fell into the window"

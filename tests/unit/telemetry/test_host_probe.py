@@ -15,7 +15,7 @@ from pytest_servebench.telemetry.host import HostSample, ProcessTreeProbe, readi
 from pytest_servebench.telemetry.sampling import COST_SHARE, pause_after
 
 SECOND = 10**9
-CPU, MEMORY = "server_cpu_cores", "server_memory_bytes"
+CPU, CPU_S, MEMORY = "server_cpu_cores", "server_cpu_s", "server_memory_bytes"
 
 
 @st.composite
@@ -85,6 +85,7 @@ def test_interpolates_at_the_edges() -> None:
     samples = [HostSample(0, 0.0, 100), HostSample(SECOND, 1.0, 300), HostSample(2 * SECOND, 3.0, 200)]
     reading = reading_over(samples, SECOND // 2, 3 * SECOND // 2)
     assert reading.cpu_cores == pytest.approx(1.5)
+    assert reading.cpu_s == pytest.approx(1.5)
     assert reading.memory_bytes == 300
     assert reading_over(samples, 0, SECOND // 2).memory_bytes == 200
 
@@ -116,7 +117,7 @@ def test_an_uncovered_window_has_no_figure(
     taken = [HostSample(s * SECOND, float(s), 7) for s in samples]
     reading = reading_over(taken, begin_s * SECOND, end_s * SECOND, gone=gone)
     assert (reading.cpu_cores, reading.memory_bytes) == (None, None)
-    assert reading.absent == {CPU: reason, MEMORY: reason}
+    assert reading.absent == dict.fromkeys((CPU, CPU_S, MEMORY), reason)
 
 
 def test_a_death_after_the_window_does_not_matter() -> None:
@@ -129,6 +130,7 @@ def test_a_dear_reading_is_taken_rarely() -> None:
     """The pause grows with the price, so that the share of a core stays bounded."""
     assert pause_after(100_000, 0.2) == 0.2
     assert pause_after(8_000_000, 0.2) == pytest.approx(0.008 / COST_SHARE)
+    assert pause_after(8_000_000, 0.2, 0.002) == pytest.approx(4)
 
 
 WORKER = """
@@ -226,7 +228,7 @@ def test_a_dead_process_has_no_reading(worker: Worker, *, reaped: bool) -> None:
     reading = probe.window(begin_ns, clock.now_ns())
     probe.stop()
     gone = f"the process {worker.pid} is gone"
-    assert reading.absent == {CPU: gone, MEMORY: gone}
+    assert reading.absent == dict.fromkeys((CPU, CPU_S, MEMORY), gone)
     assert (reading.cpu_cores, reading.memory_bytes) == (None, None)
 
 

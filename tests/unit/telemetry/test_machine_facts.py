@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import platform
 
-from pytest_servebench.telemetry.gpu import Gpus
+from pytest_servebench.telemetry.gpu_devices import Gpus
 from pytest_servebench.telemetry.machine import machine_facts
 
 

@@ -1,0 +1,86 @@
+"""Between which bounds the typical run lies, as runs that were started anew show it (pure).
+
+Such an interval speaks of the next run too. Those of `pytest_servebench.resampling` do not: they are of one
+run, in which everything is alike that differs from start to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, isfinite, log, sqrt
+from statistics import fmean, median, stdev
+
+from pytest_servebench.comparison.figures import FIGURES
+from pytest_servebench.comparison.replicates import Record
+
+CONFIDENCE = 0.95
+FEWEST = 2
+"""Replicates below which nothing is known of how much they differ."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcrossRuns:
+    """One figure over the replicates of a case."""
+
+    median: float
+    interval: Interval | None
+    """95% confidence interval of the median of all runs there could be; None: nothing tells it."""
+    replicates: int
+
+    @property
+    def width(self) -> float | None:
+        """The longer arm of the interval, as a share of the median."""
+        if self.interval is None or not self.median:
+            return None
+        low, high = self.interval
+        return max(self.median - low, high - self.median) / self.median
+
+
+def across_runs(values: Sequence[float], confidence: float = CONFIDENCE) -> AcrossRuns | None:
+    """Return the median of replicates and its interval; None without a value.
+
+    Student's t on the logarithms, turned back by the exponential function. What differs from start to
+    start (where memory lies, which cores, how hot) makes a server so many per cent faster or slower, and
+    such factors multiply: runs are about log-normal. Then the mean of the logarithms is also their
+    median, so that the interval turned back is that of the median run, and never reaches 0. There is
+    none for fewer than two replicates, nor for a value that has no logarithm.
+    """
+    if not values:
+        return None
+    return AcrossRuns(median=median(values), interval=_interval(values, confidence), replicates=len(values))
+
+
+def overlap(one: Interval, other: Interval) -> bool:
+    """Return whether two intervals have a value in common."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def figures_across(replicates: Sequence[Record]) -> dict[str, AcrossRuns]:
+    """Return each of `figures.FIGURES` that the valid replicates of a case have, by name.
+
+    Without intervals where the server was not restarted: then nobody knows how starts differ.
+    """
+    valid = [record for record in replicates if record["validity"] == "valid"]
+    restarted = all(record.get("restarted", True) for record in valid)
+    found = {}
+    for name, figure in FIGURES.items():
+        values = [value for record in valid if (value := figure.of(record)) is not None]
+        across = across_runs(values)
+        if across is not None:
+            interval = across.interval if restarted else None
+            found[name] = AcrossRuns(median=across.median, interval=interval, replicates=len(values))
+    return found
+
+
+def _interval(values: Sequence[float], confidence: float) -> Interval | None:
+    if len(values) < FEWEST or not all(isfinite(value) and value > 0 for value in values):
+        return None
+    from scipy.special import stdtrit
+
+    logs = [log(value) for value in values]
+    t = float(stdtrit(len(logs) - 1, 0.5 + confidence / 2))
+    middle, half = fmean(logs), t * stdev(logs) / sqrt(len(logs))
+    return exp(middle - half), exp(middle + half)

@@ -1,0 +1,54 @@
+"""In which order benchmarks run: repeat by repeat, in each stack by stack, in each deployment by deployment.
+
+So stacks take turns, A B C, A B C: a machine that gets warmer, or busier, while they are measured is
+nobody's advantage. And within a repeat each server starts once and each model loads once.
+
+It belongs to the reception, so it knows pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_servebench.plan import Case, Deployment
+
+Place = tuple[int, int, bool, int]
+FIRST = -1
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """Return the case that a test was given; None for one without."""
+    callspec = getattr(item, "callspec", None)
+    case = None if callspec is None else callspec.params.get("case")
+    return case if isinstance(case, Case) else None
+
+
+def arrange(items: list[pytest.Item], stacks: Sequence[str]) -> tuple[Deployment, ...]:
+    """Order benchmarks in place, and return their deployments in order of first need.
+
+    What was deselected is no longer needed. A test of a stack that is not repeated comes before the
+    stack's cases, where nothing is; else after those of the first repeat, whose servers then have done
+    nothing before that those of other repeats have not.
+    """
+    cases = {item: case for item in items if (case := case_of(item))}
+    deployments = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
+    repeats = any(case.repeat for case in cases.values())
+
+    def place(item: pytest.Item) -> Place:
+        case = cases.get(item)
+        if case is None:
+            stack = _stack_used(item, stacks)
+            return 1, stack, repeats and stack != FIRST, FIRST
+        stack = stacks.index(case.stack) if case.stack in stacks else FIRST
+        return case.repeat or 1, stack, repeats and not case.repeat, deployments[case.deployment]
+
+    items.sort(key=place)
+    return tuple(deployments)
+
+
+def _stack_used(item: pytest.Item, stacks: Sequence[str]) -> int:
+    """Return the place of the first stack that a test without a case uses by its fixture."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((i for i, stack in enumerate(stacks) if f"{stack}_server" in fixtures), FIRST)
