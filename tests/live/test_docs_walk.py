@@ -20,6 +20,9 @@ SOMEBODY = {
     for key, value in (("NAME", "A User"), ("EMAIL", "user@example.org"))
 }
 """Whoever follows the page has told git who they are."""
+MOST_ATTEMPTS = 3
+RESTLESS = ("unstable", "client_limited", "undecided", "inconclusive: ")
+"""What a session says of a machine that had too much else to do: the page is then walked once more."""
 FREE = "..."
 """Stands for lines left out."""
 
@@ -27,23 +30,36 @@ FREE = "..."
 @pytest.mark.parametrize("page", WALKS, ids=lambda page: page.name)
 def test_a_page_leads_where_it_says(page: Path, tmp_path: Path) -> None:
     """Each file is written and each command run in the page's order; exit codes and output are as shown."""
+    for attempt in range(MOST_ATTEMPTS):
+        folder = tmp_path / f"attempt {attempt}"
+        folder.mkdir()
+        complaint = walk(page, folder)
+        if not any(word in complaint for word in RESTLESS):
+            break
+    assert not complaint, complaint
+
+
+def walk(page: Path, folder: Path) -> str:
+    """Follow the page to its end, or to what went otherwise than it says; return that."""
     for block in blocks_of(page):
         if block.given("file"):
-            (tmp_path / block.given("file")).write_text(block.body, encoding="utf-8")
-        elif "walk" in block.words:
-            walk(block, tmp_path)
+            (folder / block.given("file")).write_text(block.body, encoding="utf-8")
+        elif "walk" in block.words and (complaint := run_block(block, folder)):
+            return complaint
+    return ""
 
 
-def walk(block: Block, folder: Path) -> None:
-    """Run a block's commands; the exit code it gives is that of the last."""
+def run_block(block: Block, folder: Path) -> str:
+    """Run a block's commands; its exit code is that of the last. Return what went otherwise."""
     printed = ""
-    for command in block.commands:
+    for number, command in enumerate(block.commands, 1):
         done = run(command, folder, **SOMEBODY)
-        last = command is block.commands[-1]
-        assert done.returncode == int((last and block.given("exit")) or 0), f"{block}: {command}\n{done.stdout}"
         printed += done.stdout
+        expected = int(block.given("exit") or 0) if number == len(block.commands) else 0
+        if done.returncode != expected:
+            return f"{block}: {command}: exit code {done.returncode}\n{done.stdout}"
     missing = list(not_printed(block.output, printed))
-    assert not missing, f"{block}: {missing} is not in\n{printed}"
+    return f"{block}: {missing} is not in\n{printed}" if missing else ""
 
 
 def not_printed(shown: tuple[str, ...], printed: str) -> Iterator[str]:
@@ -53,13 +69,14 @@ def not_printed(shown: tuple[str, ...], printed: str) -> Iterator[str]:
 
 
 def shape(line: str) -> str:
-    """Return a line without its figures, and without how wide they made its columns."""
-    without_figures = re.sub(r"[-+−]?\d[\d,.]*", "#", line.replace("*", " "))
-    return " ".join(re.sub(r"─+|=+", "─", without_figures).split())
+    """Return a line without its figures, and what hangs on them: plurals, and how wide columns are."""
+    without_figures = re.sub(r"[-+]?\d[\d,.:]*", "#", line.replace("*", " "))
+    without_plurals = re.sub(r"# (\w+?)s?\b", r"# \1", without_figures)
+    return " ".join(re.sub(r"─+|=+", "─", without_plurals).split())
 
 
 def test_only_figures_are_free() -> None:
     """A line of other words is another line, one with other figures is not."""
-    printed = "x p95  12.5 ms  +7.1%\nmine  pass\n"
-    assert not [*not_printed(("...", "x p95 1,312 ms -0.4%", "mine pass"), printed)]
+    printed = "x p95  12.5 ms  +7.1%\n1 improvement\nmine  pass\n"
+    assert not [*not_printed(("...", "x p95 1,312 ms -0.4%", "0 improvements", "mine pass"), printed)]
     assert [*not_printed(("mine fail",), printed)] == ["mine fail"]

@@ -117,6 +117,15 @@ def _headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def test_the_gate_in_the_readme_is_the_pages() -> None:
+    """What README shows of the gate, commands and what they printed, stands on the page whose commands run."""
+    (shown,) = (block for block in blocks_of(ROOT / "README.md") if "servebench gate: " in block.body)
+    page = (ROOT / "docs" / "gating-in-ci.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in shown.body.splitlines() if line not in ("", "...")]
+    assert any(line.startswith("regression: ") for line in lines)
+    assert not [line for line in lines if line not in page]
+
+
 def test_saved_runs_are_merged_as_the_page_shows(tmp_path: Path) -> None:
     """The example adds the histograms of two saved files, and its p95 is that of all their requests."""
     times_ms = np.random.default_rng(0).lognormal(2, 0.5, 400)
