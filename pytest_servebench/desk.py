@@ -25,6 +25,7 @@ from pytest_servebench.containing import stacks_of
 from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
+from pytest_servebench.gating import open_gate
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.lanes import Gpu
 from pytest_servebench.limits import Limits
@@ -38,6 +39,7 @@ from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
+from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts, response_times_s
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
@@ -80,6 +82,7 @@ class Desk:
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
+        self._gate = open_gate(config, plan.gate, self._recorder, plan.stacks)
         self._onlookers = Onlookers(config, plan.repeats)
         self.turns = Turns()
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
@@ -176,6 +179,7 @@ class Desk:
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
         lines = header_lines(self._plan, self._machine, self._plan.model, self._weights)
+        lines += [] if self._gate is None else self._gate.header()
         return [*lines, *filter(None, [self._recorder.notice, self.containers.notice])]
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
@@ -201,8 +205,9 @@ class Desk:
             self._config.hook.pytest_servebench_report(config=self._config, records=records)
 
     def forget(self, item: pytest.Item) -> None:
-        """Forget why a test failed."""
+        """Forget why a test failed, and what it measured."""
         item.stash[COMPLAINT] = ""
+        item.user_properties[:] = others_in(item.user_properties)
 
     def complaint(self, item: pytest.Item) -> str:
         """Return why a measured test fails; empty when it does not."""
@@ -244,6 +249,7 @@ class Desk:
             self._config.hook.pytest_servebench_update_record(config=self._config, record=record)
         finally:
             self._recorder.record(item, record, response_times_s(result))
+            item.user_properties += properties_of(record, after=item.user_properties)
 
     def _verdict(self, item: pytest.Item, result: CaseResult) -> Verdict:
         case, hook = result.case, self._config.hook

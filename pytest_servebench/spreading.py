@@ -67,6 +67,11 @@ def scope_of(node_id: str, together: Sequence[Sequence[str]]) -> str:
     return "stack " + next(", ".join(share) for share in together if found["stack"] in share)
 
 
+def has_case(node_id: str, stacks: Collection[str]) -> bool:
+    """Return whether a test is given a case of one of ``stacks``."""
+    return bool(_case_in(tuple(sorted(stacks, key=len, reverse=True))).search(node_id))
+
+
 def _case_in(stacks: tuple[str, ...]) -> re.Pattern[str]:
     # re keeps the latest patterns compiled.
     words = [

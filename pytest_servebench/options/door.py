@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.arrivals import AUTO, PEAK_SHARE
+from pytest_servebench.comparison.baselines import NO_BASELINE
+from pytest_servebench.comparison.changes import DEFAULT_LIMITS, Severity
+from pytest_servebench.comparison.fail_limits import limits_text
+from pytest_servebench.comparison.fingerprint import FACTS
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
@@ -214,6 +218,30 @@ OPTIONS = (
         "FILE",
     ),
     Option("require-thresholds", "Fail a case that no limit speaks of."),
+    Option(
+        "baseline",
+        "Compare the run with a baseline that was promoted (servebench baseline promote), or with the saved "
+        f"run at a path, and fail on a regression; {NO_BASELINE}: with nothing. Default: {NO_BASELINE}.",
+        f"NAME|PATH|{NO_BASELINE}",
+    ),
+    Option(
+        "fail",
+        "How much worse than the baseline a figure may become before it is a regression; a third part is the "
+        f"least change that counts, in the figure's unit. Default: {limits_text(DEFAULT_LIMITS)}.",
+        "FIGURE:SHARE%[:LEAST],...",
+    ),
+    Option(
+        "inconclusive",
+        "What a comparison does to the exit code that proves nothing. Default: auto, which fails unless the "
+        "change may be noise: where nothing could be compared, nothing is green.",
+        _or(Severity),
+    ),
+    Option(
+        "allow-different",
+        "Facts in which run and baseline may differ and be compared all the same: "
+        f"{', '.join(FACTS)}, or all. Default: none.",
+        "FACT[,FACT]|all",
+    ),
     Option(
         "quick",
         f"Short form: {QUICK.duration_s:g}s measured, {QUICK.warmup_s:g}s warm-up, batch size "

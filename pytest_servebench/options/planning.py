@@ -17,6 +17,7 @@ from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
 from pytest_servebench.options.containers import check_used, parse_container, parse_images
 from pytest_servebench.options.cpu_sets import cores_of, parse_cpu_sets
+from pytest_servebench.options.gate import parse_gate
 from pytest_servebench.options.given import (
     Asked,
     Given,
@@ -68,7 +69,7 @@ change could be significant, once it is one of several (5 of 5 above 5 of 5 is 1
 
 def default_repeats(asked: Asked) -> int:
     """Return how often every case is measured where nobody says: several times where the run is compared."""
-    return BASELINE_REPEATS if "baseline" in asked else 1
+    return 1 if parse_gate(asked) is None else BASELINE_REPEATS
 
 
 def default_pace(*, quick: bool) -> Pace:
@@ -100,6 +101,7 @@ def plan_for(
         protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},
     )
     return _placed(asked, plan, offered, surroundings, sets)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.arrivals import Poisson
+from pytest_servebench.comparison.changes import ChangeLimit, GateSettings, Severity
 from pytest_servebench.containers import ContainerSettings, ImageChoice
 from pytest_servebench.errors import PlanError
 from pytest_servebench.lanes import lanes_of
@@ -92,6 +93,10 @@ def test_everything_given_reaches_the_plan() -> None:
         load_engine="servebench",
         thresholds="/t.toml",
         require_thresholds="yes",
+        baseline="main",
+        fail="p99:7%",
+        inconclusive="warn",
+        allow_different="driver",
         quick="no",
     )
     assert len(chosen.settings) == len(OPTIONS)
@@ -126,6 +131,12 @@ def test_everything_given_reaches_the_plan() -> None:
         host="10.0.0.7",
         thresholds_path=Path("/t.toml"),
         require_thresholds=True,
+        gate=GateSettings(
+            baseline="main",
+            limits=(ChangeLimit(figure="p99", share=0.07),),
+            inconclusive=Severity.WARN,
+            allowed=frozenset({"driver"}),
+        ),
         settings=chosen.settings,
     )
 
