@@ -21,7 +21,7 @@ SOMEBODY = {
 }
 """Whoever follows the page has told git who they are."""
 MOST_ATTEMPTS = 3
-RESTLESS = ("unstable", "client_limited", "undecided", "inconclusive: ")
+RESTLESS = ("unstable", "client_limited", "undecided", "inconclusive: ", "other programs used")
 """What a session says of a machine that had too much else to do: the page is then walked once more."""
 FREE = "..."
 """Stands for lines left out."""
