@@ -121,7 +121,7 @@ def gate(runner: Runner, *, promote: bool = False, branch: str = "main") -> dict
 def test_two_commits_that_are_alike_are_green(
     runner: Runner, compared: Callable[[float], dict[str, Done]]
 ) -> None:
-    """A pull request that changes nothing measurable passes; both sides are measured from their own checkout."""
+    """A pull request that changes nothing passes; each side is measured from a checkout of its own."""
     steps = compared(FAST_S)
     assert [one.exit_code for one in steps.values()] == [0, 0, 0], steps
     measured = runner.home / "work space" / "runs"
@@ -131,7 +131,7 @@ def test_two_commits_that_are_alike_are_green(
 
 
 def test_a_slower_commit_is_red(runner: Runner, compared: Callable[[float], dict[str, Done]]) -> None:
-    """A pull request whose server is slower fails at the comparison, and the job's summary says by how much."""
+    """A pull request whose server is slower fails at the comparison; the job's summary says by how much."""
     steps = compared(SLOW_S)
     *others, last = steps.values()
     assert [one.exit_code for one in others] == [0, 0], steps

@@ -118,7 +118,7 @@ def _headings(page: Path) -> set[str]:
 
 
 def test_the_gate_in_the_readme_is_the_pages() -> None:
-    """What README shows of the gate, commands and what they printed, stands on the page whose commands run."""
+    """What README shows of the gate stands on the page whose commands are run."""
     (shown,) = (block for block in blocks_of(ROOT / "README.md") if "servebench gate: " in block.body)
     page = (ROOT / "docs" / "gating-in-ci.md").read_text(encoding="utf-8").splitlines()
     lines = [line for line in shown.body.splitlines() if line not in ("", "...")]
