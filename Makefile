@@ -8,7 +8,7 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client bench-telemetry test lint clean
+.PHONY: bench bench-client bench-telemetry bench-gate test lint clean
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
@@ -20,6 +20,10 @@ bench-client: $(INSTALLED)
 # What reading the machine beside a load costs: docs/telemetry.md.
 bench-telemetry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.telemetry $(ARGS)
+
+# Does the regression gate cry wolf, and does it see what is slower? On real servers, 40 minutes: docs/gate-proof.md.
+bench-gate: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gate $(ARGS)
 
 # Those that only compute on all cores, then those that take time, one by one.
 test: $(INSTALLED)

@@ -158,6 +158,7 @@ class Desk:
     def arrange(self, items: list[pytest.Item]) -> None:
         """Order benchmarks so that stacks take turns, and each server starts once in a repeat."""
         self._session.deployments[:] = arrange(items, self._plan.stacks)
+        self._session.cases[:] = filter(None, map(case_of, items))
 
     def check_limits(self, items: Iterable[pytest.Item]) -> None:
         """Read the limits of these benchmarks; raises `PlanError` for those that cannot be understood."""

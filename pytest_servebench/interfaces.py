@@ -49,8 +49,20 @@ class ServerCounters:
     """Total time requests spent in the server's queue, seconds."""
     compute_s: float | None = None
     """Total time requests spent computing, seconds."""
+    compute_input_s: float | None = None
+    """Of that, the total time in which inputs were put together or copied to the device."""
+    compute_infer_s: float | None = None
+    """Of that, the total time in which the model ran."""
+    compute_output_s: float | None = None
+    """Of that, the total time in which outputs were copied or taken apart."""
     requests: float | None = None
-    """Requests the two totals above are spread over."""
+    """Requests the totals above are spread over."""
+    handler_s: float | None = None
+    """Total time in the handler of a server that has one, once per batch."""
+    handler_calls: float | None = None
+    """Batches that total is spread over."""
+    executions_by_batch: Mapping[str, float] | None = None
+    """Executions by their number of images, or by the upper bound of a range of them (``+Inf``: no bound)."""
 
 
 class Stack(Protocol):

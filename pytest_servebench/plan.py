@@ -369,6 +369,8 @@ class Plan:
     engine_reason: str = ""
     """Which one it is exactly, e.g. its path; empty for our own."""
     threads: int = 2
+    raw: bool = True
+    """Whether each model is measured in process too."""
     thresholds_path: Path | None = None
     require_thresholds: bool = False
     quick: bool = False

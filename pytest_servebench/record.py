@@ -19,6 +19,7 @@ from pytest_servebench.distributions import (
     timeline_facts,
     within_run_facts,
 )
+from pytest_servebench.efficiency import efficiency_of
 from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
 from pytest_servebench.samples import Outcome
@@ -135,6 +136,7 @@ def make_record(
     ``machine`` the facts of the host, ``monitoring`` where the server is watched. A result that is
     not publishable keeps its reason and its counts, and has no percentiles and no throughput.
     """
+    efficiency = efficiency_of(result)
     record = {
         "schema": SCHEMA,
         "case": _case(result.case),
@@ -158,6 +160,9 @@ def make_record(
         "stages": stage_records(result),
         "scaling": result.scaling,
         "ceiling_absent": result.ceiling.absent,
+        "raw": result.raw,
+        "serving_efficiency": efficiency.share,
+        "serving_efficiency_absent": efficiency.absent,
         "samples": _samples(result),
         "workers": _workers(result),
         "histogram": histogram_facts(result.samples, publishable=result.publishable),

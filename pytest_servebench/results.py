@@ -76,7 +76,7 @@ class Progress:
     """What a person watching sees of a load that runs."""
 
     stage: str
-    """``warm-up`` or ``measuring``."""
+    """``warm-up``, ``measuring`` or ``draining``: awaiting what is in flight at the window's end."""
     elapsed_s: float
     remaining_s: float
     completed: int
@@ -96,6 +96,27 @@ class Ceiling:
 
 
 NO_CEILING = Ceiling(None, "nobody measured it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBaseline:
+    """What the same model does in process: same device, threads and batch, no server."""
+
+    images_per_s: float | None = None
+    batch_size: int | None = None
+    """Images in one batch: as many as the case can make its server put together."""
+    batches: int | None = None
+    """How many were computed."""
+    computed_s: float | None = None
+    engine: str = ""
+    """As `handlers/engine.py` names it, e.g. ``onnxruntime CPUExecutionProvider``."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the libraries that computed."""
+    absent: str = ""
+    """Why ``images_per_s`` is None."""
+
+
+NO_RAW = RawBaseline(absent="nobody measured it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +215,22 @@ class Telemetry:
     gpu_throttle: Mapping[str, float] | None = None
     """Share of samples in which clocks were held down, by reason; empty: never."""
     batch_size_achieved: float | None = None
+    """Images per model execution. This and what follows is what the server says itself."""
+    executions: int | None = None
+    batch_sizes: Mapping[str, int] | None = None
+    """Executions by their number of images, or by the upper bound of a range of them; ``+Inf``: no bound."""
     queue_time_ms: float | None = None
+    """Mean per request, as those below unless they say otherwise."""
     compute_time_ms: float | None = None
+    """Of the execution that answered, all of it."""
+    compute_input_ms: float | None = None
+    compute_infer_ms: float | None = None
+    compute_output_ms: float | None = None
+    handler_time_ms: float | None = None
+    """Mean per batch, of a server with a handler: reading its requests, the model, the answers."""
+    counters_offset_s: tuple[float, float] | None = None
+    """How long after the window's begin and after its end the server was asked for all this; None: it is
+    of the whole load, warm-up included."""
     warnings: tuple[str, ...] = ()
     """What else was at work on this machine, one sentence each; no verdict follows from it."""
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -237,6 +272,7 @@ class CaseResult:
     capacity: Capacity | None = None
     """What the search found whose confirming run this is; None for a case without an objective."""
     ceiling: Ceiling = NO_CEILING
+    raw: RawBaseline = NO_RAW
     restarted: bool = True
     """Whether its server was started for its repeat; False: it is somebody else's, and runs on."""
     cold_start_s: float | None = None

@@ -32,7 +32,7 @@ from pytest_servebench.results import (
     Validity,
     Verification,
 )
-from pytest_servebench.rooms import Rooms
+from pytest_servebench.rooms import Readings, Rooms
 from pytest_servebench.samples import Outcome, Samples
 from pytest_servebench.shared_memory import sharing
 from pytest_servebench.stage_results import stage_results
@@ -91,6 +91,7 @@ def measured(
                     result,
                     # Now: the server is idle, as it is not after the load, and telemetry has not begun.
                     ceiling=_ceiling(visit.question, visit.asked, rooms),
+                    raw=rooms.raw(case, visit.ready.endpoint),
                     waited_s=visit.waited_s + waited_s,
                 )
                 result = measure(before, visit.question, visit.ready)
@@ -198,20 +199,22 @@ def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:
 def _measure(question: Question, ready: Ready, rooms: Rooms, watch: Watch) -> tuple[Samples, Telemetry]:
     """Load the server and read beside it; raises `LoadError`."""
     endpoint, deployment = ready.endpoint, question.case.deployment
-    looking = _ServerWatch(watch, ready.server)
     with rooms.telemetry(endpoint, deployment) as readings:
+        looking = _ServerWatch(watch, ready.server, readings)
         samples = rooms.driver.run(endpoint, question.requests, question.case.load, looking)
-        return samples, readings(samples.window_ns)
+        return samples, readings.over(samples.window_ns)
 
 
 class _ServerWatch:
-    """The person's watch, with an eye on the server's process."""
+    """The person's watch, with an eye on the server's process; it tells what reads beside the load."""
 
-    def __init__(self, watch: Watch, server: RunningServer) -> None:
+    def __init__(self, watch: Watch, server: RunningServer, readings: Readings) -> None:
         self._watch = watch
         self._server = server
+        self._readings = readings
 
     def progress(self, progress: Progress) -> None:
+        self._readings.progress(progress)
         self._watch.progress(progress)
 
     def server_gone(self) -> str | None:

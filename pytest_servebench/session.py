@@ -32,8 +32,9 @@ from pytest_servebench.models.labels import imagenet_labels
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
 from pytest_servebench.pool import ServerPool
+from pytest_servebench.raw_baseline import RawBaselines
 from pytest_servebench.readings import readings_beside
-from pytest_servebench.results import Answer, CaseResult, Endpoint
+from pytest_servebench.results import Answer, CaseResult, Endpoint, RawBaseline
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
@@ -75,6 +76,8 @@ class BenchSession:
         self.stacks = stacks
         self.deployments: list[Deployment] = []
         """Every deployment that the collected tests will ask for, in order."""
+        self.cases: list[Case] = []
+        """Every case that they will measure."""
         self._folder = folder
         self._tell = tell
         self._making = making
@@ -83,6 +86,7 @@ class BenchSession:
         self._clock = MonotonicClock()
         self._driver = Engines()
         self._ceilings = Ceilings(self._driver)
+        self._raw_baselines = RawBaselines(self._artifact, self.cases)
 
     @cached_property
     def pool(self) -> ServerPool:
@@ -116,6 +120,7 @@ class BenchSession:
                 self._clock,
             ),
             ceiling=self._ceilings.of,
+            raw=self._raw_baselines.of if self.plan.raw else _left_out,
             starting=lambda case: self._leases.starting(case.id),
             measuring=lambda case: self._leases.measuring(case.id),
         )
@@ -188,6 +193,10 @@ def _image_set(name: str, model: str, count: int) -> tuple[Image, ...]:
     return image_set(name, model_card(model), count, IMAGE_SEED)
 
 
+def _left_out(_case: Case, _endpoint: Endpoint) -> RawBaseline:
+    return RawBaseline(absent="it was left out")
+
+
 def _images(case: Case, count: int) -> tuple[Image, ...]:
     return _image_set(case.images, case.deployment.model, count)
 
@@ -196,8 +205,9 @@ class Servebench:
     """What a benchmark is handed: measure a case, or just ask it.
 
     ``watching`` looks on while a case runs; ``judge_and_record`` is told every result
-    before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for.
-    ``repeat``: what the test is a replicate of; cases that it makes itself belong to the same one.
+    before the benchmark sees it. ``smoke``: loads are short, nothing is recorded, no capacity is looked for,
+    no model is measured in process. ``repeat``: what the test is a replicate of; cases that it makes itself
+    belong to the same one.
     """
 
     def __init__(
@@ -230,7 +240,7 @@ class Servebench:
             )
         run = run_staged if is_staged(case) else run_case
         with self._watching(case) as watch:
-            result = run(case, self._session.rooms, self._session.pool, watch)
+            result = run(case, self._rooms, self._session.pool, watch)
         self._judge_and_record(result)
         return result
 
@@ -242,7 +252,7 @@ class Servebench:
         """
         case = self._checked(case)
         with self._watching(case) as watch:
-            result = find_capacity(case, self._session.rooms, self._session.pool, watch, smoke=self._smoke)
+            result = find_capacity(case, self._rooms, self._session.pool, watch, smoke=self._smoke)
         self._judge_and_record(result)
         return result
 
@@ -263,6 +273,11 @@ class Servebench:
         with self._watching(case):
             answered = ask_case(case, self._session.rooms, self._session.pool)
         return {image.name: _named(image, answer, row) for image, answer, row in answered}
+
+    @property
+    def _rooms(self) -> Rooms:
+        rooms = self._session.rooms
+        return replace(rooms, raw=_left_out) if self._smoke else rooms
 
     def _checked(self, case: object) -> Case:
         """Return a case as the test's repeat has it; raises `PlanError` for what cannot be served.

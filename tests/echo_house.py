@@ -18,6 +18,7 @@ from pytest_servebench.plan import (
     WireRequest,
 )
 from pytest_servebench.pool import ServerPool
+from pytest_servebench.readings import Readings
 from pytest_servebench.results import Endpoint, Progress, Telemetry
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.samples import Reply
@@ -26,6 +27,8 @@ from pytest_servebench.testing.driver import FakeDriver
 from pytest_servebench.testing.launcher import FakeLauncher, FakeServer
 from tests.echo_stack import ControlledEcho, Echo, echo_artifact, echo_images, echo_reference
 
+UNREAD = Readings(progress=lambda _progress: None, over=lambda _window: Telemetry())
+"""Readings of nothing."""
 ONNX, PYTORCH = ModelFormat.ONNX, ModelFormat.PYTORCH
 
 
@@ -97,7 +100,7 @@ class EchoHouse:
             artifact=self.artifact,
             images=lambda _, count: echo_images(count),
             reference=lambda _, images: echo_reference(images),
-            telemetry=lambda _endpoint, _deployment: nullcontext(lambda _window: Telemetry()),
+            telemetry=lambda _endpoint, _deployment: nullcontext(UNREAD),
             starting=lambda case: self._holding(f"starting {case.id}"),
             measuring=lambda case: self._holding(f"measuring {case.id}"),
         )

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench import ceiling, session
+from pytest_servebench import ceiling, raw_baseline, session
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import (
@@ -181,12 +182,21 @@ def echo_artifact(model: str, model_format: ModelFormat) -> Artifact:
     )
 
 
+def echo_computed(_deployment: Deployment, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what echo's model would do in process: some hundred images a second."""
+    return [
+        {"batch_size": size, "images_per_s": 400.0, "batches": 5, "computed_s": size / 80, "engine": "echo"}
+        for size in asked["batch_sizes"]
+    ]
+
+
 def furnish(config: pytest.Config) -> None:
     """Put echo's models in the place of the real ones, for as long as ``config`` is in use."""
     patch = pytest.MonkeyPatch()
     patch.setattr(session, "artifact", lambda model, model_format, _cache: echo_artifact(model, model_format))
     patch.setattr(session, "reference_logits", lambda _onnx, images: echo_reference(images))
     patch.setattr(session, "image_set", lambda _name, _card, count, _seed: echo_images(count))
+    patch.setattr(raw_baseline, "computed", echo_computed)
     # Enough to have been measured; every session of a test has to wait for it.
     patch.setattr(ceiling, "WINDOW_S", 0.1)
     session._image_set.cache_clear()

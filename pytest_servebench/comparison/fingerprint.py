@@ -27,7 +27,7 @@ CONDITIONS = (
     *("stack", "model", "format", "max_batch_size", "max_queue_delay_ms", "precision", "threads", "payload"),
     *("protocol", "items_per_request", "objective", "images", "concurrency", "arrivals", "load.objective"),
     *("abort_after_s", "max_in_flight", "warmup_s", "duration_s", "timeout_s", "verify_share", "engine"),
-    *("workers", "steady", "load.precision", "quick", "cores kept to"),
+    *("workers", "steady", "load.precision", "quick"),
 )
 """More words for it: how a case was asked and loaded."""
 

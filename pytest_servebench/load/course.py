@@ -130,6 +130,7 @@ class Course:
         if now_ns < window.edge_ns:
             return
         at_ns = self._edge_ns(window, now_ns)
+        self._progress_ns = 0  # who looks on is told of a new stage at once
         if window.stage is Stage.WARM_UP:
             window.begin(at_ns)
             self._line.open_window(at_ns)

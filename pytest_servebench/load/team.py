@@ -91,6 +91,7 @@ class TeamRun:
         self._steering = Steering(load, len(team), helm)
         self._gone = False
         self._progress_ns = 0
+        self._stage = ""
 
     def go(self, endpoint: Endpoint, requests: Sequence[WireRequest]) -> Samples:
         """Return the team's samples; raises `LoadError`, the members that can be used again at rest."""
@@ -225,8 +226,8 @@ class TeamRun:
 
     def _show(self, now_ns: int) -> None:
         told = [member.progress for member in self._team if member.progress is not None]
-        if len(told) == len(self._team) and now_ns >= self._progress_ns:
-            self._progress_ns = now_ns + PROGRESS_NS
+        if len(told) == len(self._team) and (now_ns >= self._progress_ns or told[0].stage != self._stage):
+            self._progress_ns, self._stage = now_ns + PROGRESS_NS, told[0].stage
             self._watch.progress(sum_of(told))
 
     def _stop(self) -> None:

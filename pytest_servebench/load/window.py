@@ -77,14 +77,15 @@ class ProgressMeter:
     def read(self, window: Window, log: SampleLog, now_ns: int) -> Progress:
         """Return the progress at ``now_ns``; throughput is that of about the last second."""
         correct, warming = log.correct, window.stage is Stage.WARM_UP
+        draining = window.stage is Stage.DRAINING
         self._marks.append((now_ns, correct))
         since_ns, before = self._marks[0]
         elapsed_s = (now_ns - window.start_ns) / 1e9
-        span_s = (now_ns - since_ns) / 1e9
+        span_s, left_s = (now_ns - since_ns) / 1e9, (window.edge_ns - now_ns) / 1e9
         return Progress(
-            stage=Stage.WARM_UP.value if warming else Stage.MEASURING.value,
+            stage=window.stage.value,
             elapsed_s=elapsed_s,
-            remaining_s=max(0.0, (window.edge_ns - now_ns) / 1e9 + self._duration_s * warming),
+            remaining_s=0.0 if draining else max(0.0, left_s + self._duration_s * warming),
             completed=correct,
             errors=log.errors,
             throughput_per_s=(correct - before) / span_s if span_s else 0.0,

@@ -212,6 +212,11 @@ OPTIONS = (
         _or(Engine),
     ),
     Option(
+        "raw",
+        "Measure each model in process too, on the same device, threads and batch, for the serving "
+        "efficiency of the servers. Default: yes.",
+    ),
+    Option(
         "thresholds",
         "TOML file with limits per hardware, stack, format and batch size. "
         "Default: thresholds.toml beside the benchmarks.",

@@ -100,6 +100,7 @@ def plan_for(
         payload=_value(asked, "payload", partial(parse_member, vocabulary=Payload), plan.payload),
         protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
         thresholds_path=_value(asked, "thresholds", parse_path, None),
+        raw=_value(asked, "raw", parse_truth, default=True),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
         gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},

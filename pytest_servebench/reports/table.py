@@ -15,6 +15,7 @@ GPU_HEADER = "GPU\n%"
 POWER_HEADER = "GPU\nW"
 ENERGY_HEADER = "mJ per\nimage"
 CAPACITY_HEADER = "holds\nper s"
+EFFICIENCY_HEADER = "effi-\nciency"
 P95_SPREAD, SPEED_SPREAD = "p95\n+-%", "images/s\n+-%"
 NOT_AVAILABLE = "n/a"
 LONGEST_LOAD = 24
@@ -46,6 +47,8 @@ class Row:
     service_time_p95_ms: float | None
     send_lag_p99_ms: float | None
     images_per_s: float | None
+    serving_efficiency: float | None
+    """Images/s as a share of those of the model in process."""
     capacity_per_s: float | None
     """Highest rate that held the objective."""
     capacity: Mapping[str, Any] | None
@@ -90,6 +93,7 @@ class Row:
             service_time_p95_ms=record.get("service_time_ms", {}).get("p95"),
             send_lag_p99_ms=record.get("send_lag_ms", {}).get("p99"),
             images_per_s=record["images_per_s"],
+            serving_efficiency=record.get("serving_efficiency"),
             capacity_per_s=(record.get("capacity") or {}).get("last_passing_per_s"),
             capacity=record.get("capacity"),
             server_cpu_cores=telemetry["server_cpu_cores"],
@@ -200,6 +204,7 @@ COLUMNS = (
     Column(header="send lag\np99 ms", value=lambda row: row.send_lag_p99_ms, sacrifice=12),
     Column(header="images/s", value=lambda row: row.images_per_s, sacrifice=0, winner=max),
     Column(header=SPEED_SPREAD, value=_spread(lambda row: row.images_per_s), sacrifice=1),
+    Column(header=EFFICIENCY_HEADER, value=lambda row: row.serving_efficiency, sacrifice=4, winner=max),
     Column(header=CPU_HEADER, value=lambda row: row.server_cpu_cores, sacrifice=6),
     Column(header=GPU_HEADER, value=lambda row: row.gpu_utilization_percent, sacrifice=6),
     Column(header=POWER_HEADER, value=lambda row: row.gpu_power_w, sacrifice=10),
@@ -228,7 +233,7 @@ def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
     """Return the title's words for what all rows share, and the columns for the rest.
 
     The GPU column is shown where a GPU was asked for or read, the CPU column else; those of power and
-    energy where a GPU told them, those of an open loop where there is one.
+    energy where a GPU told them, those of an open loop where there is one, efficiency where a row has it.
     """
     words, columns = [], []
     gpu = any(row.device != "cpu" or row.gpu_utilization_percent is not None for row in rows)
@@ -239,6 +244,8 @@ def split_constants(rows: Sequence[Row]) -> tuple[str, list[Column]]:
         unfit.add(ENERGY_HEADER)
     if not any(row.capacity for row in rows):
         unfit.add(CAPACITY_HEADER)
+    if all(row.serving_efficiency is None for row in rows):
+        unfit.add(EFFICIENCY_HEADER)
     if not any(row.open_loop for row in rows):
         unfit.update(OPEN_LOOP_HEADERS)
     if not any(row.replicates for row in rows):

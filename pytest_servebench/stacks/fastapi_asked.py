@@ -17,6 +17,7 @@ from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload, WireProtocol, WireRequest
 from pytest_servebench.results import Answer
 from pytest_servebench.samples import Reply
+from pytest_servebench.stacks.exposition import by_bound
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _OK = 200
@@ -82,6 +83,7 @@ class AskedFastapi:
         """Return the counters in the metrics text; raises `AnswerError` when it is none."""
         try:
             values = dict(_samples(reply, deployment.served_name))
+            by_batch = by_bound(_text(reply), "batch_size_distribution", deployment.served_name)
         except ValueError as error:
             raise AnswerError(
                 "the metrics of fastapi cannot be read", where="/metrics", seen=str(error)
@@ -92,6 +94,7 @@ class AskedFastapi:
             queue_s=values.get("image_classification_queue_seconds_sum"),
             compute_s=values.get("image_classification_compute_seconds_sum"),
             requests=values.get("image_classification_queue_seconds_count"),
+            executions_by_batch=by_batch,
         )
 
 
@@ -170,9 +173,13 @@ def _named_answer(predictions: list[dict[str, Any]]) -> Answer:
 
 
 def _samples(reply: Reply, model: str) -> Iterator[tuple[str, float]]:
-    if reply.status != _OK:
-        raise ValueError(f"HTTP {reply.status}")
-    for family in text_string_to_metric_families(reply.body.decode()):
+    for family in text_string_to_metric_families(_text(reply)):
         for sample in family.samples:
             if sample.labels == {"model": model}:
                 yield sample.name, sample.value
+
+
+def _text(reply: Reply) -> str:
+    if reply.status != _OK:
+        raise ValueError(f"HTTP {reply.status}")
+    return reply.body.decode()

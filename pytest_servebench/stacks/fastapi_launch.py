@@ -75,11 +75,19 @@ def environment(deployment: Deployment, places: Places) -> dict[str, str]:
     }
     return {
         "PYTHONUNBUFFERED": "1",
+        **engine_environment(deployment),
+        **{f"SERVEBENCH_{key}": str(value) for key, value in settings.items()},
+    }
+
+
+def engine_environment(deployment: Deployment) -> dict[str, str]:
+    """Return how the threads of the engine behave that is in ``handlers/engine.py``."""
+    threads = str(deployment.threads)
+    return {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": "1",
         # Spinning OpenMP threads take the cores that the event loop and the client need:
         # torch on two shared cores was several times slower with them.
         "OMP_WAIT_POLICY": "PASSIVE",
-        **{f"SERVEBENCH_{key}": str(value) for key, value in settings.items()},
     }

@@ -27,7 +27,13 @@ from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload, WireProtocol, WireRequest
 from pytest_servebench.results import Answer
 from pytest_servebench.samples import Reply
-from pytest_servebench.stacks.torchserve_launch import BATCH_SIZE_METRIC, RESPONSE_TIMEOUT_S, archive_name
+from pytest_servebench.stacks.exposition import by_bound
+from pytest_servebench.stacks.torchserve_launch import (
+    BATCH_SIZE_METRIC,
+    HANDLER_TIME_METRIC,
+    RESPONSE_TIMEOUT_S,
+    archive_name,
+)
 
 TENSOR_CONTENT_TYPE = "application/x-float32"
 """What `handlers/torchserve/handler.py` reads as numbers."""
@@ -118,7 +124,9 @@ class AskedTorchserve:
         time is the difference, with the way to the worker and back and the preprocessing.
         """
         try:
-            totals = _totals(reply.body.decode(), deployment.served_name)
+            text = reply.body.decode()
+            totals = _totals(text, deployment.served_name)
+            by_batch = by_bound(text, BATCH_SIZE_METRIC, deployment.served_name)
         except ValueError as error:
             raise AnswerError(
                 "the metrics of torchserve cannot be read", where="/metrics", seen=str(error)
@@ -132,6 +140,9 @@ class AskedTorchserve:
             queue_s=None if queue_us is None else queue_us / 1e6,
             compute_s=None if compute_us is None else compute_us / 1e6,
             requests=totals.get("ts_inference_requests"),
+            handler_s=totals.get(f"{HANDLER_TIME_METRIC}_sum"),
+            handler_calls=totals.get(f"{HANDLER_TIME_METRIC}_count"),
+            executions_by_batch=by_batch,
         )
 
 

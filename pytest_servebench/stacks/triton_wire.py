@@ -119,15 +119,16 @@ def counters(model: str, reply: Reply) -> ServerCounters:
     try:
         (entry,) = (one for one in json.loads(reply.body)["model_stats"] if one["name"] == model)
         durations = entry["inference_stats"]
-        compute_ns = sum(
-            durations[part]["ns"] for part in ("compute_input", "compute_infer", "compute_output")
-        )
+        parts = ("compute_input", "compute_infer", "compute_output")
+        compute_s = {f"{part}_s": durations[part]["ns"] / _NS_PER_S for part in parts}
         return ServerCounters(
             images=float(entry["inference_count"]),
             executions=float(entry["execution_count"]),
             queue_s=durations["queue"]["ns"] / _NS_PER_S,
-            compute_s=compute_ns / _NS_PER_S,
+            compute_s=sum(compute_s.values()),
+            **compute_s,
             requests=float(durations["success"]["count"]),
+            executions_by_batch=_by_batch(entry.get("batch_stats")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise AnswerError(
@@ -135,6 +136,13 @@ def counters(model: str, reply: Reply) -> ServerCounters:
             where=f"GET /v2/models/{model}/stats, status {reply.status}",
             seen=_excerpt(reply),
         ) from error
+
+
+def _by_batch(statistics: list[dict[str, Any]] | None) -> dict[str, float] | None:
+    """Return executions by their number of images; None from a server that does not keep them apart."""
+    if statistics is None:
+        return None
+    return {str(one["batch_size"]): float(one["compute_infer"]["count"]) for one in statistics}
 
 
 def _tensor(payload: Payload, images: Sequence[Image]) -> tuple[str, str, npt.NDArray[Any]]:

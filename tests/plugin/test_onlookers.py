@@ -13,6 +13,7 @@ import pytest
 from pytest_servebench import onlookers
 from pytest_servebench.onlookers import LoggedWaits, Onlookers
 from pytest_servebench.plan import Plan
+from pytest_servebench.reports.progress import LiveProgress
 from pytest_servebench.session import BenchSession
 from tests.echo_house import case, deployment
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
@@ -67,6 +68,23 @@ def test_a_wait_is_worth_a_line_after_ten_seconds_and_each_minute() -> None:
     for second in range(12):
         waits("waiting again", second)
     assert said[3:] == ["servebench waiting again (10 s so far)"]
+
+
+def test_a_person_sees_which_repeat_it_is(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the case's name, which a narrow terminal cuts off."""
+    labels: list[str] = []
+    before = LiveProgress.__enter__
+
+    def entered(live: LiveProgress) -> LiveProgress:
+        labels.append(live.label)
+        return before(live)
+
+    monkeypatch.setattr(LiveProgress, "__enter__", entered)
+    suite.write()
+    suite.run("--stack=echo", ONNX, "--serve-repeats=2").assert_outcomes(passed=3)
+    suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
+    name = "echo-onnx-tensor-http-b1-i1-c2"
+    assert labels == [f"repeat 1 of 2, {name}-r1", f"repeat 2 of 2, {name}-r2", name]
 
 
 def test_a_log_says_who_is_waited_for(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from dataclasses import dataclass, fields, replace
@@ -13,10 +12,10 @@ import pytest
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import AnswerError, LoadError
-from pytest_servebench.interfaces import ServerCounters
+from pytest_servebench.interfaces import ServerCounters, Stack
 from pytest_servebench.plan import Deployment, Device, WireRequest
-from pytest_servebench.readings import readings_beside, server_counters
-from pytest_servebench.results import Endpoint, Telemetry
+from pytest_servebench.readings import readings_beside
+from pytest_servebench.results import Endpoint, Progress, Telemetry
 from pytest_servebench.samples import Reply
 from pytest_servebench.telemetry.beside import with_joules_per_image
 from pytest_servebench.testing.clock import FakeClock
@@ -24,6 +23,15 @@ from pytest_servebench.testing.driver import FakeDriver
 from tests.echo_house import deployment, said
 from tests.echo_stack import Echo
 
+PROGRESS = Progress(
+    stage="",
+    elapsed_s=0.0,
+    remaining_s=0.0,
+    completed=0,
+    errors=0,
+    throughput_per_s=0.0,
+    response_time_p95_ms=None,
+)
 STRANGER = Endpoint(stack="echo", host="127.0.0.1", ports={"http": 1}, launcher="attach")
 
 
@@ -45,13 +53,15 @@ def driver(*replies: object) -> FakeDriver:
     return FakeDriver(answering=Metrics(list(replies)), clock=FakeClock())
 
 
-def read(fake: FakeDriver, endpoint: Endpoint = STRANGER, of: Deployment | None = None) -> Telemetry:
+def read(
+    fake: FakeDriver, endpoint: Endpoint = STRANGER, of: Deployment | None = None, stack: Stack | None = None
+) -> Telemetry:
     """Return what is read beside a load of no length."""
     clock = MonotonicClock()
-    with readings_beside(endpoint, of or deployment(), Echo(), fake, clock) as readings:
+    with readings_beside(endpoint, of or deployment(), stack or Echo(), fake, clock) as readings:
         begin_ns = clock.now_ns()
         clock.sleep_s(0.01)
-        return readings((begin_ns, clock.now_ns()))
+        return readings.over((begin_ns, clock.now_ns()))
 
 
 def test_server_figures_are_differences() -> None:
@@ -63,16 +73,44 @@ def test_server_figures_are_differences() -> None:
     assert telemetry.absent["queue_time_ms"] == "the server does not report queue_s"
 
 
+def test_a_load_of_unknown_stages_is_read_as_a_whole_and_says_so() -> None:
+    """No figure of the warm-up passes for one of the window."""
+    telemetry = read(driver({"images": 100, "executions": 100}, {"images": 180, "executions": 110}))
+    assert telemetry.counters_offset_s is None
+    assert telemetry.absent["counters_offset_s"].startswith("the begin of the window was not seen: what ")
+
+
+def test_counters_of_the_window_leave_the_warm_up_out() -> None:
+    """What a reading at its begin has seen already is not counted."""
+    counts = [{"images": n, "executions": 10, "queue_s": 0.0, "requests": n} for n in (0, 100, 180)]
+    counts[2]["executions"] = 20
+    clock = MonotonicClock()
+    with readings_beside(STRANGER, deployment(), Echo(), driver(*counts), clock) as readings:
+        begin_ns = clock.now_ns()
+        for stage in ("warm-up", "measuring", "draining"):
+            readings.progress(replace(PROGRESS, stage=stage))
+        telemetry = readings.over((begin_ns, clock.now_ns() + 3600 * 10**9))
+    assert telemetry.batch_size_achieved == 8
+    assert telemetry.executions == 10
+    assert telemetry.counters_offset_s is not None
+    assert "counters_offset_s" not in telemetry.absent
+
+
 @pytest.mark.parametrize(
-    "trouble",
-    [LoadError("refused"), said("gone", 503), Reply(404, {}, b"<html>")],
+    ("trouble", "seen"),
+    [
+        (LoadError("refused", seen="connection refused"), "connection refused"),
+        (said("gone", 503), "status 503"),
+        (Reply(404, {}, b"<html>"), "status 404"),
+    ],
     ids=["silence", "a status", "not there"],
 )
-def test_counters_that_cannot_be_read_are_missing(trouble: object) -> None:
+def test_counters_that_cannot_be_read_are_missing(trouble: object, seen: str) -> None:
     """A server that died or has no such page leaves the figures empty, and the run whole."""
     telemetry = read(driver({"images": 1, "executions": 1}, trouble))
     assert telemetry.batch_size_achieved is None
-    assert telemetry.absent["batch_size_achieved"] == "the server reports no counters"
+    reason = telemetry.absent["batch_size_achieved"]
+    assert reason == f"the server's counters could not be read: {seen}"
 
 
 def test_counters_that_cannot_be_understood_are_missing() -> None:
@@ -80,27 +118,30 @@ def test_counters_that_cannot_be_understood_are_missing() -> None:
 
     class Puzzled(Echo):
         def counters(self, deployment: Deployment, reply: Reply) -> ServerCounters:
-            raise AnswerError("not a number", seen=json.dumps(str(reply.body)))
+            raise AnswerError("not a number", seen=reply.body.decode())
 
-    assert server_counters(STRANGER, deployment(), Puzzled(), driver({})) is None
+    telemetry = read(driver({"a": 1}, {"b": 2}), stack=Puzzled())
+    assert telemetry.absent["executions"] == 'not a number: {"a": 1}'
 
 
 def test_a_port_that_is_not_there_is_not_asked() -> None:
-    """An attached server need not give us its metrics port."""
+    """An attached server need not give us its metrics port; how to name it is told."""
 
     class Elsewhere(Echo):
         def counters_request(self, deployment: Deployment) -> WireRequest | None:
             request = super().counters_request(deployment)
             assert request is not None
-            return WireRequest(protocol=request.protocol, path="/", body=b"", port_role="metrics")
+            return replace(request, port_role="metrics")
 
     class Silent(Echo):
         def counters_request(self, deployment: Deployment) -> WireRequest | None:
             return None
 
     unasked = driver()
-    assert server_counters(STRANGER, deployment(), Elsewhere(), unasked) is None
-    assert server_counters(STRANGER, deployment(), Silent(), unasked) is None
+    elsewhere, silent = read(unasked, stack=Elsewhere()), read(unasked, stack=Silent())
+    reason = "its port for metrics is not known: add ?metrics=PORT to its address"
+    assert elsewhere.absent["queue_time_ms"] == reason
+    assert silent.absent["queue_time_ms"] == "nobody knows how to ask such a server for its counters"
     assert unasked.exchanged == []
 
 

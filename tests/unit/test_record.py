@@ -322,6 +322,24 @@ def test_the_record_says_where_it_was_measured_and_who_was_waited_for() -> None:
     assert record_of()["waited_s"] is None
 
 
+def test_the_record_says_which_replicate_it_is() -> None:
+    """Of how many, and whether its server was started for it; a case that is not repeated is one of one."""
+    facts = plan_facts(Plan(repeats=5))
+    made = made_up_result(case=replace(made_up_case(), repeat=2), restarted=False)
+    record = make_record(made, plan=facts, machine=MACHINE)
+    assert (record["repeat"], record["repeats"], record["restarted"]) == (2, 5, False)
+    assert record["case"]["repeat"] == 2
+    once = make_record(made_up_result(), plan=facts, machine=MACHINE)
+    assert (once["repeat"], once["repeats"], once["restarted"]) == (None, 1, True)
+
+
+def test_the_record_has_the_runs_own_intervals() -> None:
+    """Under a name that says whose they are; of a run that is not published there are none."""
+    record = record_of(times_ms=[4.0, 5.0, 6.0, 9.0] * 100)
+    assert record["within_run"]["response_time_ms"]["p50"] is not None
+    assert make_of(wrong_result())["within_run"]["throughput_per_s"] is None
+
+
 def make_of(result: CaseResult) -> dict[str, Any]:
     """Return the record of this result."""
     return make_record(result, plan=SETTINGS, machine=MACHINE)

@@ -20,12 +20,13 @@ from pytest_servebench.plan import (
     Load,
     WireRequest,
 )
-from pytest_servebench.results import NO_CEILING, CaseResult, Ceiling, Telemetry, Validity
+from pytest_servebench.readings import Readings
+from pytest_servebench.results import NO_CEILING, CaseResult, Ceiling, RawBaseline, Validity
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.samples import Outcome, Reply
 from pytest_servebench.testing.driver import FakeDriver
 from pytest_servebench.testing.launcher import FakeLauncher
-from tests.echo_house import EchoHouse, Onlooker, case, deployment, said
+from tests.echo_house import UNREAD, EchoHouse, Onlooker, case, deployment, said
 from tests.echo_stack import echo_images, echo_logits
 
 Answers = Callable[[list[int]], Reply]
@@ -326,7 +327,7 @@ def test_the_watch_sees_the_load() -> None:
     assert onlooker.seen
 
 
-def test_the_ceiling_is_measured_before_the_load_and_its_readings() -> None:
+def test_ceiling_and_raw_baseline_are_measured_before_the_load_and_its_readings() -> None:
     """On an idle server, with a correct reply, and outside all that telemetry counts."""
     house, events = EchoHouse(), []
 
@@ -338,13 +339,19 @@ def test_the_ceiling_is_measured_before_the_load_and_its_readings() -> None:
         return Ceiling(20_000.0)
 
     @contextmanager
-    def telemetry(_endpoint: object, _deployment: object) -> Iterator[Callable[[object], Telemetry]]:
+    def telemetry(_endpoint: object, _deployment: object) -> Iterator[Readings]:
         events.append("telemetry")
-        yield lambda _: Telemetry()
+        yield UNREAD
 
-    rooms = replace(house.rooms, ceiling=ceiling, telemetry=telemetry)
+    def raw(_case: object, _endpoint: object) -> RawBaseline:
+        events.append("raw baseline")
+        assert house.holding.startswith("measuring")
+        return RawBaseline(images_per_s=40.0)
+
+    rooms = replace(house.rooms, ceiling=ceiling, raw=raw, telemetry=telemetry)
     result = run_case(case(), rooms, house.pool, Onlooker())
-    assert events == ["ceiling", "telemetry"]
+    assert events == ["ceiling", "raw baseline", "telemetry"]
+    assert result.raw.images_per_s == 40.0
     assert result.validity is Validity.VALID
     assert result.summary is not None
     assert (result.summary.ceiling_per_s, result.ceiling.absent) == (20_000.0, "")

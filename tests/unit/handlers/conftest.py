@@ -23,6 +23,7 @@ sys.path.insert(0, str(shipped("handlers")))
 try:
     for _guest in ("app", "backlog", "batcher", "body", "metrics", "settings", "wire"):
         importlib.import_module(f"fastapi_app.{_guest}")
+    importlib.import_module("raw_baseline")
 finally:
     sys.path.pop(0)
 

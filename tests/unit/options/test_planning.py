@@ -91,6 +91,7 @@ def test_everything_given_reaches_the_plan() -> None:
         load_workers="2*popen",
         host="10.0.0.7",
         load_engine="servebench",
+        raw="no",
         thresholds="/t.toml",
         require_thresholds="yes",
         baseline="main",
@@ -130,6 +131,7 @@ def test_everything_given_reaches_the_plan() -> None:
         load_workers=("popen", "popen"),
         host="10.0.0.7",
         thresholds_path=Path("/t.toml"),
+        raw=False,
         require_thresholds=True,
         gate=GateSettings(
             baseline="main",

@@ -168,7 +168,12 @@ def test_counters_are_one_models_own() -> None:
     """Queue and compute are apart, although the server's inference time counts from arrival."""
     counters = STACK.counters(deployment(), Reply(200, {}, METRICS.encode()))
     assert counters == ServerCounters(
-        images=8.0, executions=4.0, queue_s=0.0010005, compute_s=0.003, requests=5.0
+        images=8.0,
+        executions=4.0,
+        queue_s=0.0010005,
+        compute_s=0.003,
+        requests=5.0,
+        executions_by_batch={"5": 4.0, "+Inf": 0.0},
     )
 
 
@@ -179,6 +184,7 @@ def test_a_counter_that_has_not_begun_is_zero_and_one_that_is_not_kept_is_none()
     foreign = "\n".join(line for line in METRICS.splitlines() if "batch_size_distribution" not in line)
     counters = STACK.counters(deployment(), Reply(200, {}, foreign.encode()))
     assert (counters.images, counters.executions) == (None, None)
+    assert (counters.handler_s, counters.executions_by_batch) == (None, None)
     assert counters.requests == 5.0
     request = STACK.counters_request(deployment())
     assert (request.method, request.path, request.port_role) == ("GET", "/metrics", "metrics")

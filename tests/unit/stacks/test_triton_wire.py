@@ -163,6 +163,8 @@ def test_counters_are_the_models_own() -> None:
     assert (counters.images, counters.executions, counters.requests) == (160, 40, 80)
     assert counters.queue_s == 2
     assert counters.compute_s == pytest.approx(1)
+    assert (counters.compute_input_s, counters.compute_infer_s, counters.compute_output_s) == (0.1, 0.7, 0.2)
+    assert counters.executions_by_batch is None, "an older server does not say"
 
 
 @pytest.mark.parametrize(

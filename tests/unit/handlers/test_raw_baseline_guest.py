@@ -1,0 +1,135 @@
+"""The program that computes in process: how much it measures, and what it says of sizes that do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import raw_baseline
+from raw_baseline import ENOUGH_BATCHES, FEWEST_BATCHES, Asked, baselines, measure
+
+from pytest_servebench.raw_baseline import asked_of
+from tests.echo_stack import echo_artifact
+from tests.made_up import made_up_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CARD = {"name": "toy", "resize": 8, "crop": 8, "interpolation": "bilinear", "mean": [0.5], "std": [0.5]}
+
+
+class Computer:
+    """An engine on a clock that only it moves, of which a batch too large has no room."""
+
+    name = "toy engine"
+
+    def __init__(self, image_s: float, most: int = 100) -> None:
+        self.now_s = 1000.0
+        self.batches: list[int] = []
+        self._image_s = image_s
+        self._most = most
+
+    def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if len(batch) > self._most:
+            raise RuntimeError(f"no room for {len(batch)}")
+        assert batch.shape[1:] == (3, 8, 8)
+        assert batch.std() > 0.5, "not zeros"
+        self.batches.append(len(batch))
+        self.now_s += self._image_s * len(batch)
+        return np.zeros((len(batch), 10), dtype=np.float32)
+
+
+def measured(batch_s: float, *, enough_s: float, limit_s: float) -> int:
+    """Return how many batches of that length are computed."""
+    computer = Computer(batch_s)
+    batches, passed_s = measure(
+        lambda: computer.run(np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)),
+        enough_s=enough_s,
+        limit_s=limit_s,
+        fewest=FEWEST_BATCHES,
+        enough=ENOUGH_BATCHES,
+        clock_s=lambda: computer.now_s,
+    )
+    assert passed_s == pytest.approx(batches * batch_s)
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("batch_s", "batches"),
+    [(0.125, 8), (0.5, 5), (0.75, 4), (2.0, 2), (50.0, FEWEST_BATCHES)],
+    ids=["enough time", "enough batches", "the limit", "over the limit", "never one alone"],
+)
+def test_as_much_as_the_time_allows(batch_s: float, batches: int) -> None:
+    """A second and five batches, no more than three seconds, but two batches whatever they take."""
+    assert measured(batch_s, enough_s=1.0, limit_s=3.0) == batches
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    """Return what is asked of a toy model, by this process's own parent."""
+    (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
+    return Asked(
+        model_path=str(tmp_path / "model.onnx"),
+        card_path=str(tmp_path / "card.json"),
+        device="cpu",
+        threads=2,
+        precision="fp32",
+        batch_sizes=(1, 4),
+        enough_s=1.0,
+        limit_s=3.0,
+        parent_pid=os.getppid(),
+    )
+
+
+@pytest.fixture
+def computing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Computer], Computer]:
+    """Put a computer in the place of the engine and of the clock."""
+
+    def put(computer: Computer) -> Computer:
+        monkeypatch.setattr(raw_baseline, "load_engine", lambda *_, **__: computer)
+        monkeypatch.setattr(time, "perf_counter", lambda: computer.now_s)
+        return computer
+
+    return put
+
+
+def test_each_size_is_warmed_up_and_measured(asked: Asked, computing: Callable[[Computer], Computer]) -> None:
+    """Images a second are those of the counted batches; the first ones of a size are not."""
+    computer = computing(Computer(image_s=0.0625))
+    one, four = baselines(asked)
+    assert (one["batch_size"], one["batches"], one["images_per_s"]) == (1, 16, 16.0)
+    assert (four["batch_size"], four["batches"], four["images_per_s"]) == (4, 5, 16.0)
+    assert one["engine"] == "toy engine"
+    assert one["versions"]["numpy"] == np.__version__
+    assert computer.batches == [1] * 18 + [4] * 6
+
+
+def test_a_size_without_room_leaves_the_others(
+    asked: Asked, computing: Callable[[Computer], Computer]
+) -> None:
+    """What does not fit into memory is absent with the engine's own reason."""
+    computing(Computer(image_s=0.0625, most=2))
+    one, four = baselines(asked)
+    assert one["images_per_s"] == 16.0
+    assert four == {"batch_size": 4, "absent": "RuntimeError: no room for 4"}
+
+
+def test_it_ends_when_nobody_is_left(asked: Asked, computing: Callable[[Computer], Computer]) -> None:
+    """A session that was killed leaves no program that computes on."""
+    computing(Computer(image_s=0.0625))
+    with pytest.raises(SystemExit, match="nobody is left who asked"):
+        list(baselines(replace(asked, parent_pid=1 if os.getppid() != 1 else 2)))
+
+
+def test_it_is_asked_what_it_takes(asked: Asked) -> None:
+    """The room and the program agree on what is told."""
+    case = made_up_case()
+    artifact = echo_artifact(case.deployment.model, case.deployment.format)
+    assert asked_of(case, artifact, (1, 8)).keys() == asdict(asked).keys()

@@ -1,0 +1,161 @@
+"""The raw baseline: for which batch, how often, and what is said where there is none."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from pytest_servebench.arrivals import Poisson
+from pytest_servebench.errors import ModelError
+from pytest_servebench.objective import DEFAULT_OBJECTIVE
+from pytest_servebench.plan import Artifact, Case, Deployment, Device, ModelFormat, Precision
+from pytest_servebench.raw_baseline import RawBaselines, batch_size_of
+from pytest_servebench.results import Endpoint, RawBaseline
+from tests.echo_stack import echo_artifact
+from tests.made_up import made_up_case
+
+HERE = Endpoint(stack="triton", host="127.0.0.1", ports={"http": 1}, launcher="process")
+
+
+@dataclass
+class House:
+    """Baselines whose program says 100 images a second for each of a batch, and what it was told."""
+
+    cases: list[Case] = field(default_factory=list)
+    fails: Exception | None = None
+    told: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.baselines = RawBaselines(self.artifact, self.cases, self.compute)
+
+    def artifact(self, one: Deployment) -> Artifact:
+        if isinstance(self.fails, ModelError):
+            raise self.fails
+        return echo_artifact(one.model, one.format)
+
+    def compute(self, _deployment: Deployment, asked: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        self.told.append(asked)
+        if self.fails is not None:
+            raise self.fails
+        return [{"batch_size": n, "images_per_s": 100.0 * n, "batches": 5} for n in asked["batch_sizes"]]
+
+    def of(self, case: Case, endpoint: Endpoint = HERE) -> RawBaseline:
+        return self.baselines.of(case, endpoint)
+
+
+def with_load(case: Case, **changes: Any) -> Case:
+    """Return ``case`` under another load."""
+    return replace(case, load=replace(case.load, **changes))
+
+
+CASE = made_up_case(batch=8)
+
+
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        (CASE, 8),
+        (with_load(CASE, concurrency=1), 1),
+        (replace(with_load(CASE, concurrency=3), items_per_request=2), 6),
+        (with_load(CASE, concurrency=1, arrivals=Poisson(10.0)), 8),
+        (replace(with_load(CASE, concurrency=1), objective=DEFAULT_OBJECTIVE), 8),
+    ],
+    ids=["full", "alone", "in between", "open loop", "capacity"],
+)
+def test_the_batch_is_the_largest_that_can_form(case: Case, size: int) -> None:
+    """A server cannot put more together than is in flight; of an open loop that is not bounded."""
+    assert batch_size_of(case) == size
+
+
+def test_stacks_share_it_and_sizes_are_measured_together() -> None:
+    """One program for all that serve the model file, on all sizes that the session needs of it."""
+    alone = with_load(made_up_case("fastapi"), concurrency=1)
+    house = House([CASE, alone, made_up_case("triton", ModelFormat.PYTORCH)])
+    assert house.of(CASE) == RawBaseline(batch_size=8, images_per_s=800.0, batches=5)
+    assert house.of(made_up_case("torchserve")) == house.of(CASE)
+    assert house.of(alone).images_per_s == 100.0
+    assert [told["batch_sizes"] for told in house.told] == [(1, 8)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model": "other"},
+        {"format": ModelFormat.PYTORCH},
+        {"threads": 7},
+        {"device": Device("cuda", 1)},
+        {"precision": Precision.FP16},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_computes_otherwise_is_measured_anew(changed: dict[str, Any]) -> None:
+    """A baseline is of one model, format, device, precision and number of threads."""
+    house = House()
+    house.of(CASE)
+    house.of(replace(CASE, deployment=replace(CASE.deployment, **changed)))
+    assert len(house.told) == 2
+
+
+def test_a_replicate_has_its_own() -> None:
+    """A drifting machine must not be held against what it did an hour ago."""
+    house = House([replace(CASE, repeat=n) for n in (1, 2)])
+    for case in (*house.cases, *house.cases):
+        house.of(case)
+    assert len(house.told) == 2
+
+
+@pytest.mark.parametrize(
+    ("window_s", "enough_s", "limit_s"),
+    [(2.0, 1.0, 1.0), (0.3, 0.15, 0.15), (6.0, 1.0, 3.0), (600.0, 1.0, 3.0)],
+)
+def test_it_is_as_short_as_the_window(window_s: float, enough_s: float, limit_s: float) -> None:
+    """Half of the window and three seconds at most; a second is enough."""
+    house = House()
+    house.of(with_load(CASE, duration_s=window_s))
+    assert (house.told[0]["enough_s"], house.told[0]["limit_s"]) == (enough_s, limit_s)
+
+
+def test_paths_hold_wherever_the_program_runs() -> None:
+    """A cache beside the tests has a relative path."""
+    house = House()
+    house.of(CASE)
+    assert house.told[0]["model_path"].startswith("/")
+    assert house.told[0]["card_path"].startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        (ModelError("no such model"), "no such model"),
+        (subprocess.TimeoutExpired("python", 180.0), "the model in process took longer than 180 s"),
+        (OSError("no memory"), "the model does not run in process: no memory"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_cannot_be_measured_is_absent_and_not_tried_again(fails: Exception, reason: str) -> None:
+    """Never 0, and never three times the same wait."""
+    house = House([CASE], fails=fails)
+    assert house.of(CASE) == RawBaseline(batch_size=8, absent=reason)
+    house.fails = None
+    assert house.of(CASE).absent == reason
+
+
+def test_a_server_elsewhere_has_none() -> None:
+    """What this machine does says nothing of a server on another; one on our loopback is taken for ours."""
+    house = House()
+    attached = replace(HERE, launcher="attach")
+    assert house.of(CASE, attached).images_per_s == 800.0
+    far = house.of(CASE, replace(attached, host="10.0.0.7"))
+    assert far.absent == "the attached server is not known to be on this machine: 10.0.0.7"
+    assert house.of(CASE, replace(HERE, host="10.0.0.7")).images_per_s == 800.0, "we launched it here"
+
+
+def test_tensorrt_has_none() -> None:
+    """There is no engine of ours for it; no program is started to find that out."""
+    house = House()
+    assert "no engine runs tensorrt" in house.of(made_up_case("triton", ModelFormat.TENSORRT)).absent
+    assert house.told == []
