@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from pytest_servebench.cli.baseline import baseline
-from pytest_servebench.cli.compare import compare
-from pytest_servebench.cli.history import history
-from pytest_servebench.cli.stacks import down, logs, ps, up
-from pytest_servebench.compose.tools import Tools
+from pytest_servebench.cli.lazy import LazyCommand, LazyGroup
+
+_ROOM = "pytest_servebench.cli"
+COMMANDS = {
+    "up": LazyCommand(f"{_ROOM}.stacks", "Start stacks in containers and wait until they answer."),
+    "down": LazyCommand(f"{_ROOM}.stacks", "End what `up` started: its containers and network are removed."),
+    "ps": LazyCommand(f"{_ROOM}.stacks", "Show the containers of what is up."),
+    "logs": LazyCommand(f"{_ROOM}.stacks", "Show what the containers of STACK, or all, have logged."),
+    "compare": LazyCommand(f"{_ROOM}.compare", "Compare saved runs, figure by figure, with verdicts."),
+    "baseline": LazyCommand(
+        f"{_ROOM}.baseline", "Promote a saved run to a baseline, and look after baselines."
+    ),
+    "history": LazyCommand(f"{_ROOM}.history", "Find when figures changed, over many saved runs."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-servebench")
-@click.pass_context
-def main(context: click.Context) -> None:
+def main() -> None:
     """Keep model-serving stacks running in containers, and compare the runs that pytest has saved.
 
     Running ones are measured by pytest: `up` prints the command.
     """
-    context.obj = context.obj or Tools(environment=os.environ, say=click.echo)
-
-
-for _command in (up, down, ps, logs, compare, baseline, history):
-    main.add_command(_command)

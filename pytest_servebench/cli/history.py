@@ -2,9 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
+
+from pytest_servebench.cli.complaining import complaining
+from pytest_servebench.cli.judging import (
+    allow_different_option,
+    chosen_figures,
+    chosen_limits,
+    chosen_to_differ,
+    figures_option,
+    inconclusive_option,
+    output_option,
+)
+from pytest_servebench.cli.showing import screen, show, write_bytes
+from pytest_servebench.comparison.changes import ChangeLimit, Severity
+from pytest_servebench.comparison.chronicle import read_chronicle
+from pytest_servebench.comparison.history import Series, failures, series_of
+from pytest_servebench.reports.history import history_json, history_lines
+from pytest_servebench.reports.history_picture import check_picture, left_out_panels, picture
 
 
 @click.command()
-def history() -> None:
-    """Find change points over many saved runs."""
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@figures_option
+@click.option(
+    "--format",
+    "shape",
+    default="table",
+    show_default=True,
+    type=click.Choice(("table", "json")),
+    help="Of what is printed.",
+)
+@output_option("Draw it into this picture, too: .png, .svg or .pdf.")
+@click.option(
+    "--fail",
+    default=None,
+    metavar="FIGURE:SHARE%",
+    help="Limits, as p95:10%; the exit code is 1 when the latest level is worse than the one before by more.",
+)
+@inconclusive_option(
+    "With --fail, whether too few runs make the exit code 1, too; auto: where a limited figure could be "
+    "judged of no case, fail: of any."
+)
+@allow_different_option
+@complaining
+def history(
+    *,
+    runs: tuple[str, ...],
+    figures: str,
+    shape: str,
+    output: Path | None,
+    fail: str | None,
+    inconclusive: str,
+    allow_different: str,
+) -> None:
+    """Find when figures changed, over many saved runs.
+
+    RUN is a file that pytest-benchmark saved, a folder with all below it (.benchmarks), or a glob. Runs are
+    ordered by when they started; those of another machine, other versions or another load are a series
+    of their own.
+    """
+    limits = chosen_limits(fail) or ()
+    if output is not None:
+        check_picture(output)
+    chronicle = read_chronicle(runs)
+    asked = chosen_figures(figures)
+    wanted = (*asked, *(limit.figure for limit in limits)) if asked else ()
+    series = series_of(chronicle.runs, figures=wanted, allowed=chosen_to_differ(allow_different))
+    if shape == "json":
+        show(history_json(chronicle, series))
+    else:
+        shown = screen(into_file=False)
+        lines = history_lines(
+            chronicle, series, width=shown.width, colour=shown.colour, encoding=shown.encoding
+        )
+        show("\n".join(lines) + "\n")
+    if output is not None:
+        _draw(output, series)
+    _judge(series, limits, Severity(inconclusive))
+
+
+def _draw(output: Path, series: Sequence[Series]) -> None:
+    write_bytes(output, picture(series, output.suffix))
+    for line in left_out_panels(series):
+        click.echo(line, err=True)
+
+
+def _judge(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> None:
+    """Say what makes the exit code 1, and end with it."""
+    found = failures(series, limits, severity)
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        click.get_current_context().exit(1)

@@ -6,8 +6,9 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -33,6 +34,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,99}")
 """A project that compose takes as it is."""
+
+
+def _with_tools(command: Callable[Concatenate[Tools, P], T]) -> Callable[P, T]:
+    """Hand the tools over that the caller gave, or those of this machine."""
+
+    @wraps(command)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        given = click.get_current_context().obj
+        return command(given or Tools(environment=os.environ, say=click.echo), *args, **kwargs)
+
+    return inner
 
 
 def _project_name(_context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -124,7 +136,7 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
 )
 @click.option("--write-only", is_flag=True, help="Write the files, start nothing, print the command.")
 @_project_option
-@click.pass_obj
+@_with_tools
 @complaining
 def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
     """Start stacks in containers and wait until they answer.
@@ -187,7 +199,7 @@ def _wanted(
 @click.command()
 @click.option("--volumes", is_flag=True, help="Also what Prometheus and Grafana have stored.")
 @_project_option
-@click.pass_obj
+@_with_tools
 @complaining
 def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
     """End what `up` started: its containers and network are removed."""
@@ -207,7 +219,7 @@ def down(tools: Tools, /, *, volumes: bool, project: str) -> None:
 
 @click.command()
 @_project_option
-@click.pass_obj
+@_with_tools
 @complaining
 def ps(tools: Tools, /, *, project: str) -> None:
     """Show the containers of what is up."""
@@ -219,7 +231,7 @@ def ps(tools: Tools, /, *, project: str) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option("--tail", default=100, show_default=True, type=click.IntRange(0), help="Lines of each.")
 @_project_option
-@click.pass_obj
+@_with_tools
 @complaining
 def logs(tools: Tools, /, *, stack: str | None, follow: bool, tail: int, project: str) -> None:
     """Show what the containers of STACK, or all, have logged."""

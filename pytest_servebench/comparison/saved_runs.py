@@ -37,7 +37,10 @@ class SavedRun:
     """What a table calls it."""
     records: tuple[Record, ...]
     facts: tuple[Mapping[str, Any], ...] = ()
-    """Of each file: ``run_id``, ``started``, ``plan``, ``machine``; of a baseline ``file``, too."""
+    """Of each file: ``run_id``, ``started``, ``plan``, ``machine``; of a baseline ``file``, too.
+
+    Of a run also ``commit``, as pytest-benchmark has it.
+    """
     paths: tuple[Path, ...] = ()
     promoted: str | None = None
     """When it became a baseline; None: it is none."""
@@ -199,6 +202,7 @@ def _read(path: Path) -> SavedRun:
         )
     _check(path, run["records"])
     facts = {key: value for key, value in run.items() if key != "records"}
+    facts["commit"] = saved.get("commit_info")
     return SavedRun(name=path.stem, records=tuple(run["records"]), facts=(facts,), paths=(path,))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from typing import TextIO
 
-from pytest_servebench.reports.table import NOT_AVAILABLE
+from pytest_servebench.reports.rendering import NOT_AVAILABLE
 from pytest_servebench.results import Progress
 
 ERASE_LINE = "\r\x1b[2K"

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pytest_servebench.reports.table import NOT_AVAILABLE
+from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
 Stage = Mapping[str, Any]
 

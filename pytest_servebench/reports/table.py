@@ -9,6 +9,7 @@ from typing import Any
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.intervals import AcrossRuns, across_runs, overlap
 from pytest_servebench.plan import Engine
+from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
 CPU_HEADER = "CPU\ncores"
 GPU_HEADER = "GPU\n%"
@@ -17,7 +18,6 @@ ENERGY_HEADER = "mJ per\nimage"
 CAPACITY_HEADER = "holds\nper s"
 EFFICIENCY_HEADER = "effi-\nciency"
 P95_SPREAD, SPEED_SPREAD = "p95\n+-%", "images/s\n+-%"
-NOT_AVAILABLE = "n/a"
 LONGEST_LOAD = 24
 BEST = "*"
 VALID = "valid"

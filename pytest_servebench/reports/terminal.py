@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,13 +9,14 @@ from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod, RenderableType
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.arrivals import Staged
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
+from pytest_servebench.reports.rendering import natural_width, rendered
 from pytest_servebench.reports.repeats import joined_rows, repeats_legend, repeats_text
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
@@ -28,7 +28,6 @@ LEGEND = (
     f"{BEST} best of the valid cases that were asked alike; n/a: not reported",
     "memory: of the GPU, without one of the server's process tree",
 )
-UNBOUNDED = 10_000
 
 
 def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
@@ -136,7 +135,7 @@ def report_lines(
         kept = fit(chosen, columns, width)
         table = result_table(chosen, kept)
         lines += ["", f"{benchmark}: {title}" if benchmark else title]
-        lines += _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+        lines += rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
         for record in records:
@@ -167,7 +166,7 @@ def in_groups(rows: Sequence[Row]) -> list[Row]:
 def fit(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
     """Return as many columns as fit into ``width``, the least important left out first."""
     kept = list(columns)
-    while _natural_width(result_table(rows, kept)) > width:
+    while natural_width(result_table(rows, kept)) > width:
         expendable = max(kept, key=lambda column: column.sacrifice)
         if not expendable.sacrifice:
             break
@@ -195,10 +194,10 @@ def result_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -
 def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encoding: str) -> list[str]:
     """Return the table of a load's stages, in as many columns as fit, under its title."""
     stages, kept = record["stages"], list(STAGE_COLUMNS)
-    while _natural_width(stage_table(stages, kept)) > width and len(narrower(kept)) < len(kept):
+    while natural_width(stage_table(stages, kept)) > width and len(narrower(kept)) < len(kept):
         kept = narrower(kept)
     table = stage_table(stages, kept)
-    shown = _render(table, width=max(width, _natural_width(table)), colour=colour, encoding=encoding)
+    shown = rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
     left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
     missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
     doubts = [stage["reason"] for stage in stages if stage["verdict"] in DOUBTFUL and stage["reason"]]
@@ -260,22 +259,3 @@ def _styled(row: Row, cell: str) -> Text:
         good = row.is_believed and row.judgement != "fail"
         return Text(cell, style="" if good else "bold red")
     return Text(cell, style="bold green" if cell.startswith(BEST) else "")
-
-
-def _natural_width(table: Table) -> int:
-    return Console(width=UNBOUNDED, file=io.StringIO()).measure(table).maximum
-
-
-def _render(renderable: RenderableType, *, width: int, colour: bool, encoding: str) -> list[str]:
-    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
-    console = Console(
-        file=stream,
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        no_color=not colour,
-        legacy_windows=False,
-    )
-    console.print(renderable)
-    stream.seek(0)
-    return [line.rstrip() for line in stream.read().splitlines()]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import yaml
@@ -84,7 +85,9 @@ def test_a_command_on_a_page_is_one(block: Block) -> None:
     for command in block.commands:
         program, subcommand, *words = shlex.split(command)
         assert program == "servebench"
-        main.commands[subcommand].make_context(subcommand, words)
+        named = main.get_command(click.Context(main), subcommand)
+        assert named is not None, command
+        named.make_context(subcommand, words)
 
 
 @each_block("workflow")

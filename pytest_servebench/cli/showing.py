@@ -1,0 +1,72 @@
+"""Where a command's text goes: a file that was named, or standard output, which may be gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pytest_servebench.errors import PlanError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What text is written for."""
+
+    width: int
+    colour: bool
+    encoding: str
+
+
+def screen(*, into_file: bool) -> Screen:
+    """Return what standard output is: as wide as a terminal, or ``COLUMNS``, or 80; a file is plain UTF-8."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    if into_file:
+        return Screen(width=width, colour=False, encoding="utf-8")
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Screen(width=width, colour=sys.stdout.isatty() and not plain, encoding=_encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "ascii"
+
+
+def show(text: str) -> None:
+    """Write to standard output, what its encoding lacks as ``?``; a reader that has gone is no error."""
+    encoding = _encoding()
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` into a file, whose folder is made; raises `PlanError` where that cannot be."""
+    _writing(path, lambda: path.write_text(text, encoding="utf-8"))
+    show(f"written: {click.format_filename(path)}\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a picture as `write` does text."""
+    _writing(path, lambda: path.write_bytes(content))
+    show(f"written: {click.format_filename(path)}\n")
+
+
+def _writing(path: Path, act: Callable[[], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        act()
+    except OSError as error:
+        raise PlanError(
+            "the output cannot be written",
+            where=str(path),
+            seen=str(error),
+            next_step="give another path with --output",
+        ) from error

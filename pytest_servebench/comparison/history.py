@@ -1,0 +1,207 @@
+"""How each figure of each case went over time, and where it changed for good (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from pytest_servebench.comparison.change_points import FEWEST, change_points
+from pytest_servebench.comparison.changes import ChangeLimit, Severity
+from pytest_servebench.comparison.chronicle import Measured
+from pytest_servebench.comparison.conditions import condition_differences, conditions
+from pytest_servebench.comparison.figures import FIGURES, Figure
+from pytest_servebench.comparison.fingerprint import ALL, differences, fingerprint
+from pytest_servebench.comparison.replicates import Record, replicates_of
+from pytest_servebench.comparison.sentences import percent
+
+VALID = "valid"
+MOST_DIFFERENCES = 3
+"""That are named of two series."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One figure of one case in one run."""
+
+    run: Measured
+    value: float
+    """Median of the run's valid replicates."""
+    replicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Where a figure changed for good."""
+
+    at: int
+    """The point with which the new level began."""
+    before: float
+    """Median of the runs of the level before."""
+    after: float
+    is_worse: bool
+
+    @property
+    def change(self) -> float:
+        """By what share: 0.1 is ten per cent more."""
+        return self.after / self.before - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One figure of one case on one machine, of one kind of everything it depends on, over time."""
+
+    case: str
+    figure: Figure
+    number: int
+    """The case's first, second, ... series."""
+    points: tuple[Point, ...]
+    turns: tuple[Turn, ...]
+    differs: str = ""
+    """In what it was measured differently from the series before; empty for the first."""
+    is_current: bool = True
+    """Whether the case's latest run is in it."""
+    unusable: int = 0
+    """Runs that were not valid, or have no such figure."""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has enough runs for a change to be told from chance."""
+        return len(self.points) >= FEWEST
+
+    @property
+    def levels(self) -> tuple[tuple[int, int, float], ...]:
+        """Begin, end and median of the points of each level."""
+        bounds = [0, *(turn.at for turn in self.turns), len(self.points)]
+        return tuple(
+            (begin, end, median(point.value for point in self.points[begin:end]))
+            for begin, end in pairwise(bounds)
+        )
+
+
+def series_of(
+    runs: Sequence[Measured], *, figures: Sequence[str] = (), allowed: frozenset[str] = frozenset()
+) -> tuple[Series, ...]:
+    """Return the series of every case and figure, all figures if none are named; runs are in order of time.
+
+    Runs whose fingerprint or load differ, but for what is ``allowed`` to, are series of their own: a new
+    machine is no change of the server. One without a single point is left out.
+    """
+    told = [(run, replicates_of(run.records)) for run in runs]
+    found: list[Series] = []
+    for case in dict.fromkeys(case for _, cases in told for case in cases):
+        kinds = _kinds([(run, cases[case]) for run, cases in told if case in cases], allowed)
+        for name, figure in FIGURES.items():
+            if not figures or name in figures:
+                found += _series(case, figure, kinds, allowed)
+    return tuple(found)
+
+
+Kind = list[tuple[Measured, tuple[Record, ...]]]
+"""Runs that may be joined, each with its replicates of one case."""
+
+
+def _kinds(runs: Sequence[tuple[Measured, tuple[Record, ...]]], allowed: frozenset[str]) -> list[Kind]:
+    kinds: dict[frozenset[tuple[str, str]], Kind] = {}
+    for run, records in runs:
+        kinds.setdefault(frozenset(_facts(records[0], allowed).items()), []).append((run, records))
+    return list(kinds.values())
+
+
+def _facts(record: Record, allowed: frozenset[str]) -> Mapping[str, str]:
+    of_machine = {} if ALL in allowed else fingerprint(record)
+    facts = {**of_machine, **conditions(record)}
+    return {name: fact for name, fact in facts.items() if not {name, name.partition(".")[0]} & allowed}
+
+
+def _series(case: str, figure: Figure, kinds: Sequence[Kind], allowed: frozenset[str]) -> Iterator[Series]:
+    latest = max((run.started for kind in kinds for run, _ in kind), default=None)
+    for number, kind in enumerate(kinds, 1):
+        points = tuple(_points(figure, kind))
+        if points:
+            yield Series(
+                case=case,
+                figure=figure,
+                number=number,
+                points=points,
+                turns=_turns(figure, [point.value for point in points]),
+                differs=_differs(kinds[number - 2], kind, allowed) if number > 1 else "",
+                is_current=kind[-1][0].started == latest,
+                unusable=len(kind) - len(points),
+            )
+
+
+def _points(figure: Figure, kind: Kind) -> Iterator[Point]:
+    for run, records in kind:
+        known = [figure.of(record) for record in records if record.get("validity") == VALID]
+        values = [value for value in known if value is not None and value > 0]
+        if values:
+            yield Point(run=run, value=median(values), replicates=len(values))
+
+
+def _turns(figure: Figure, values: Sequence[float]) -> tuple[Turn, ...]:
+    """Return the changes that are greater than what the figure's floor calls none."""
+    found = list(change_points(values))
+    while found:
+        turns = [_turn(figure, values, found, number) for number in range(len(found))]
+        least = min(turns, key=lambda turn: abs(turn.after - turn.before))
+        if abs(least.after - least.before) > figure.floor:
+            return tuple(turns)
+        found.remove(least.at)
+    return ()
+
+
+def _turn(figure: Figure, values: Sequence[float], found: Sequence[int], number: int) -> Turn:
+    bounds = [0, *found, len(values)]
+    before, after = (median(values[bounds[at] : bounds[at + 1]]) for at in (number, number + 1))
+    return Turn(
+        at=found[number],
+        before=before,
+        after=after,
+        is_worse=(after > before) is not figure.higher_is_better,
+    )
+
+
+def _differs(before: Kind, now: Kind, allowed: frozenset[str]) -> str:
+    """Return in what two kinds differ, by their runs next to each other in time."""
+    sides = (before[-1][1], now[0][1])
+    found = [*differences(*sides, allowed), *condition_differences(*sides, allowed)]
+    more = f", and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+    return "; ".join(found[:MOST_DIFFERENCES]) + more
+
+
+def failures(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> tuple[str, ...]:
+    """Return why the exit code is 1, a line each; nothing where it is 0.
+
+    A case's current series counts: the one that its latest run is in. What cannot be judged fails by
+    ``severity``; auto: where a figure with a limit could be judged of no case at all.
+    """
+    found: list[str] = []
+    for limit in limits:
+        current = [each for each in series if each.is_current and each.figure.name == limit.figure]
+        found += [_worse(each, limit) for each in current if _is_beyond(each, limit)]
+        short = [each for each in current if not each.is_judged]
+        nothing = len(short) == len(current)
+        if (nothing and severity is Severity.AUTO) or ((short or nothing) and severity is Severity.FAIL):
+            found.append(
+                f"fails: {limit.figure} could be judged of {len(current) - len(short)} of {len(current)} "
+                f"cases: it takes {FEWEST} runs on one machine under one load"
+            )
+    return tuple(found)
+
+
+def _worse(series: Series, limit: ChangeLimit) -> str:
+    turn = series.turns[-1]
+    return (
+        f"fails: {series.case}: {limit.figure} is {percent(turn.change)}, limit {100 * limit.share:g}%, "
+        f"since {series.points[turn.at].run.name}"
+    )
+
+
+def _is_beyond(series: Series, limit: ChangeLimit) -> bool:
+    if not series.turns or not series.turns[-1].is_worse:
+        return False
+    turn = series.turns[-1]
+    floor = series.figure.floor if limit.floor is None else limit.floor
+    return abs(turn.change) > limit.share and abs(turn.after - turn.before) > floor

@@ -1,0 +1,126 @@
+"""A comparison as markdown, for the summary of a CI job: what counts first, all cases folded below (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_servebench.comparison.changes import ChangeVerdict
+from pytest_servebench.comparison.side_by_side import SHOWN_FIRST, ComparedFigure, SideBySide
+from pytest_servebench.reports.comparison_columns import ComparisonColumn, wide_columns
+from pytest_servebench.reports.comparison_words import (
+    absent_lines,
+    change_words,
+    compared_rows,
+    difference_lines,
+    headline,
+    interval_words,
+    legend,
+    numbers,
+    one_sided_lines,
+    shared_doubts,
+    verdict_words,
+    why,
+)
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
+
+
+def comparison_markdown(side: SideBySide) -> str:
+    """Return the whole comparison; GitHub and GitLab show it."""
+    parts = [
+        f"**{headline(side)}**",
+        "\n".join(f"- {letter}: {escaped(words)}" for letter, words in legend(side)),
+        "\n".join(f"- {escaped(line)}" for line in (*difference_lines(side), *one_sided_lines(side))),
+        "\n".join(_notable(side)),
+        "\n".join(_doubts(side)),
+        "\n".join(_all(side)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return ``text`` so that markdown shows it as it is, in a table too."""
+    return " ".join(_SPECIAL.sub(r"\\\1", text).split())
+
+
+def code(text: str, *, in_table: bool = False) -> str:
+    """Return ``text`` as code; a pipe would end a table's cell even inside of code, and is escaped there."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    room = " " if "`" in text else ""
+    shown = f"{fence}{room}{' '.join(text.split())}{room}{fence}"
+    return shown.replace("|", "\\|") if in_table else shown
+
+
+def _notable(side: SideBySide) -> Iterator[str]:
+    """Yield the regressions, then the improvements."""
+    found = [
+        (letter, row, change)
+        for verdict in SHOWN_FIRST
+        for row in side.rows
+        for letter, change in zip(side.letters[1:], row.changes, strict=True)
+        if change is not None and change.verdict is verdict is not ChangeVerdict.INCONCLUSIVE
+    ]
+    if found:
+        many = len(side.letters) > len("AB")
+        run = ["run"] if many else []
+        yield from _head(["verdict", *run, "case", "figure", "A", "now", "change", "95% interval", "limit"])
+    for letter, row, change in found:
+        was, now = numbers([change.baseline, change.now])
+        cells = [
+            f"**{change.verdict}**",
+            *([letter] if many else []),
+            code(row.case, in_table=True),
+            _figure(row),
+        ]
+        cells += [was, now, change_words(change), interval_words(change), f"{100 * (change.limit or 0):g}%"]
+        yield _line(cells)
+
+
+def _doubts(side: SideBySide) -> Iterator[str]:
+    """Yield each reason of a doubt with the number of figures it is of."""
+    for letter, changes in shared_doubts(side):
+        first = changes[0]
+        what = f"{first.figure} of {code(first.case)}, {change_words(first)}"
+        what = f"{len(changes)} figures" if changes[1:] else what
+        yield f"- {letter}: {escaped(verdict_words(first))}: {what}: {escaped(why(first))}"
+
+
+def _all(side: SideBySide) -> Iterator[str]:
+    """Yield every case, folded."""
+    rows = compared_rows(side)
+    if not rows:
+        return
+    cases = list(dict.fromkeys(row.case for row in rows))
+    yield (
+        f"<details><summary>All {len(cases)} cases</summary>"
+        if cases[1:]
+        else "<details><summary>The case</summary>"
+    )
+    columns = wide_columns(side)
+    for case in cases:
+        yield from ("", code(case), "")
+        yield from _table(columns, [row for row in rows if row.case == case])
+    yield from ("", *absent_lines(side), "", "</details>")
+
+
+def _table(columns: Sequence[ComparisonColumn], rows: Iterable[ComparedFigure]) -> Iterator[str]:
+    yield from _head(
+        [column.header.replace("\n", " ") for column in columns], [column.numeric for column in columns]
+    )
+    for row in rows:
+        yield _line([escaped(column.cells(row)[0]) for column in columns])
+
+
+def _head(headers: Sequence[str], numeric: Sequence[bool] = ()) -> Iterator[str]:
+    right = numeric or [False] * len(headers)
+    yield _line(headers)
+    yield _line(["--:" if one else "---" for one in right])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(row: ComparedFigure) -> str:
+    return f"{row.figure} ({row.unit})" if row.unit else row.figure
