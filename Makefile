@@ -35,6 +35,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint deploy/*.Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows docs/examples/ci/github-*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci docs/examples/ci/gitlab-ci.yml
 
 # Installed again when what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt install.sh

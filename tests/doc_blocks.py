@@ -2,6 +2,8 @@
 
 ```console run              each line after "$ " is run; it must end well, and print the other lines
 ```console run exit=1       ... must end with that exit code
+```console walk             ... is run in an empty folder after all that the page shows before, nothing added
+```console walk exit=1      ... must end with that exit code, and print lines of the shape that is shown
 ```console plan             ... is only collected, since it would take minutes: it must plan cases
 ```console plan docker      ... where a Docker engine answers
 ```console servebench       each line after "$ " is read by the command servebench: its options are right

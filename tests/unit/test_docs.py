@@ -26,7 +26,7 @@ from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
 from tests.made_up import MACHINE, SETTINGS, made_up_result, wrong_result
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
-MARKS = ("run", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
+MARKS = ("run", "walk", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
 OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
 """How commands begin that .ci/run runs, so that no test has to."""
 
@@ -118,6 +118,15 @@ def _headings(page: Path) -> set[str]:
     """Return the anchors of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_gate_in_the_readme_is_the_pages() -> None:
+    """What README shows of the gate stands on the page whose commands are run."""
+    (shown,) = (block for block in blocks_of(ROOT / "README.md") if "servebench gate: " in block.body)
+    page = (ROOT / "docs" / "gating-in-ci.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in shown.body.splitlines() if line not in ("", "...")]
+    assert any(line.startswith("regression: ") for line in lines)
+    assert not [line for line in lines if line not in page]
 
 
 def test_saved_runs_are_merged_as_the_page_shows(tmp_path: Path) -> None:
