@@ -18,7 +18,7 @@ from pytest_servebench.comparison.baselines import (
     is_name,
     parse_baseline,
 )
-from pytest_servebench.comparison.replicates import Record, replicates_of
+from pytest_servebench.comparison.replicates import Record, replicates_of, without_reruns
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
@@ -203,7 +203,7 @@ def _read(path: Path) -> SavedRun:
     _check(path, run["records"])
     facts = {key: value for key, value in run.items() if key != "records"}
     facts["commit"] = saved.get("commit_info")
-    return SavedRun(name=path.stem, records=tuple(run["records"]), facts=(facts,), paths=(path,))
+    return SavedRun(name=path.stem, records=without_reruns(run["records"]), facts=(facts,), paths=(path,))
 
 
 def _check(path: Path, records: Iterable[Any]) -> None:

@@ -45,10 +45,9 @@ def joined_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     found = []
     for replicates in replicates_of(records).values():
         rows = [Row.from_record(record) for record in replicates]
-        numbered = {row.repeat: row for row in rows if row.repeat is not None}
+        numbered = tuple(row for row in rows if row.repeat is not None)
         found += [row for row in rows if row.repeat is None]
-        # A test that was run again is no further replicate: its last word counts.
-        found += [joined(tuple(numbered.values()))] if numbered else []
+        found += [joined(numbered)] if numbered else []
     return found
 
 

@@ -131,9 +131,14 @@ class Row:
         return tuple(one for one in self.replicates if one.validity == VALID)
 
     @property
+    def wanted(self) -> int:
+        """How many replicates there should be; with ``--dist=each`` there are more, those of every worker."""
+        return max(self.repeats, len(self.replicates))
+
+    @property
     def is_believed(self) -> bool:
         """Whether it is valid, in every repeat that there should be."""
-        return self.validity == VALID and (not self.replicates or len(self.valid) == self.repeats)
+        return self.validity == VALID and (not self.replicates or len(self.valid) == self.wanted)
 
     @property
     def millijoules_per_image(self) -> float | None:
@@ -143,7 +148,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """Validity, of how many repeats, and the gate's word where the run may be believed."""
-        word = f"{VALID} {len(self.valid)}/{self.repeats}" if self.replicates else self.validity
+        word = f"{VALID} {len(self.valid)}/{self.wanted}" if self.replicates else self.validity
         return word if not self.is_believed or self.judgement is None else f"{word}, {self.judgement}"
 
     def across(self, value: Callable[[Row], str | float | None]) -> AcrossRuns | None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.arrivals import Staged
+from pytest_servebench.comparison.replicates import without_reruns
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.rendering import natural_width, rendered
@@ -127,7 +128,8 @@ def report_lines(
     ``width`` in columns; ``colour`` False gives plain text (NO_COLOR, no terminal);
     an ``encoding`` without line-drawing characters gets ASCII lines.
     """
-    rows = joined_rows(records)
+    last = without_reruns(records)
+    rows = joined_rows(last)
     lines: list[str] = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         chosen = in_groups([row for row in rows if row.benchmark == benchmark])
@@ -138,7 +140,7 @@ def report_lines(
         lines += rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
-        for record in records:
+        for record in last:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
     return [*lines, *LEGEND, *repeats_legend(rows), *notes(rows)] if rows else []

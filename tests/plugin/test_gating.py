@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_servebench.cli import main
+from pytest_servebench.comparison.saved_runs import read_run
 from tests.plugin.echo_suite import ONNX, SPEED, EchoSuite, echo_suite
 
 FAST = "Echo(faults=Faults(delay_s=0.01))"
@@ -29,6 +30,17 @@ def baseline(*words: str) -> Result:
     done = CliRunner().invoke(main, ["baseline", *words])
     assert done.exit_code == 0, done.output
     return done
+
+
+RUN_TWICE = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    runtestprotocol(item, nextitem=item.parent)
+    runtestprotocol(item, nextitem=nextitem)
+    return True
+"""
+"""What plugins do that rerun tests."""
 
 
 _MEASURED: dict[str, str] = {}
@@ -254,6 +266,16 @@ def test_a_failed_test_is_judged_all_the_same(suite: EchoSuite) -> None:
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert result.parseoutcomes() == {"passed": 3, "failed": 1}
     result.stdout.fnmatch_lines(["regression: *: p50 *4 v 3 repeats*"])
+
+
+def test_a_test_that_is_run_again_is_no_further_repeat(suite: EchoSuite) -> None:
+    """Tests are run twice: two repeats are two, in the words of the gate and in what is read again."""
+    promoted(suite)
+    suite.write(stacks=FAST, more=RUN_TWICE)
+    run(suite, *AGAINST, "--serve-repeats=2")
+    assert len(suite.json["servebench"]["records"]) == 4
+    assert {tuple(change["replicates"]) for change in gate_of(suite)["changes"]} == {(4, 2)}
+    assert len(read_run(suite.pytester.path / "out.json").records) == 2
 
 
 def test_the_gate_needs_no_pytest_benchmark(suite: EchoSuite) -> None:
