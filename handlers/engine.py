@@ -57,7 +57,9 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.startswith("cuda"):
-            providers.insert(0, ("CUDAExecutionProvider", provider_options))
+            # Without it onnxruntime takes GPU 0, whichever was asked for.
+            gpu = int(device.partition(":")[2] or 0)
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu, **provider_options}))
         self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self.name = f"onnxruntime {self._session.get_providers()[0]}"
         fell_back = device.startswith("cuda") and "CUDAExecutionProvider" not in self.name
@@ -105,8 +107,9 @@ def load_engine(
     """Return an engine for ``path``, chosen by its suffix (``.onnx`` or ``.pt``).
 
     ``provider_options`` and ``graph_optimization`` (see `GRAPH_OPTIMIZATIONS`) are
-    onnxruntime's. With ``cpu_fallback`` a GPU that cannot be had is replaced by the CPU,
-    and the engine's name says so; without it that is a ``RuntimeError``.
+    onnxruntime's; ``device_id`` is that of ``device`` unless given. With ``cpu_fallback``
+    a GPU that cannot be had is replaced by the CPU, and the engine's name says so;
+    without it that is a ``RuntimeError``.
     """
     if path.suffix == ".onnx":
         return OnnxEngine(

@@ -76,13 +76,11 @@ def measure(
 
 def engine_of(asked: Asked) -> Engine:
     """Return the engine, under the options that the FastAPI server has by default."""
-    kind, _, index = asked.device.partition(":")
     return load_engine(
         Path(asked.model_path),
         device=asked.device,
         threads=asked.threads,
         precision=asked.precision,
-        provider_options={"device_id": int(index or 0)} if kind == "cuda" else None,
     )
 
 

@@ -30,13 +30,11 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         on_gpu = args["model_instance_kind"] == "GPU"
-        device_id = args["model_instance_device_id"]
         self._engine = load_engine(
             model_file(folder),
-            device=f"cuda:{device_id}" if on_gpu else "cpu",
+            device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu",
             threads=int(_parameter(config, "threads", "1")),
             precision=_parameter(config, "precision", "fp32"),
-            provider_options={"device_id": device_id} if on_gpu else None,
         )
         pb_utils.Logger.log_info(f"{args['model_name']} serves with {self._engine.name}")
 

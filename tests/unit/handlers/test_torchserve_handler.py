@@ -304,6 +304,41 @@ def test_settings_reach_the_engine(
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({"gpu_id": 1}, {"device_id": 1}),
+        ({"gpu_id": 0}, {"device_id": 0}),
+        ({"gpu_id": 1, "settings": {"device": "cuda"}}, {"device_id": 0}),
+        ({"settings": {"device": "cuda:3"}}, {"device_id": 3}),
+        ({}, None),
+    ],
+)
+def test_onnxruntime_is_given_the_gpu_that_was_asked_for(
+    module: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    options: dict[str, int] | None,
+) -> None:
+    """Its provider takes GPU 0 unless told, so that every worker would share that one."""
+    (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
+    (tmp_path / "labels.json").write_text("[]", encoding="utf-8")
+    seen: list[Any] = []
+
+    def session(_path: str, _options: Any, *, providers: list[Any]) -> Any:
+        seen.extend(providers)
+        names = [each if isinstance(each, str) else each[0] for each in providers]
+        return SimpleNamespace(get_providers=lambda: names, get_inputs=lambda: [SimpleNamespace(name="x")])
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    context = FakeContext(tmp_path, **asked)
+    context.manifest["model"]["serializedFile"] = "model.onnx"
+    module.ImageClassifier().initialize(context)
+    on_gpu = [("CUDAExecutionProvider", options)] if options else []
+    assert seen == [*on_gpu, "CPUExecutionProvider"]
+
+
 def test_the_handler_and_the_stack_agree_on_names(module: ModuleType) -> None:
     """The guest imports nothing of ours, so the words both use are held equal here."""
     assert module.TENSOR_CONTENT_TYPE == torchserve_asked.TENSOR_CONTENT_TYPE

@@ -174,11 +174,9 @@ def test_model_lets_go_of_its_engine(model: Any) -> None:
     assert not hasattr(model, "_engine")
 
 
-@pytest.mark.parametrize(
-    ("kind", "device", "options"), [("CPU", "cpu", None), ("GPU", "cuda:1", {"device_id": "1"})]
-)
+@pytest.mark.parametrize(("kind", "device"), [("CPU", "cpu"), ("GPU", "cuda:1")])
 def test_triton_places_the_model(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str, device: str, options: dict[str, str] | None
+    monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str, device: str
 ) -> None:
     """Device, threads and precision come from Triton's configuration; the file is found by its true name."""
     asked: dict[str, Any] = {}
@@ -191,7 +189,6 @@ def test_triton_places_the_model(
         "device": device,
         "threads": 3,
         "precision": "fp16",
-        "provider_options": options,
     }
 
 
