@@ -12,7 +12,7 @@ import psutil
 
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.telemetry.points import growth, highest, uncovered
-from pytest_servebench.telemetry.sampling import Sampler
+from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 CPU = "client_cpu_s"
 MEMORY = "client_memory_bytes"
@@ -32,7 +32,7 @@ class ClientReading:
     absent: dict[str, str] = field(default_factory=dict)
 
 
-class ClientProbe:
+class ClientProbe(Sampled):
     """Samples this process and those it started, but for the child that leads to the server.
 
     So load workers and k6 are in it, the sampling threads too; the server and its guardian are not.
@@ -52,16 +52,6 @@ class ClientProbe:
             Sampler(self.survey, _SURVEY_PERIOD_S, "servebench-client-survey", _SURVEY_SHARE),
             Sampler(self.sample, _PERIOD_S, "servebench-client", _SHARE),
         )
-
-    def start(self) -> None:
-        """Begin to sample; call it before the window begins."""
-        for sampler in self._samplers:
-            sampler.start()
-
-    def stop(self) -> None:
-        """End the threads; may be called twice."""
-        for sampler in self._samplers:
-            sampler.stop()
 
     def window(self, begin_ns: int, end_ns: int) -> ClientReading:
         """Return the reading over a window that has just ended; takes a closing sample first."""

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.telemetry.cgroup import Cgroup
 from pytest_servebench.telemetry.host import CPU_PERIOD_S, HostReading, HostSample, reading_over
-from pytest_servebench.telemetry.sampling import Sampler
+from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 CGROUP = "cgroup"
 _SHARE = 0.003
 
 
-class CgroupProbe:
+class CgroupProbe(Sampled):
     """Samples a cgroup five times a second in a daemon thread, below 0.3% of a core; never raises."""
 
     def __init__(self, cgroup: Cgroup, clock: Clock) -> None:
@@ -23,15 +23,7 @@ class CgroupProbe:
         self._samples: list[HostSample] = []
         self._gone = ""
         self._lock = threading.Lock()
-        self._sampler = Sampler(self.sample, CPU_PERIOD_S, "servebench-cgroup", _SHARE)
-
-    def start(self) -> None:
-        """Begin to sample; call it before the window begins."""
-        self._sampler.start()
-
-    def stop(self) -> None:
-        """End the thread; may be called twice."""
-        self._sampler.stop()
+        self._samplers = (Sampler(self.sample, CPU_PERIOD_S, "servebench-cgroup", _SHARE),)
 
     def window(self, begin_ns: int, end_ns: int) -> HostReading:
         """Return the reading over a window that has just ended; takes a closing sample first."""

@@ -13,7 +13,7 @@ from pytest_servebench.telemetry import gpu_window as of
 from pytest_servebench.telemetry.gpu_devices import Watched, is_split, watched
 from pytest_servebench.telemetry.gpu_window import GpuReading, GpuUse, nothing, reading_over
 from pytest_servebench.telemetry.nvml import NoGpuError, UnreadError, ask, opened, text
-from pytest_servebench.telemetry.sampling import Sampler
+from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 PROCESSES, DEVICE, MIG = "processes", "device", "mig"
 _PERIOD_S = 0.2
@@ -51,7 +51,7 @@ _SELDOM: dict[str, Read] = {
 }
 
 
-class GpuProbe:
+class GpuProbe(Sampled):
     """Samples the GPU ``cuda:index`` in two daemon threads, together below 0.3% of a core; never raises.
 
     Five times a second: utilisation, memory, energy, power, clocks and why these are held down; once a
@@ -86,16 +86,6 @@ class GpuProbe:
             self._gpu = watched(self._nvml, index, visible)
         except NoGpuError as error:
             self._nowhere = str(error)
-
-    def start(self) -> None:
-        """Begin to sample; call it before the window begins."""
-        for sampler in self._samplers:
-            sampler.start()
-
-    def stop(self) -> None:
-        """End the threads; may be called twice."""
-        for sampler in self._samplers:
-            sampler.stop()
 
     def window(self, begin_ns: int, end_ns: int) -> GpuReading:
         """Return the reading over a window that has just ended; takes a closing sample first."""

@@ -11,7 +11,7 @@ import psutil
 
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.telemetry.points import growth, highest, uncovered
-from pytest_servebench.telemetry.sampling import Sampler
+from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 CPU = "server_cpu_cores"
 CPU_S = "server_cpu_s"
@@ -75,7 +75,7 @@ def reading_over(
     )
 
 
-class ProcessTreeProbe:
+class ProcessTreeProbe(Sampled):
     """Samples the process tree of ``pid`` in two daemon threads, together below 0.4% of a core.
 
     CPU is read five times a second. The tree is surveyed anew, and its memory read, when sampling
@@ -103,16 +103,6 @@ class ProcessTreeProbe:
             Sampler(self.survey, _SURVEY_PERIOD_S, f"servebench-memory-{pid}", _SURVEY_SHARE),
             Sampler(self.sample_cpu, CPU_PERIOD_S, f"servebench-cpu-{pid}", _CPU_SHARE),
         )
-
-    def start(self) -> None:
-        """Begin to sample; call it before the window begins."""
-        for sampler in self._samplers:
-            sampler.start()
-
-    def stop(self) -> None:
-        """End the threads; may be called twice."""
-        for sampler in self._samplers:
-            sampler.stop()
 
     def window(self, begin_ns: int, end_ns: int) -> HostReading:
         """Return the reading over a window that has just ended; takes a closing sample first."""

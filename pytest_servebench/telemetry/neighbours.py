@@ -13,7 +13,7 @@ import psutil
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.telemetry.cgroup import Cgroup
 from pytest_servebench.telemetry.points import Points, growth, uncovered
-from pytest_servebench.telemetry.sampling import Sampler
+from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 OTHERS = "other_cpu_cores"
 THROTTLED = "server_throttled_share"
@@ -64,7 +64,7 @@ def shared_cores(server_pid: int | None) -> frozenset[int]:
     return frozenset() if is_whole else frozenset(cores)
 
 
-class MachineProbe:
+class MachineProbe(Sampled):
     """Samples the machine's CPU time, and the limit of a cgroup, five times a second in a daemon thread."""
 
     def __init__(self, cores: Collection[int], cgroup: Cgroup | None, clock: Clock) -> None:
@@ -76,15 +76,7 @@ class MachineProbe:
         self._periods: list[tuple[int, float]] = []
         self._throttled: list[tuple[int, float]] = []
         self._lock = threading.Lock()
-        self._sampler = Sampler(self.sample, _PERIOD_S, "servebench-machine", _SHARE)
-
-    def start(self) -> None:
-        """Begin to sample; call it before the window begins."""
-        self._sampler.start()
-
-    def stop(self) -> None:
-        """End the thread; may be called twice."""
-        self._sampler.stop()
+        self._samplers = (Sampler(self.sample, _PERIOD_S, "servebench-machine", _SHARE),)
 
     def window(self, begin_ns: int, end_ns: int) -> MachineReading:
         """Return the reading over a window that has just ended; takes a closing sample first."""

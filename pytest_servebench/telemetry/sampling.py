@@ -65,6 +65,23 @@ class Sampler:
             spent_ns = now_ns
 
 
+class Sampled:
+    """A probe whose readings are taken by samplers of its own."""
+
+    _samplers: tuple[Sampler, ...] = ()
+    """Set when it is made."""
+
+    def start(self) -> None:
+        """Begin to sample; call it before the window begins."""
+        for sampler in self._samplers:
+            sampler.start()
+
+    def stop(self) -> None:
+        """End the threads; may be called twice."""
+        for sampler in self._samplers:
+            sampler.stop()
+
+
 def pause_after(cost_ns: int, period_s: float, share: float = COST_SHARE) -> float:
     """Return how long to rest, in seconds, after a reading that used ``cost_ns`` of CPU time."""
     return max(period_s, cost_ns / 1e9 / share)
