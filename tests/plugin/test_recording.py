@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.plugin.recorded_suite import FinishedRun, by_name, run, saved
+from tests.record_page import fields_told
 
 
 def test_every_case_is_saved_once(finished: FinishedRun) -> None:
@@ -52,6 +53,12 @@ def test_failing_tests_keep_their_records(finished: FinishedRun) -> None:
     assert entry["extra_info"]["servebench"]["verdict"]["judgement"] == "fail"
     assert records["test_wrong"]["validity"] == "wrong_output"
     assert records["test_wrong"]["throughput_per_s"] is None
+
+
+def test_the_recorder_adds_what_the_page_of_the_record_has_of_it(finished: FinishedRun) -> None:
+    """Of a saved record all keys are rows of docs/record.md, those that only the recorder knows too."""
+    for record in finished.records.values():
+        assert set(record) == fields_told()
 
 
 def test_records_are_at_hand_for_the_report(finished: FinishedRun) -> None:
