@@ -27,6 +27,7 @@ from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.gating import open_gate
 from pytest_servebench.interfaces import Stack
+from pytest_servebench.kept_times import response_times_s
 from pytest_servebench.lanes import Gpu
 from pytest_servebench.limits import Limits
 from pytest_servebench.models.catalogue import model_card
@@ -40,7 +41,7 @@ from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
 from pytest_servebench.properties import others_in, properties_of
-from pytest_servebench.record import make_record, plan_facts, response_times_s
+from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict

@@ -9,31 +9,21 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from pytest_servebench.arrivals import CLOSED, text_of
 from pytest_servebench.distributions import (
-    evenly_ranked_s,
     histogram_facts,
-    response_times,
     timeline_facts,
     within_run_facts,
 )
 from pytest_servebench.efficiency import efficiency_of
+from pytest_servebench.kept_times import samples_facts
 from pytest_servebench.plan import Case, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
-from pytest_servebench.samples import Outcome
 from pytest_servebench.stage_record import stage_records
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; a new field does not raise it."""
-
-SAMPLE_CAP = 20_000
-"""Response times kept per case: a JSON file of about 1 MB, and ranks exact to 0.0025 %."""
-
-SELECTION = "every response time"
-SELECTION_CAPPED = "values at evenly spaced ranks, minimum and maximum included, in order of sending"
-SELECTION_FOLDED = "values at evenly spaced ranks of the histogram, minimum and maximum included, ascending"
 
 MISMATCH_CAP = 20
 """Mismatches kept in words; their number is always whole."""
@@ -86,41 +76,6 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def response_times_s(result: CaseResult) -> npt.NDArray[np.float64]:
-    """Return received - intended of the correct requests that ended in the window, in order of sending.
-
-    The window is open at its begin and closed at its end, as `statistics` counts it.
-    Empty when the result is not publishable: a fast wrong answer is no result. Of a load so long
-    that rows were folded, `SAMPLE_CAP` values at evenly spaced ranks, ascending.
-    """
-    samples = result.samples
-    if samples is None or not result.publishable:
-        return np.empty(0, dtype=np.float64)
-    if samples.folded is not None:
-        times = response_times(samples)
-        return evenly_ranked_s(times, min(times.count, SAMPLE_CAP))
-    begin_ns, end_ns = samples.window_ns
-    ended_inside = (samples.received_ns > begin_ns) & (samples.received_ns <= end_ns)
-    counted = ended_inside & (samples.outcome == Outcome.OK)
-    times_s: npt.NDArray[np.float64] = (samples.received_ns - samples.intended_ns)[counted] / 1e9
-    return times_s
-
-
-def thin(times_s: npt.NDArray[np.float64], cap: int = SAMPLE_CAP) -> npt.NDArray[np.float64]:
-    """Return at most ``cap`` values whose percentiles are those of ``times_s``.
-
-    Keeps the order statistics at ``cap`` evenly spaced ranks, both ends included, so a
-    percentile moves by at most half a rank step, 50 / (cap - 1) percent points, where a
-    random draw of the same size would move p99.9 by many; no seed is needed. The
-    values stay in the order they came in.
-    """
-    if len(times_s) <= cap:
-        return times_s
-    ranks = np.round(np.linspace(0, len(times_s) - 1, cap)).astype(np.int64)
-    positions = np.argsort(times_s, kind="stable")[ranks]
-    return np.take(times_s, np.sort(positions))
-
-
 def make_record(
     result: CaseResult,
     *,
@@ -136,48 +91,31 @@ def make_record(
     ``machine`` the facts of the host, ``monitoring`` where the server is watched. A result that is
     not publishable keeps its reason and its counts, and has no percentiles and no throughput.
     """
-    efficiency = efficiency_of(result)
     record = {
         "schema": SCHEMA,
         "case": _case(result.case),
         "load": _load(result.case.load),
-        "model": result.case.deployment.model,
-        "weights": result.weights,
         "artifact_sha256": artifact_sha256,
-        "backend": result.backend,
-        "launcher": result.endpoint.launcher,
-        "container": result.endpoint.container,
         "monitoring": monitoring,
-        "device": str(result.case.deployment.device),
-        "lane": plan.get("lane"),
-        "cpu_set": plan.get("cpu_set"),
-        "waited_s": result.waited_s,
+        **_served(result),
+        **_surroundings(result, plan),
         "validity": result.validity,
         "reason": result.reason,
         "publishable": result.publishable,
         "verdict": verdict,
         **_measured(result.summary, result.publishable),
+        **_drawn(result),
+        **_compared_in_process(result),
         "stages": stage_records(result),
         "scaling": result.scaling,
-        "ceiling_absent": result.ceiling.absent,
-        "raw": result.raw,
-        "serving_efficiency": efficiency.share,
-        "serving_efficiency_absent": efficiency.absent,
-        "samples": _samples(result),
         "workers": _workers(result),
-        "histogram": histogram_facts(result.samples, publishable=result.publishable),
-        "within_run": within_run_facts(result.samples, result.case.load, publishable=result.publishable),
-        "timeline": timeline_facts(result.samples, publishable=result.publishable),
         "first_error": result.samples.first_error if result.samples else "",
         "k6": _k6(result),
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
         "capacity": _capacity(result),
-        "cold_start_s": result.cold_start_s,
         **_replicate(result, plan),
         "machine": machine,
-        "settings": plan.get("settings", {}),
-        "quick": plan.get("quick", False),
         "figures": _figures(result),
     }
     checked: dict[str, Any] = plain(record)
@@ -211,15 +149,6 @@ def comparable(record: Mapping[str, Any]) -> str:
     )
 
 
-def thinned(times_s: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return the response times to keep, in seconds, with mean and spread of all of them."""
-    return {
-        "data": thin(times_s).tolist(),
-        "mean_s": float(times_s.mean()) if len(times_s) else None,
-        "stddev_s": float(times_s.std(ddof=1)) if len(times_s) > 1 else 0.0,
-    }
-
-
 def word(value: object) -> Json:
     """Return a test's parameter as one word or number: a case as its ``id``, an object as its text."""
     checked = plain(value)
@@ -231,6 +160,52 @@ def _case(case: Case) -> dict[str, Any]:
     inner = {**plain(case.deployment), "device": str(case.deployment.device)}
     objective = None if case.objective is None else str(case.objective)
     return {"id": case.id, **inner, **outer, "objective": objective}
+
+
+def _served(result: CaseResult) -> dict[str, Any]:
+    """Return what was served, by what, and where."""
+    return {
+        "model": result.case.deployment.model,
+        "weights": result.weights,
+        "backend": result.backend,
+        "launcher": result.endpoint.launcher,
+        "container": result.endpoint.container,
+        "device": str(result.case.deployment.device),
+        "cold_start_s": result.cold_start_s,
+    }
+
+
+def _surroundings(result: CaseResult, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the case had to itself, and under which settings."""
+    return {
+        "lane": plan.get("lane"),
+        "cpu_set": plan.get("cpu_set"),
+        "waited_s": result.waited_s,
+        "settings": plan.get("settings", {}),
+        "quick": plan.get("quick", False),
+    }
+
+
+def _drawn(result: CaseResult) -> dict[str, Any]:
+    """Return how the figures vary; nothing of it where they may not be published."""
+    samples, publishable = result.samples, result.publishable
+    return {
+        "samples": samples_facts(result),
+        "histogram": histogram_facts(samples, publishable=publishable),
+        "within_run": within_run_facts(samples, result.case.load, publishable=publishable),
+        "timeline": timeline_facts(samples, publishable=publishable),
+    }
+
+
+def _compared_in_process(result: CaseResult) -> dict[str, Any]:
+    """Return what client and model can do by themselves."""
+    efficiency = efficiency_of(result)
+    return {
+        "ceiling_absent": result.ceiling.absent,
+        "raw": result.raw,
+        "serving_efficiency": efficiency.share,
+        "serving_efficiency_absent": efficiency.absent,
+    }
 
 
 def _replicate(result: CaseResult, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,15 +264,6 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
         "client_cpu_shares": {} if summary is None else summary.client_cpu_shares,
         "ceiling_per_s": None if summary is None else summary.ceiling_per_s,
     }
-
-
-def _samples(result: CaseResult) -> dict[str, Any]:
-    if result.samples is not None and result.samples.folded is not None and result.publishable:
-        count = response_times(result.samples).count
-        return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": SELECTION_FOLDED}
-    count = len(response_times_s(result))
-    selection = SELECTION if count <= SAMPLE_CAP else SELECTION_CAPPED
-    return {"count": count, "kept": min(count, SAMPLE_CAP), "selection": selection}
 
 
 def _workers(result: CaseResult) -> list[dict[str, Any]]:

@@ -21,7 +21,8 @@ import pytest
 
 from pytest_servebench.clock import utc_now_text
 from pytest_servebench.entries import Private, check_pytest_benchmark, entries_of
-from pytest_servebench.record import SCHEMA, choices, comparable, plain, thinned, word
+from pytest_servebench.kept_times import thinned
+from pytest_servebench.record import SCHEMA, choices, comparable, plain, word
 
 PENDING = pytest.StashKey[list[dict[str, Any]]]()
 REPORT_FIELD = "servebench"
@@ -88,7 +89,7 @@ class Recorder:
         return SHORT if self.short else ""
 
     def record(self, item: pytest.Item, record: Mapping[str, Any], times_s: npt.NDArray[np.float64]) -> None:
-        """Keep a case's record with its response times (`record.response_times_s`) for the test's report.
+        """Keep a case's record with its response times (`kept_times.response_times_s`) for the test's report.
 
         Call it before the case is judged. A test may record several cases.
         """

@@ -16,19 +16,16 @@ from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.histogram import Histogram
+from pytest_servebench.kept_times import SAMPLE_CAP, SELECTION_FOLDED, response_times_s, thin
 from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
     MISMATCH_CAP,
-    SAMPLE_CAP,
-    SELECTION_FOLDED,
     comparable,
     make_record,
     plain,
     plan_facts,
-    response_times_s,
-    thin,
     with_verdict,
 )
 from pytest_servebench.results import CaseResult, Ceiling, Summary, Telemetry, Validity, Verification
