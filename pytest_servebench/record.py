@@ -106,11 +106,7 @@ def make_record(
         **_measured(result.summary, result.publishable),
         **_drawn(result),
         **_compared_in_process(result),
-        "stages": stage_records(result),
-        "scaling": result.scaling,
-        "workers": _workers(result),
-        "first_error": result.samples.first_error if result.samples else "",
-        "k6": _k6(result),
+        **_sent(result),
         "telemetry": result.telemetry,
         "verification": {"before": _verification(result.before), "during": _verification(result.during)},
         "capacity": _capacity(result),
@@ -183,6 +179,17 @@ def _surroundings(result: CaseResult, plan: Mapping[str, Any]) -> dict[str, Any]
         "waited_s": result.waited_s,
         "settings": plan.get("settings", {}),
         "quick": plan.get("quick", False),
+    }
+
+
+def _sent(result: CaseResult) -> dict[str, Any]:
+    """Return how the load went, and what became of its parts."""
+    return {
+        "stages": stage_records(result),
+        "scaling": result.scaling,
+        "workers": _workers(result),
+        "first_error": result.samples.first_error if result.samples else "",
+        "k6": _k6(result),
     }
 
 

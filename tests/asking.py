@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.options.given import (
     Given,
 )
+from pytest_servebench.options.option import OPTIONS
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import plan_for
 from pytest_servebench.plan import Plan

@@ -1,17 +1,36 @@
-"""From the plan and one benchmark's marker to the cases that it measures (pure)."""
+"""From the plan and one benchmark's marker to the cases that it measures (pure).
+
+A marker narrows the plan's formats. Its payloads, protocols and batch sizes stand in
+for the plan's unless the user gave that option, which then narrows them; its model
+is what the benchmark means, so it always holds. With one request in flight a server
+has nothing to batch, so it is deployed with the largest batch size only.
+``"2b"`` is twice the deployment's batch size; larger requests than that size are not
+made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
+first of ``items_per_request``. A stack has no case with a payload or protocol of the
+marker that it does not offer, an attached one none with a model of the marker that is not the plan's.
+
+The plan's arrivals hold where the marker has none; a marker's own hold until the user
+gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
+makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
+their scale are asked for.
+
+A marker with an objective looks for the rate that holds it; the user's objective wins over a
+marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
+judged by the plan's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_servebench.arrivals import Arrivals
 from pytest_servebench.counts import count_of
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.objective import Objective
-from pytest_servebench.options.loads import load_of, wish_of
+from pytest_servebench.options.loads import Wish, load_of, wish_of
 from pytest_servebench.plan import Case, Deployment, ModelFormat, Payload, Plan, WireProtocol
 
 
@@ -33,50 +52,22 @@ def cases_for(
 ) -> tuple[Case, ...]:
     """Return the cases of one benchmark, within a repeat those of one deployment side by side.
 
-    A marker narrows the plan's formats. Its payloads, protocols and batch sizes stand in
-    for the plan's unless the user gave that option, which then narrows them; its model
-    is what the benchmark means, so it always holds. With one request in flight a server
-    has nothing to batch, so it is deployed with the largest batch size only.
-    ``"2b"`` is twice the deployment's batch size; larger requests than that size are not
-    made. The plan's concurrency wins over the benchmark's, and its quick form keeps the
-    first of ``items_per_request``. A stack has no case with a payload or protocol of the
-    marker that it does not offer, an attached one none with a model of the marker that is not the plan's.
-
-    The plan's arrivals hold where the marker has none; a marker's own hold until the user
-    gives that option, except None (``closed``), which is what a benchmark means. ``"open"``
-    makes no case unless the user asks for an open loop, ``"staged"`` none unless stages or
-    their scale are asked for.
-
-    A marker with an objective looks for the rate that holds it; the user's objective wins over a
-    marker's own, and ``"open"`` makes no case until there is one. The stages of ``"staged"`` are
-    judged by the plan's. Raises `PlanError` for a load that the plan's engine
-    cannot make.
-
-    There are as many replicates of every case as the plan has repeats, with ``once`` only the case itself.
+    There are as many repeats of every case as the plan has, with ``once`` only the case itself. Raises
+    `PlanError` for a load that the plan's engine cannot make.
     """
     wish = wish_of(plan, concurrency, arrivals, objective)
     if wish is None:
         return ()
-    sizes = _chosen(plan, "batch-size", plan.batch_sizes, batch_sizes)
-    if wish.has_one_in_flight and batch_sizes is None:
-        sizes = (max(sizes),)
-    items = tuple(items_per_request)[: 1 if plan.quick else None]
-    asked_payloads = _chosen(plan, "payload", (plan.payload,), payloads)
-    asked_protocols = _chosen(plan, "protocol", (plan.protocol,), protocols)
+    sizes = _sizes(plan, wish, batch_sizes)
+    deployments = _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
+    ways = product(
+        _chosen(plan, "payload", (plan.payload,), payloads),
+        _chosen(plan, "protocol", (plan.protocol,), protocols),
+        tuple(items_per_request)[: 1 if plan.quick else None],
+    )
     found = [
-        Case(
-            deployment=deployment,
-            payload=payload,
-            protocol=protocol,
-            items_per_request=count,
-            load=load_of(wish, plan, deployment.max_batch_size, protocol, meant=protocols is not None),
-            objective=wish.searched,
-            images=images,
-        )
-        for deployment in _deployments(plan, stacks_offer, formats, sizes, model or plan.model)
-        for payload, protocol in product(asked_payloads, asked_protocols)
-        if _speaks(stacks_offer[deployment.stack], payload, protocol)
-        for count in _item_counts(items, deployment.max_batch_size)
+        _case(plan, wish, asked, images, meant=protocols is not None)
+        for asked in _asked(deployments, tuple(ways), stacks_offer)
     ]
     return tuple(found) if once else repeated(found, plan.repeats)
 
@@ -86,6 +77,42 @@ def repeated(cases: Sequence[Case], repeats: int) -> tuple[Case, ...]:
     if repeats == 1:
         return tuple(cases)
     return tuple(replace(case, repeat=number) for number in range(1, repeats + 1) for case in cases)
+
+
+Asked: TypeAlias = tuple[Deployment, Payload, WireProtocol, int]
+"""A deployment, and how it is asked: the last are items per request."""
+
+
+def _asked(
+    deployments: Iterable[Deployment],
+    ways: Sequence[tuple[Payload, WireProtocol, int | str]],
+    stacks_offer: Mapping[str, Stack],
+) -> Iterator[Asked]:
+    """Yield every deployment in each way that its stack speaks, but requests larger than its batches."""
+    for deployment in deployments:
+        largest, stack = deployment.max_batch_size, stacks_offer[deployment.stack]
+        counted = [(payload, protocol, count_of(items, largest)) for payload, protocol, items in ways]
+        for payload, protocol, count in dict.fromkeys(counted):
+            if _speaks(stack, payload, protocol) and count <= largest:
+                yield deployment, payload, protocol, count
+
+
+def _case(plan: Plan, wish: Wish, asked: Asked, images: str, *, meant: bool) -> Case:
+    deployment, payload, protocol, count = asked
+    return Case(
+        deployment=deployment,
+        payload=payload,
+        protocol=protocol,
+        items_per_request=count,
+        load=load_of(wish, plan, deployment.max_batch_size, protocol, meant=meant),
+        objective=wish.searched,
+        images=images,
+    )
+
+
+def _sizes(plan: Plan, wish: Wish, marked: Sequence[int] | None) -> tuple[int, ...]:
+    sizes = _chosen(plan, "batch-size", plan.batch_sizes, marked)
+    return (max(sizes),) if wish.has_one_in_flight and marked is None else sizes
 
 
 def _chosen(plan: Plan, option: str, planned: Sequence[Any], marked: Sequence[Any] | None) -> tuple[Any, ...]:
@@ -119,11 +146,6 @@ def _deployments(
                     device=plan.device,
                     threads=plan.threads,
                 )
-
-
-def _item_counts(items: Sequence[int | str], max_batch_size: int) -> tuple[int, ...]:
-    counts = dict.fromkeys(count_of(one, max_batch_size) for one in items)
-    return tuple(count for count in counts if count <= max_batch_size)
 
 
 def _speaks(stack: Stack, payload: Payload, protocol: WireProtocol) -> bool:

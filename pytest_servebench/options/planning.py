@@ -34,7 +34,7 @@ from pytest_servebench.options.given import (
     parse_warmup,
     parse_word,
 )
-from pytest_servebench.options.placement import Surroundings, choose_placement, computing_cores
+from pytest_servebench.options.placement import Placement, Surroundings, choose_placement, computing_cores
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
 from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
@@ -160,17 +160,12 @@ def _placed(
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
     placement = choose_placement(asked, surroundings, all_attached=only_urls)
     check_used(asked, placement)
-    container = _value(asked, "container", parse_container, ContainerSettings())
-    cores = computing_cores(plan.threads, placement.launcher, container)
     plan = replace(
-        plan,
-        threads=plan.threads if "threads" in asked else cores,
+        _in_containers(asked, plan, placement, offered),
         formats=formats or tuple(ModelFormat),
         attached=wish.attached,
         launcher=placement.launcher,
         launcher_reason=placement.launcher_reason,
-        container=container,
-        images=parse_images(asked, offered),
         device=placement.device,
         device_reason=placement.device_reason,
         lanes=lanes_of(placement.gpus, cpu_sets),
@@ -188,6 +183,18 @@ def _placed(
         bare=frozenset(name for name, stack in offered.items() if containerised(stack) is None),
     )
     return _with_stacks(asked, plan, whole, offered)
+
+
+def _in_containers(asked: Asked, plan: Plan, placement: Placement, offered: Mapping[str, Stack]) -> Plan:
+    """Return ``plan`` with what containers are given, and as many threads as they may compute with."""
+    container = _value(asked, "container", parse_container, ContainerSettings())
+    cores = computing_cores(plan.threads, placement.launcher, container)
+    return replace(
+        plan,
+        threads=plan.threads if "threads" in asked else cores,
+        container=container,
+        images=parse_images(asked, offered),
+    )
 
 
 def _with_stacks(asked: Asked, plan: Plan, wish: Wish, offered: Mapping[str, Stack]) -> Plan:

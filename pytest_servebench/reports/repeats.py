@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_servebench.comparison.replicates import replicates_of
 from pytest_servebench.plan import Plan
-from pytest_servebench.reports.table import VALID, Row
+from pytest_servebench.reports.row import VALID, Row
 from pytest_servebench.results import Judgement, Validity
 
 FIGURES = tuple(each.name for each in fields(Row) if each.type == "float | None")

@@ -19,9 +19,10 @@ from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.rendering import natural_width, rendered
 from pytest_servebench.reports.repeats import joined_rows, repeats_legend, repeats_text
+from pytest_servebench.reports.row import VALID, Row
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
-from pytest_servebench.reports.table import BEST, VALID, Column, Row, cells, split_constants
+from pytest_servebench.reports.table import BEST, Column, cells, split_constants
 
 DASHBOARD_PATH = "/d/servebench"
 """Of the dashboard in ``deploy/grafana/dashboards``, by its uid."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.options.door import OPTIONS
+from pytest_servebench.options.option import OPTIONS
 
 ROOT = str(Path(__file__).parents[2])
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from pytest_servebench.options.door import OPTIONS
+from pytest_servebench.options.option import OPTIONS
 from tests.plugin.echo_suite import ONNX, SPEED, EchoSuite, echo_suite
 
 TWO_STACKS = "Echo(), ControlledEcho()"

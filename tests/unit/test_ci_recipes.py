@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pytest_servebench.cli import main
-from pytest_servebench.options.door import OPTIONS
+from pytest_servebench.options.option import OPTIONS
 from tests.doc_blocks import ROOT
 
 FOLDER = ROOT / "docs" / "examples" / "ci"

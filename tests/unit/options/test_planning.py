@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from pytest_servebench.containers import ContainerSettings, ImageChoice
 from pytest_servebench.errors import PlanError
 from pytest_servebench.lanes import lanes_of
 from pytest_servebench.objective import parse_objective
-from pytest_servebench.options.door import OPTIONS
 from pytest_servebench.options.given import Given
+from pytest_servebench.options.option import OPTIONS
 from pytest_servebench.options.planning import BASELINE_REPEATS, default_repeats
 from pytest_servebench.plan import CPU, LauncherKind, Plan
 from tests.asking import DOCKER, ONE_GPU, plan
@@ -60,46 +61,56 @@ def test_threads_default_to_the_cores() -> None:
     assert plan(ONE_GPU, threads="4").threads == 4
 
 
+EVERYTHING: dict[str, Any] = {
+    "stack": "triton",
+    "format": "pytorch",
+    "batch_size": "32",
+    "model": "efficientnet_lite0",
+    "payload": "jpeg",
+    "protocol": "grpc",
+    "launcher": "docker",
+    "device": "cpu",
+    "image": "triton=mine:1",
+    "image_base": "debian:12",
+    "image_wheels": "/",
+    "container": "cpus=2",
+    "cpu_sets": "2",
+    "threads": "1",
+    "duration": "9",
+    "repeats": "3",
+    "warmup": "0",
+    "precision": "2.5%",
+    "concurrency": "7",
+    "objective": "p99<9ms",
+    "arrivals": "poisson:9",
+    "load_scale": "auto",
+    "abort_on_fail": "30s",
+    "max_in_flight": "64",
+    "load_workers": "2*popen",
+    "host": "10.0.0.7",
+    "load_engine": "servebench",
+    "raw": "no",
+    "thresholds": "/t.toml",
+    "require_thresholds": "yes",
+    "baseline": "main",
+    "fail": "p99:7%",
+    "inconclusive": "warn",
+    "allow_different": "driver",
+    "quick": "no",
+}
+"""Every option."""
+GATE = GateSettings(
+    baseline="main",
+    limits=(ChangeLimit(figure="p99", share=0.07),),
+    inconclusive=Severity.WARN,
+    allowed=frozenset({"driver"}),
+)
+"""What they make of the gate's."""
+
+
 def test_everything_given_reaches_the_plan() -> None:
     """No option is read and forgotten."""
-    chosen = plan(
-        DOCKER,
-        stack="triton",
-        format="pytorch",
-        batch_size="32",
-        model="efficientnet_lite0",
-        payload="jpeg",
-        protocol="grpc",
-        launcher="docker",
-        device="cpu",
-        image="triton=mine:1",
-        image_base="debian:12",
-        image_wheels="/",
-        container="cpus=2",
-        cpu_sets="2",
-        threads="1",
-        duration="9",
-        repeats="3",
-        warmup="0",
-        precision="2.5%",
-        concurrency="7",
-        objective="p99<9ms",
-        arrivals="poisson:9",
-        load_scale="auto",
-        abort_on_fail="30s",
-        max_in_flight="64",
-        load_workers="2*popen",
-        host="10.0.0.7",
-        load_engine="servebench",
-        raw="no",
-        thresholds="/t.toml",
-        require_thresholds="yes",
-        baseline="main",
-        fail="p99:7%",
-        inconclusive="warn",
-        allow_different="driver",
-        quick="no",
-    )
+    chosen = plan(DOCKER, **EVERYTHING)
     assert len(chosen.settings) == len(OPTIONS)
     assert chosen.images["triton"] == ImageChoice(reference="mine:1", base="debian:12", wheels_path=Path("/"))
     assert chosen == Plan(
@@ -133,12 +144,7 @@ def test_everything_given_reaches_the_plan() -> None:
         thresholds_path=Path("/t.toml"),
         raw=False,
         require_thresholds=True,
-        gate=GateSettings(
-            baseline="main",
-            limits=(ChangeLimit(figure="p99", share=0.07),),
-            inconclusive=Severity.WARN,
-            allowed=frozenset({"driver"}),
-        ),
+        gate=GATE,
         settings=chosen.settings,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -26,7 +27,6 @@ def fake_nvml(
     uuids: tuple[str, ...] = ("GPU-0", "GPU-1"),
 ) -> ModuleType:
     """Return a pynvml whose one GPU reads as told, then is lost."""
-    uses, memories = iter(use), iter(memory)
 
     def init() -> None:
         if not driver:
@@ -37,20 +37,6 @@ def fake_nvml(
             raise NVMLError("Invalid Argument")
         return index
 
-    def utilization(handle: int) -> SimpleNamespace:
-        try:
-            return SimpleNamespace(gpu=next(uses), memory=0)
-        except StopIteration:
-            raise NVMLError("GPU is lost") from None
-
-    module = ModuleType("pynvml")
-
-    def used(handle: int) -> SimpleNamespace:
-        try:
-            return SimpleNamespace(used=next(memories))
-        except StopIteration:
-            raise NVMLError("GPU is lost") from None
-
     module = ModuleType("pynvml")
     module.__dict__.update(
         NVMLError=NVMLError,
@@ -60,10 +46,23 @@ def fake_nvml(
         nvmlDeviceGetName=lambda handle: b"NVIDIA GeForce RTX 4090",
         nvmlDeviceGetUUID=lambda handle: _uuid(handle, uuids),
         nvmlSystemGetDriverVersion=lambda: "550.54",
-        nvmlDeviceGetUtilizationRates=utilization,
-        nvmlDeviceGetMemoryInfo=used,
+        nvmlDeviceGetUtilizationRates=_until_lost("gpu", use),
+        nvmlDeviceGetMemoryInfo=_until_lost("used", memory),
     )
     return module
+
+
+def _until_lost(name: str, values: Iterable[int]) -> Callable[[int], SimpleNamespace]:
+    """Return a query that answers with one value after the other, and then with an error."""
+    left = iter(values)
+
+    def answer(_handle: int) -> SimpleNamespace:
+        try:
+            return SimpleNamespace(**{name: next(left)})
+        except StopIteration:
+            raise NVMLError("GPU is lost") from None
+
+    return answer
 
 
 def _uuid(handle: int, uuids: tuple[str, ...]) -> bytes:
