@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_servebench.comparison.replicates import replicates_of
 from pytest_servebench.comparison.saved_runs import SavedRun
+from tests.compared import measured
+from tests.saved_records import save as save_records
 
 MACHINE = {"cpu": "made-up CPU", "cores_usable": 8, "gpus": ["made-up GPU"], "packages": {"numpy": "2.0"}}
 LOAD = {"concurrency": 16, "arrivals": "closed"}
@@ -20,26 +22,24 @@ def made_up_record(
 ) -> dict[str, Any]:
     """Return what a comparison reads of a record; its throughput is 1000 / p95, its p50 half of p95."""
     case_id = f"{stack}-onnx"
-    return {
+    figures: dict[str, float | None] = {
+        "p50": p95_ms and p95_ms / 2,
+        "p95": p95_ms,
+        "p99": p95_ms and p95_ms * 1.5,
+        "throughput": p95_ms and 1000 / p95_ms,
+        "memory": 1.5,
+    }
+    facts: dict[str, Any] = {
         "schema": 1,
         "test": f"test_it.py::{test}[{case_id}]",
         "benchmark": test,
         "case": {"id": case_id, "stack": stack, "repeat": None},
         "load": LOAD,
-        "validity": "valid",
-        "reason": "",
         "launcher": "process",
         "device": "cpu",
         "machine": MACHINE,
-        "response_time_ms": {
-            "p50": p95_ms and p95_ms / 2,
-            "p95": p95_ms,
-            "p99": p95_ms and p95_ms * 1.5,
-        },
-        "images_per_s": p95_ms and 1000 / p95_ms,
-        "figures": {"memory_usage_gb": 1.5},
-        **changes,
     }
+    return {**measured(figures), **facts, **changes}
 
 
 def made_up_run(
@@ -65,13 +65,18 @@ def times(values: Sequence[float], factor: float) -> tuple[float, ...]:
 
 
 def save(path: Path, run: SavedRun, *, commit: Mapping[str, Any] | None = None) -> Path:
-    """Write a run as pytest-benchmark would, and return where."""
+    """Write a run as pytest-benchmark would, its replicates with their repeats, and return where."""
     facts = run.facts[0] if run.facts else {}
-    content: dict[str, Any] = {
-        "benchmarks": [],
-        "commit_info": commit,
-        "servebench": {**facts, "run_id": run.name, "records": run.records},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
+    records = [
+        _of_repeat(record, number) if len(replicates) > 1 else record
+        for replicates in replicates_of(run.records).values()
+        for number, record in enumerate(replicates, 1)
+    ]
+    return save_records(path, records, run.name, facts=facts, commit=commit)
+
+
+def _of_repeat(record: Mapping[str, Any], number: int) -> dict[str, Any]:
+    case_id = record["case"]["id"]
+    numbered = f"{case_id}-r{number}"
+    case = {**record["case"], "id": numbered, "repeat": number}
+    return {**record, "case": case, "test": record["test"].replace(case_id, numbered)}

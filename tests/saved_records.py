@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,22 @@ def repeats(count: int, **changes: Any) -> list[dict[str, Any]]:
     return [saved_record(repeat=number, slower=1 + number / 100, **changes) for number in range(1, count + 1)]
 
 
-def save(path: Path, records: Sequence[dict[str, Any]], run_id: str = "") -> Path:
-    """Write a run as pytest-benchmark does, as far as we read it."""
-    run = {"schema": 1, "run_id": run_id or path.stem, "started": "2026-11-20T08:00:00+00:00", "plan": {}}
+def save(
+    path: Path,
+    records: Sequence[Mapping[str, Any]],
+    run_id: str = "",
+    *,
+    facts: Mapping[str, Any] | None = None,
+    commit: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a run as pytest-benchmark does, as far as we read it; ``facts`` are other than usual."""
+    usual = {"started": "2026-11-20T08:00:00+00:00"} if facts is None else facts
+    run = {"schema": 1, "run_id": run_id or path.stem, "plan": {}, "machine": MACHINE, **usual}
+    content: dict[str, Any] = {
+        "benchmarks": [],
+        "commit_info": commit,
+        "servebench": {**run, "records": list(records)},
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmarks": [], "servebench": {**run, "machine": MACHINE, "records": list(records)}}
     path.write_text(json.dumps(content), encoding="utf-8")
     return path

@@ -11,9 +11,9 @@ from pytest_servebench.reports.comparison_words import (
     change_words,
     figure_words,
     interval_words,
-    numbers,
     verdict_words,
 )
+from pytest_servebench.reports.numbers import numbers
 
 INTERVAL = "95% interval"
 MARKS = {

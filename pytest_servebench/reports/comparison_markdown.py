@@ -16,12 +16,12 @@ from pytest_servebench.reports.comparison_words import (
     headline,
     interval_words,
     legend,
-    numbers,
     one_sided_lines,
     shared_doubts,
     verdict_words,
     why,
 )
+from pytest_servebench.reports.numbers import numbers
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import floor, log10
 
 from pytest_servebench.comparison.changes import Change, ChangeVerdict
 from pytest_servebench.comparison.chronicle import commit_text
@@ -18,7 +17,6 @@ _COUNTED = (
     (ChangeVerdict.PASS, "pass", "pass"),
     (ChangeVerdict.INCONCLUSIVE, "inconclusive", "inconclusive"),
 )
-_MOST_DECIMALS = 6
 
 
 def headline(side: SideBySide) -> str:
@@ -140,13 +138,6 @@ def interval_words(change: Change | None) -> str:
     if change is None or change.interval is None:
         return ""
     return f"[{percent(change.interval[0])}, {percent(change.interval[1])}]"
-
-
-def numbers(values: Sequence[float | None]) -> list[str]:
-    """Return values with as many decimals as three digits of the smallest take; None is ``n/a``."""
-    smallest = min((abs(value) for value in values if value), default=100.0)
-    places = min(_MOST_DECIMALS, max(0, 2 - floor(log10(smallest))))
-    return [NOT_AVAILABLE if value is None else f"{value:,.{places}f}" for value in values]
 
 
 def figure_words(row: ComparedFigure) -> str:

@@ -15,8 +15,8 @@ from pytest_servebench.comparison.change_points import FEWEST
 from pytest_servebench.comparison.chronicle import Chronicle, Measured
 from pytest_servebench.comparison.history import Series, Turn
 from pytest_servebench.comparison.sentences import percent
-from pytest_servebench.reports.comparison_words import numbers
 from pytest_servebench.reports.history_chart import chart_lines, pencil_for
+from pytest_servebench.reports.numbers import numbers
 from pytest_servebench.reports.rendering import natural_width, rendered
 
 SCHEMA = 1

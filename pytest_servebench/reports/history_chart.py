@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from statistics import median
 
 from pytest_servebench.comparison.history import Series
-from pytest_servebench.reports.comparison_words import numbers
+from pytest_servebench.reports.numbers import numbers
 
 ROWS = 6
 """Lines of a chart; a dot is half as high."""

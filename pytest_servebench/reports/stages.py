@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from pytest_servebench.reports.numbers import number
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
 Stage = Mapping[str, Any]
@@ -25,12 +26,8 @@ class StageColumn:
     """Columns with higher numbers go first when the terminal is narrow; 0 stays."""
 
 
-def _number(value: float | None, places: int = 1) -> str:
-    return NOT_AVAILABLE if value is None else f"{value:,.{places}f}"
-
-
 def _percent(share: float | None) -> str:
-    return NOT_AVAILABLE if share is None else f"{100 * share:.1f}"
+    return number(None if share is None else 100 * share)
 
 
 def _rates(stage: Stage) -> str:
@@ -49,15 +46,15 @@ def _predictions(stage: Stage) -> str:
 
 
 def _time(name: str) -> Callable[[Stage], str]:
-    return lambda stage: _number(stage["response_time_ms"][name])
+    return lambda stage: number(stage["response_time_ms"][name])
 
 
 COLUMNS = (
     StageColumn(header="stage", cell=lambda stage: f"{stage['number']} {stage['kind']}"),
     StageColumn(header="rate\n1/s", cell=_rates),
-    StageColumn(header="ran\ns", cell=lambda stage: _number(stage["ran_s"]), sacrifice=6),
-    StageColumn(header="offered\n1/s", cell=lambda stage: _number(stage["offered_per_s"]), sacrifice=1),
-    StageColumn(header="achieved\n1/s", cell=lambda stage: _number(stage["achieved_per_s"]), sacrifice=2),
+    StageColumn(header="ran\ns", cell=lambda stage: number(stage["ran_s"]), sacrifice=6),
+    StageColumn(header="offered\n1/s", cell=lambda stage: number(stage["offered_per_s"]), sacrifice=1),
+    StageColumn(header="achieved\n1/s", cell=lambda stage: number(stage["achieved_per_s"]), sacrifice=2),
     StageColumn(header="p50\nms", cell=_time("p50"), sacrifice=5),
     StageColumn(header="p95\nms", cell=_time("p95")),
     StageColumn(header="p99\nms", cell=_time("p99"), sacrifice=7),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.comparison.intervals import overlap
-from pytest_servebench.reports.rendering import NOT_AVAILABLE
+from pytest_servebench.reports.numbers import decimals, number
 from pytest_servebench.reports.row import Row
 
 CPU_HEADER = "CPU\ncores"
@@ -124,13 +124,7 @@ def cells(column: Column, rows: Sequence[Row]) -> list[str]:
         return [str(value) for value in values]
     places = decimals([value for value in values if isinstance(value, float)])
     won = winners(column, rows)
-    return [BEST * (at in won) + _number(value, places) for at, value in enumerate(values)]
-
-
-def decimals(values: Sequence[float]) -> int:
-    """Return how many decimals show three significant digits of the smallest value, at most two."""
-    smallest = min((abs(value) for value in values if value), default=100.0)
-    return sum(smallest < bound for bound in (100, 10))
+    return [BEST * (at in won) + _cell(value, places) for at, value in enumerate(values)]
 
 
 def winners(column: Column, rows: Sequence[Row]) -> set[int]:
@@ -165,7 +159,5 @@ def _stands_out(column: Column, best: Row, others: Sequence[Row]) -> bool:
     return not any(one is None or one.interval is None or overlap(own.interval, one.interval) for one in rest)
 
 
-def _number(value: str | float | None, places: int) -> str:
-    if value is None:
-        return NOT_AVAILABLE
-    return f"{value:,.{places}f}" if isinstance(value, float) else str(value)
+def _cell(value: str | float | None, places: int) -> str:
+    return str(value) if isinstance(value, (str, int)) else number(value, places)

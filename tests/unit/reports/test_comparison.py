@@ -13,7 +13,8 @@ from pytest_servebench.comparison.side_by_side import SideBySide, side_by_side
 from pytest_servebench.reports.comparison import comparison_lines
 from pytest_servebench.reports.comparison_data import COLUMNS, SCHEMA, comparison_csv, comparison_json
 from pytest_servebench.reports.comparison_markdown import code, comparison_markdown, escaped
-from pytest_servebench.reports.comparison_words import headline, numbers
+from pytest_servebench.reports.comparison_words import headline
+from pytest_servebench.reports.numbers import numbers
 from tests.doc_blocks import ROOT
 from tests.runs_made_up import MACHINE, STEADY, joined, made_up_run, times
 
