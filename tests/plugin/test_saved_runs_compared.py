@@ -123,4 +123,5 @@ def test_stock_compare_reads_files_with_repeats(suite: EchoSuite) -> None:
         "--between=median",
     )
     assert between.ret == 0
-    assert re.search(r"test_speed:p95\[echo-onnx-tensor-http-b1-i1-c2-r1\].*[+-]\d+\.\d%", between.stdout.str())
+    told = between.stdout.str()
+    assert re.search(r"test_speed:p95\[echo-onnx-tensor-http-b1-i1-c2-r1\].*[+-]\d+\.\d%", told)
