@@ -13,6 +13,7 @@ from pytest_servebench.cli.judging import (
     chosen_figures,
     chosen_limits,
     chosen_to_differ,
+    fail_option,
     figures_option,
     inconclusive_option,
     output_option,
@@ -41,12 +42,9 @@ FORMATS = ("table", "markdown", "csv", "json")
     help="Of what is written.",
 )
 @output_option("Write it into this file; only the counts are printed then.")
-@click.option(
-    "--fail",
-    default=None,
-    metavar="FIGURE:SHARE%",
-    help="Limits, as p95:10%,throughput:5%; a regression beyond them makes the exit code 1. Without it "
-    "verdicts go by p95:5%,throughput:5%, and the exit code by nothing.",
+@fail_option(
+    "Limits, as p95:10%,throughput:5%; a regression beyond them makes the exit code 1. Without it verdicts "
+    "go by the usual ones, and the exit code by nothing."
 )
 @inconclusive_option("With --fail, which doubts make the exit code 1, too; auto: all but noise.")
 @allow_different_option
