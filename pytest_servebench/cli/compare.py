@@ -64,7 +64,7 @@ def compare(
     """Compare saved runs, figure by figure, with verdicts.
 
     A is the baseline of all others. Each is a promoted baseline, a file that pytest-benchmark saved, a folder
-    of such files, or several of these with commas between, whose replicates are read as one run's.
+    of such files, or several of these with commas between, whose repeats are read as one run's.
     """
     side = side_by_side(
         [find_run(word, baselines_dir=baselines) for word in runs],
