@@ -39,7 +39,7 @@ FORMATS = ("table", "markdown", "csv", "json")
     default="table",
     show_default=True,
     type=click.Choice(FORMATS),
-    help="Of what is written.",
+    help="table for a terminal, markdown for a job's summary, csv and json for programs.",
 )
 @output_option("Write it into this file; only the counts are printed then.")
 @fail_option(

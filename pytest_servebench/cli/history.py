@@ -35,7 +35,7 @@ from pytest_servebench.reports.history_picture import check_picture, left_out_pa
     default="table",
     show_default=True,
     type=click.Choice(("table", "json")),
-    help="Of what is printed.",
+    help="table with charts for a terminal, json for programs.",
 )
 @output_option("Draw it into this picture, too: .png, .svg or .pdf.")
 @fail_option(

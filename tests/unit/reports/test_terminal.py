@@ -238,6 +238,18 @@ def test_table_fits_by_leaving_columns_out(width: int) -> None:
     assert any(line.startswith(f"not shown at {width} columns: ") for line in lines) == (width < 120)
 
 
+@pytest.mark.parametrize("colour", [True, False])
+def test_only_signs_that_are_there_are_explained(colour: bool) -> None:
+    """A table of one row has no winner, one without gaps no n/a, a narrow one no memory."""
+    both, one = two_stacks(), two_stacks(cold_start_s=None)[:1]
+    assert "* best of" in shown(both, colour=colour)
+    assert "* best of" not in shown(one, colour=colour)
+    assert "n/a: not reported" in shown(one, colour=colour)
+    assert "n/a: not reported" not in shown(both, colour=colour, width=50)
+    assert "memory: of the GPU" in shown(both, colour=colour)
+    assert "memory: of the GPU" not in shown(both, colour=colour, width=50)
+
+
 def test_least_important_columns_go_first() -> None:
     """Cold start goes before p99, p99 before memory, and the verdict goes last."""
     for width, gone, kept in ((100, "cold", "p99"), (80, "p99", "memory"), (60, "CPU", "verdict")):
