@@ -238,7 +238,7 @@ OPTIONS = (
     Option(
         "inconclusive",
         "Whether a session fails whose comparison proves nothing (too few repeats, another machine, a run "
-        "that is not valid). auto: it does, except where a change beyond the limit may be noise. Default: auto.",
+        "that is not valid). auto: it does, unless a change beyond the limit may be noise. Default: auto.",
         _or(Severity),
     ),
     Option(
