@@ -11,7 +11,7 @@ from pytest_servebench.comparison.fail_limits import limits_text
 from pytest_servebench.comparison.sentences import sentence
 
 _SEVERITIES = {
-    Severity.AUTO: "fails, but for noise",
+    Severity.AUTO: "fails, except noise",
     Severity.FAIL: "fails",
     Severity.WARN: "does not fail",
 }
@@ -37,7 +37,7 @@ class Line:
 def gate_header(settings: GateSettings, baseline: str) -> list[str]:
     """Return the header's lines; ``baseline`` as `saved_runs.described` has it."""
     severity = settings.inconclusive
-    doubtful = f"inconclusive {_SEVERITIES[severity]} ({severity})"
+    doubtful = f"what is inconclusive {_SEVERITIES[severity]} ({severity})"
     allowed = f"; may differ: {', '.join(sorted(settings.allowed))}" if settings.allowed else ""
     return [
         f"servebench baseline: {baseline}",

@@ -103,7 +103,7 @@ def test_the_header_says_what_holds() -> None:
     assert gate_header(settings, "main (promoted 2026-11-20, 5 repeats, 24 cases)") == [
         "servebench baseline: main (promoted 2026-11-20, 5 repeats, 24 cases)",
         (
-            "servebench limits: p95:10%,p99:20%:5ms; inconclusive does not fail (warn)"
+            "servebench limits: p95:10%,p99:20%:5ms; what is inconclusive does not fail (warn)"
             "; may differ: cpu, versions"
         ),
     ]
