@@ -46,12 +46,13 @@ def gate_header(settings: GateSettings, baseline: str) -> list[str]:
 
 
 def gate_lines(
-    changes: Sequence[Change], failing: Sequence[Change], *, baseline: str, not_asked: int
+    changes: Sequence[Change], failing: Sequence[Change], *, baseline: str, not_asked: int, warned: int = 0
 ) -> list[Line]:
     """Return a line for each change that did not pass, and the sum of all.
 
     ``failing`` are those of ``changes`` that make the exit code 1, ``not_asked`` the baseline's cases
-    that this run was not asked for. Changes that are inconclusive for one reason share a line.
+    that this run was not asked for, ``warned`` the measurements with a warning. Changes that are
+    inconclusive for one reason share a line.
     """
     lines = [
         Line(text, colour)
@@ -59,6 +60,11 @@ def gate_lines(
         for text in _told([change for change in changes if change.verdict is verdict])
     ]
     lines.append(_sum(changes, failing, baseline))
+    if warned and any(change.verdict is ChangeVerdict.REGRESSION for change in changes):
+        measurements = _counted(warned, "measurement")
+        lines.append(
+            Line(f"servebench gate: {measurements} had warnings, above: was it the machine?", "yellow")
+        )
     if not_asked:
         cases = f"{not_asked} case{'s' * (not_asked > 1)}"
         lines.append(Line(f"servebench gate: {cases} of the baseline {_were(not_asked)} not asked for"))
