@@ -105,7 +105,13 @@ class SessionGate:
             text = f"servebench gate: nothing was measured, so nothing was compared with {self._name}{failed}"
             terminalreporter.write_line(text, red=bool(judged.failing), yellow=not judged.failing)
             return
-        lines = gate_lines(judged.changes, judged.failing, baseline=self._name, not_asked=judged.not_asked)
+        warned = sum(
+            bool((each.get("telemetry") or {}).get("warnings"))
+            for each in without_reruns(self._recorder.records)
+        )
+        lines = gate_lines(
+            judged.changes, judged.failing, baseline=self._name, not_asked=judged.not_asked, warned=warned
+        )
         for line in lines:
             terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
 

@@ -12,7 +12,10 @@ from pytest_servebench.thresholds import ThresholdsFile, thresholds_for, why_ung
 from pytest_servebench.words import listed
 
 THRESHOLDS_NAME = "thresholds.toml"
-NOWHERE = f"no {THRESHOLDS_NAME} lies beside the benchmark, and none was given with --serve-thresholds"
+NOWHERE = (
+    f"no absolute limits: no {THRESHOLDS_NAME} lies beside the benchmark, and none was given with "
+    "--serve-thresholds"
+)
 
 
 class Limits:

@@ -112,7 +112,7 @@ def computed(deployment: Deployment, asked: Mapping[str, Any], program: Path | N
         stdin=subprocess.DEVNULL,
         capture_output=True,
         cwd="/",
-        env={**os.environ, **engine_environment(deployment), **gpu_order([deployment])},
+        env={**_environment(), **engine_environment(deployment), **gpu_order([deployment])},
         start_new_session=True,  # Ctrl-C is for us
         timeout=PATIENCE_S,
         check=False,
@@ -122,6 +122,11 @@ def computed(deployment: Deployment, asked: Mapping[str, Any], program: Path | N
     told = {line["batch_size"] for line in lines}
     why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     return [*lines, *({"batch_size": n, "absent": why} for n in asked["batch_sizes"] if n not in told)]
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's, less what keeps a program from importing the module that lies beside it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
 
 
 def asked_of(case: Case, artifact: Artifact, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -117,6 +117,8 @@ class RawBaseline:
 
 
 NO_RAW = RawBaseline(absent="nobody measured it")
+RAW_LEFT_OUT = RawBaseline(absent="it was left out")
+"""As somebody wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

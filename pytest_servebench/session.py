@@ -34,7 +34,7 @@ from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKi
 from pytest_servebench.pool import ServerPool
 from pytest_servebench.raw_baseline import RawBaselines
 from pytest_servebench.readings import readings_beside
-from pytest_servebench.results import Answer, CaseResult, Endpoint, RawBaseline
+from pytest_servebench.results import RAW_LEFT_OUT, Answer, CaseResult, Endpoint, RawBaseline
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
@@ -194,7 +194,7 @@ def _image_set(name: str, model: str, count: int) -> tuple[Image, ...]:
 
 
 def _left_out(_case: Case, _endpoint: Endpoint) -> RawBaseline:
-    return RawBaseline(absent="it was left out")
+    return RAW_LEFT_OUT
 
 
 def _images(case: Case, count: int) -> tuple[Image, ...]:

@@ -262,7 +262,7 @@ def _too_little_ended(summary: Summary) -> str:
         return ""
     return (
         f"{_ended(summary) or 'no'} request{'s' * (_ended(summary) > 1)} ended within the window of "
-        f"{summary.window_s:g} s, at least {FEWEST_REPLIES} must; make it longer with --serve-duration"
+        f"{summary.window_s:.3g} s, at least {FEWEST_REPLIES} must; make it longer with --serve-duration"
     )
 
 

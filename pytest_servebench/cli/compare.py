@@ -13,6 +13,7 @@ from pytest_servebench.cli.judging import (
     chosen_figures,
     chosen_limits,
     chosen_to_differ,
+    fail_option,
     figures_option,
     inconclusive_option,
     output_option,
@@ -38,15 +39,12 @@ FORMATS = ("table", "markdown", "csv", "json")
     default="table",
     show_default=True,
     type=click.Choice(FORMATS),
-    help="Of what is written.",
+    help="table for a terminal, markdown for a job's summary, csv and json for programs.",
 )
 @output_option("Write it into this file; only the counts are printed then.")
-@click.option(
-    "--fail",
-    default=None,
-    metavar="FIGURE:SHARE%",
-    help="Limits, as p95:10%,throughput:5%; a regression beyond them makes the exit code 1. Without it "
-    "verdicts go by p95:5%,throughput:5%, and the exit code by nothing.",
+@fail_option(
+    "Limits, as p95:10%,throughput:5%; a regression beyond them makes the exit code 1. Without it verdicts "
+    "go by the usual ones, and the exit code by nothing."
 )
 @inconclusive_option("With --fail, which doubts make the exit code 1, too; auto: all but noise.")
 @allow_different_option
@@ -66,7 +64,7 @@ def compare(
     """Compare saved runs, figure by figure, with verdicts.
 
     A is the baseline of all others. Each is a promoted baseline, a file that pytest-benchmark saved, a folder
-    of such files, or several of these with commas between, whose replicates are read as one run's.
+    of such files, or several of these with commas between, whose repeats are read as one run's.
     """
     side = side_by_side(
         [find_run(word, baselines_dir=baselines) for word in runs],

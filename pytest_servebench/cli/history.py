@@ -13,6 +13,7 @@ from pytest_servebench.cli.judging import (
     chosen_figures,
     chosen_limits,
     chosen_to_differ,
+    fail_option,
     figures_option,
     inconclusive_option,
     output_option,
@@ -34,14 +35,11 @@ from pytest_servebench.reports.history_picture import check_picture, left_out_pa
     default="table",
     show_default=True,
     type=click.Choice(("table", "json")),
-    help="Of what is printed.",
+    help="table with charts for a terminal, json for programs.",
 )
 @output_option("Draw it into this picture, too: .png, .svg or .pdf.")
-@click.option(
-    "--fail",
-    default=None,
-    metavar="FIGURE:SHARE%",
-    help="Limits, as p95:10%; the exit code is 1 when the latest level is worse than the one before by more.",
+@fail_option(
+    "Limits, as p95:10%; the exit code is 1 when the latest level is worse than the one before by more."
 )
 @inconclusive_option(
     "With --fail, whether too few runs make the exit code 1, too; auto: where a limited figure could be "

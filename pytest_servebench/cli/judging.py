@@ -9,8 +9,8 @@ from typing import ParamSpec, TypeVar
 import click
 
 from pytest_servebench.comparison.baselines import FOLDER
-from pytest_servebench.comparison.changes import ChangeLimit, Severity
-from pytest_servebench.comparison.fail_limits import parse_limits
+from pytest_servebench.comparison.changes import DEFAULT_LIMITS, ChangeLimit, Severity
+from pytest_servebench.comparison.fail_limits import limits_text, parse_limits
 from pytest_servebench.comparison.figures import FIGURES, figure_named
 from pytest_servebench.comparison.fingerprint import parse_allowed
 from pytest_servebench.words import listed
@@ -18,6 +18,7 @@ from pytest_servebench.words import listed
 P = ParamSpec("P")
 T = TypeVar("T")
 COMMAND_LINE = "the command line"
+DEFAULT_LIMITS_TEXT = limits_text(DEFAULT_LIMITS)
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -59,6 +60,18 @@ baselines_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder of baselines that can be called by name.",
 )
+
+
+def fail_option(meaning: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return the option of limits that make the exit code 1; alone it stands for the usual ones."""
+    return click.option(
+        "--fail",
+        default=None,
+        is_flag=False,
+        flag_value=DEFAULT_LIMITS_TEXT,
+        metavar="[FIGURE:SHARE%]",
+        help=f"{meaning} Alone, after the runs: {DEFAULT_LIMITS_TEXT}.",
+    )
 
 
 def inconclusive_option(meaning: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -150,7 +150,7 @@ class BaselineStore:
         try:
             path.unlink()
         except FileNotFoundError as error:
-            raise self._unknown(name) from error
+            raise self._unknown(name, next_step="servebench baseline list tells of each") from error
         return path
 
     def _put(self, path: Path, text: str, *, replace: bool) -> None:
@@ -167,13 +167,14 @@ class BaselineStore:
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
 
-    def _unknown(self, name: str) -> PlanError:
+    def _unknown(self, name: str, next_step: str = "") -> PlanError:
         names = self.names()
+        promoted_as = "" if name == DEFAULT_NAME else f" --as {name}"
         return PlanError(
             f"there is no baseline {name!r}{did_you_mean(name, names)}",
             where=str(self.folder),
             seen=f"baselines there: {listed(names)}",
-            next_step=f"promote a saved run: {PROMOTE}{'' if name == DEFAULT_NAME else f' --as {name}'}",
+            next_step=next_step or f"promote a saved run: {PROMOTE}{promoted_as}",
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun, read_run
@@ -55,7 +56,9 @@ def read_chronicle(words: Sequence[str]) -> Chronicle:
                 raise
             left_out.append(f"{path}: {error.what}{f' ({error.seen})' if error.seen else ''}")
             continue
-        runs.setdefault(run[0], run[1])
+        first = runs.setdefault(run[0], run[1])
+        if first is not run[1]:
+            left_out.append(f"{path}: the same run as {first.path}")
     if not runs:
         raise PlanError(
             "there is no saved run",
@@ -123,7 +126,7 @@ def instant(text: object) -> datetime | None:
 def commit_text(run: SavedRun) -> str:
     """Return ``0123456789+ (main)``; empty where it is not known, or the run's files are of several."""
     found = {
-        (str(commit["id"]), str(commit.get("branch") or ""), bool(commit.get("dirty")))
+        (str(commit["id"]), _branch(commit), bool(commit.get("dirty")))
         for facts in run.facts
         if isinstance(commit := facts.get("commit"), dict) and commit.get("id") not in {None, "unversioned"}
     }
@@ -131,3 +134,9 @@ def commit_text(run: SavedRun) -> str:
         return ""
     ((number, branch, dirty),) = found
     return f"{number[:_COMMIT_DIGITS]}{'+' * dirty}{f' ({branch})' if branch else ''}"
+
+
+def _branch(commit: Mapping[str, Any]) -> str:
+    """Return a commit's branch, where pytest-benchmark knew one: CI checks commits out, not branches."""
+    branch = str(commit.get("branch") or "")
+    return "" if branch.startswith("(") else branch

@@ -193,8 +193,9 @@ def failures(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: 
 
 def _worse(series: Series, limit: ChangeLimit) -> str:
     turn = series.turns[-1]
+    allowed = -limit.share if series.figure.higher_is_better else limit.share
     return (
-        f"fails: {series.case}: {limit.figure} is {percent(turn.change)}, limit {100 * limit.share:g}%, "
+        f"fails: {series.case}: {limit.figure} {percent(turn.change)}, limit {100 * allowed:+g}%, "
         f"since {series.points[turn.at].run.name}"
     )
 

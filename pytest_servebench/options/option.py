@@ -222,14 +222,15 @@ OPTIONS = (
     ),
     Option(
         "inconclusive",
-        "What a comparison does to the exit code that proves nothing. Default: auto, which fails unless the "
-        "change may be noise: where nothing could be compared, nothing is green.",
+        "Whether a session fails whose comparison proves nothing (too few repeats, another machine, a run "
+        "that is not valid). auto: it does, unless a change beyond the limit may be noise. Default: auto.",
         _or(Severity),
     ),
     Option(
         "allow-different",
         "Facts in which run and baseline may differ and be compared all the same: "
-        f"{', '.join(FACTS)}, or all. Default: none.",
+        f"{', '.join(FACTS)}, versions.NAME of one package, or all; and by its name what a case was asked or "
+        "loaded with, as duration_s. Default: none.",
         "FACT[,FACT]|all",
     ),
     Option(

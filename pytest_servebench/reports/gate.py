@@ -11,7 +11,7 @@ from pytest_servebench.comparison.fail_limits import limits_text
 from pytest_servebench.comparison.sentences import sentence
 
 _SEVERITIES = {
-    Severity.AUTO: "fails, but for noise",
+    Severity.AUTO: "fails, except noise",
     Severity.FAIL: "fails",
     Severity.WARN: "does not fail",
 }
@@ -37,7 +37,7 @@ class Line:
 def gate_header(settings: GateSettings, baseline: str) -> list[str]:
     """Return the header's lines; ``baseline`` as `saved_runs.described` has it."""
     severity = settings.inconclusive
-    doubtful = f"inconclusive {_SEVERITIES[severity]} ({severity})"
+    doubtful = f"what is inconclusive {_SEVERITIES[severity]} ({severity})"
     allowed = f"; may differ: {', '.join(sorted(settings.allowed))}" if settings.allowed else ""
     return [
         f"servebench baseline: {baseline}",
@@ -46,12 +46,13 @@ def gate_header(settings: GateSettings, baseline: str) -> list[str]:
 
 
 def gate_lines(
-    changes: Sequence[Change], failing: Sequence[Change], *, baseline: str, not_asked: int
+    changes: Sequence[Change], failing: Sequence[Change], *, baseline: str, not_asked: int, warned: int = 0
 ) -> list[Line]:
     """Return a line for each change that did not pass, and the sum of all.
 
     ``failing`` are those of ``changes`` that make the exit code 1, ``not_asked`` the baseline's cases
-    that this run was not asked for. Changes that are inconclusive for one reason share a line.
+    that this run was not asked for, ``warned`` the measurements with a warning. Changes that are
+    inconclusive for one reason share a line.
     """
     lines = [
         Line(text, colour)
@@ -59,6 +60,11 @@ def gate_lines(
         for text in _told([change for change in changes if change.verdict is verdict])
     ]
     lines.append(_sum(changes, failing, baseline))
+    if warned and any(change.verdict is ChangeVerdict.REGRESSION for change in changes):
+        measurements = _counted(warned, "measurement")
+        lines.append(
+            Line(f"servebench gate: {measurements} had warnings, above: was it the machine?", "yellow")
+        )
     if not_asked:
         cases = f"{not_asked} case{'s' * (not_asked > 1)}"
         lines.append(Line(f"servebench gate: {cases} of the baseline {_were(not_asked)} not asked for"))

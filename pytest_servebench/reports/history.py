@@ -61,7 +61,7 @@ def counts(series: Sequence[Series]) -> str:
     worse = sum(turn.is_worse for turn in turns)
     if not turns:
         judged = sum(each.is_judged for each in series)
-        return f"no change in {judged} series of {len(series)} with enough runs"
+        return f"no change in {judged} of {len(series)} series" if judged else "no series has enough runs"
     found = f"{len(turns)} change{'s' * (len(turns) > 1)} in {len(series)} series"
     told = [f"{worse} for the worse"] * bool(worse) + [f"{len(turns) - worse} for the better"] * (
         worse < len(turns)

@@ -24,8 +24,8 @@ WORST_FIRST = (
 )
 GRAVEST_FIRST = (Judgement.FAIL, Judgement.INCONCLUSIVE, Judgement.UNGATED, Judgement.PASS)
 LEGEND = (
-    "repeats: figures are medians of the valid ones; +-%: the longer arm of the 95% confidence interval of",
-    "the median run, every one with a server of its own; nothing is best whose interval overlaps another's",
+    "repeats: figures are medians of the valid ones; +-%: how far the median of all possible starts",
+    "may be off (95% confidence interval, its longer arm); nothing is best whose interval overlaps another's",
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.intervals import AcrossRuns, across_runs
 from pytest_servebench.plan import Engine
+from pytest_servebench.results import NO_RAW, RAW_LEFT_OUT
 
 LONGEST_LOAD = 24
 VALID = "valid"
@@ -59,6 +60,8 @@ class Row:
     """The sentence of each limit that was not held."""
     warnings: tuple[str, ...]
     """What else was at work on the machine, a sentence each."""
+    raw_absent: str
+    """Why the model in process has no figure, though one was asked for."""
     repeat: int | None = None
     """Which replicate it is; None: the case is not repeated, or these are all of them."""
     repeats: int = 1
@@ -101,6 +104,7 @@ class Row:
             breaches=tuple(breach["sentence"] for breach in verdict.get("breaches", ())),
             **{name: record[name] for name in ("repeat", "repeats", "restarted") if name in record},
             warnings=tuple(telemetry.get("warnings", ())),
+            raw_absent=_raw_absent(record),
         )
 
     @property
@@ -167,3 +171,13 @@ def _words(load: Mapping[str, Any]) -> str:
     if arrivals == CLOSED:
         return f"{load.get('concurrency')} in flight{by}"
     return (arrivals if len(arrivals) <= LONGEST_LOAD else f"{arrivals[: LONGEST_LOAD - 3]}...") + by
+
+
+def _raw_absent(record: Mapping[str, Any]) -> str:
+    """Return why there is no efficiency, where only the model in process is to blame and was not left out."""
+    absent = str((record.get("raw") or {}).get("absent") or "")
+    only = absent == record.get("serving_efficiency_absent") and absent not in (
+        NO_RAW.absent,
+        RAW_LEFT_OUT.absent,
+    )
+    return absent if only else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -17,19 +18,24 @@ from pytest_servebench.arrivals import Staged
 from pytest_servebench.comparison.replicates import without_reruns
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
-from pytest_servebench.reports.rendering import natural_width, rendered
+from pytest_servebench.reports.notes import notes
+from pytest_servebench.reports.rendering import NOT_AVAILABLE, natural_width, rendered
 from pytest_servebench.reports.repeats import joined_rows, repeats_legend, repeats_text
-from pytest_servebench.reports.row import VALID, Row
+from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.stages import COLUMNS as STAGE_COLUMNS
 from pytest_servebench.reports.stages import DOUBTFUL, narrower, stage_table, stage_title
 from pytest_servebench.reports.table import BEST, Column, cells, split_constants
 
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+"""Of colours."""
 DASHBOARD_PATH = "/d/servebench"
 """Of the dashboard in ``deploy/grafana/dashboards``, by its uid."""
-LEGEND = (
-    f"{BEST} best of the valid cases that were asked alike; n/a: not reported",
-    "memory: of the GPU, without one of the server's process tree",
-)
+LEGEND = {
+    f" {BEST}": f"{BEST} best of the valid cases that were asked alike",
+    NOT_AVAILABLE: f"{NOT_AVAILABLE}: not reported",
+}
+"""What signs in a table mean."""
+OF_MEMORY = "memory: of the GPU, without one of the server's process tree"
 
 
 def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
@@ -144,7 +150,15 @@ def report_lines(
         for record in last:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
-    return [*lines, *LEGEND, *repeats_legend(rows), *notes(rows)] if rows else []
+    return [*lines, *_legend(lines), *repeats_legend(rows), *notes(rows)] if rows else []
+
+
+def _legend(lines: Sequence[str]) -> list[str]:
+    """Return what signs and figures mean, of those that ``lines`` have."""
+    text = "\n".join(line for line in lines if not line.startswith("not shown at "))
+    plain = _ESCAPE.sub(" ", text)
+    signs = "; ".join(meaning for sign, meaning in LEGEND.items() if sign in plain)
+    return [line for line in (signs, OF_MEMORY * ("memory" in plain)) if line]
 
 
 def monitoring_lines(records: Sequence[Mapping[str, Any]], begin_ms: int, end_ms: int) -> list[str]:
@@ -205,38 +219,6 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
     missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
     doubts = [stage["reason"] for stage in stages if stage["verdict"] in DOUBTFUL and stage["reason"]]
     return ["", stage_title(Row.from_record(record).label, record), *shown, *missing, *doubts]
-
-
-def notes(rows: Sequence[Row]) -> list[str]:
-    """Return one line for each breach, doubt and warning, and one for each reason that cases share."""
-    own = [
-        line
-        for joined in rows
-        for row in joined.replicates or (joined,)
-        for line in (
-            *([capacity_line(row, row.capacity)] if row.capacity else []),
-            *([f"{row.validity}: {row.label}: {row.reason}"] if row.validity != VALID else []),
-            *(f"breach: {row.label}: {sentence}" for sentence in row.breaches),
-            *(f"warning: {row.label}: {sentence}" for sentence in row.warnings),
-        )
-    ]
-    shared: dict[tuple[str, str], int] = {}
-    for row in rows:
-        if row.judgement and row.verdict_reason:
-            key = (row.judgement, row.verdict_reason)
-            shared[key] = shared.get(key, 0) + 1
-    return own + [f"{word}: {count} of {len(rows)} cases: {why}" for (word, why), count in shared.items()]
-
-
-def capacity_line(row: Row, capacity: Mapping[str, Any]) -> str:
-    """Return what a search found: the last rate that held, the first that failed, and the objective."""
-    failing = capacity["first_failing_per_s"]
-    undecided = [f"{t['rate_per_s']:g}" for t in capacity["trials"] if t["verdict"] == "undecided"]
-    held = "none" if row.capacity_per_s is None else f"{row.capacity_per_s:g}/s"
-    failed = "none" if failing is None else f"{failing:g}/s"
-    between = f", undecided {', '.join(undecided)}/s" if undecided else ""
-    trials = f"{len(capacity['trials'])} trials"
-    return f"capacity: {row.label}: last pass {held}, first fail {failed}{between} ({trials})"
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def test_a_slower_server_is_a_red_session(suite: EchoSuite, workers: tuple[str, 
     result.stdout.fnmatch_lines(
         [
             "servebench baseline: main (promoted 20*, 4 repeats, 1 case)",
-            "servebench limits: p50:80%,throughput:45%; inconclusive fails, but for noise (auto)",
+            "servebench limits: p50:80%,throughput:45%; what is inconclusive fails, except noise (auto)",
             f"regression: {glob(CASE)}: p50 * -> * ms, +*% [[]+*%, +*%], limit +80%, 4 v 4 repeats, p *",
             f"regression: {glob(CASE)}: throughput * -> * images/s, -*% [[]*], limit -45%, 4 v 4 repeats*",
             "servebench gate: 2 regressions, 0 improvements, 0 inconclusive, 0 passed, of 2 *: failed",

@@ -41,7 +41,7 @@ def test_a_session_from_header_to_table(suite: EchoSuite) -> None:
             "stack*format*images/s*verdict",
             "echo*onnx*valid, ungated",
             "controlled*pytorch*valid, ungated",
-            "ungated: 4 of 4 cases: no thresholds.toml lies beside the benchmark, *--serve-thresholds",
+            "ungated: 4 of 4 cases: no absolute limits: no thresholds.toml lies *--serve-thresholds",
         ]
     )
     assert signal.getsignal(signal.SIGTERM) == before

@@ -91,7 +91,9 @@ def test_show_list_and_drop() -> None:
     assert lines[1].startswith("main (promoted 20")
     assert baseline("drop", "main") == "dropped: .servebench/baselines/main.json\n"
     assert "there is no baseline 'main'" in baseline("show", code=2)
-    assert "there is no baseline 'main'" in baseline("drop", "main", code=2)
+    refused = baseline("drop", "main", code=2)
+    assert "there is no baseline 'main'" in refused
+    assert "promote" not in refused.split("next: ")[1], "who wants to drop one does not want to make it"
 
 
 def test_another_folder_is_given_by_dir(here: Path) -> None:

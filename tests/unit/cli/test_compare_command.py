@@ -43,6 +43,9 @@ def test_the_table_is_plain_and_ends_well(folder: Path) -> None:
     ("words", "code"),
     [
         (("before.json", "slower.json", "--fail=p95:10%"), 1),
+        (("before.json", "slower.json", "--fail"), 1),
+        (("before.json", "slower.json", "--fail", "--format=csv"), 1),
+        (("before.json", "before.json", "--fail"), 0),
         (("before.json", "slower.json", "--fail=p95:30%"), 0),
         (("slower.json", "before.json", "--fail=p95:10%"), 0),
         (("before.json", "before.json", "slower.json", "--fail=p95:10%"), 1),
@@ -101,6 +104,7 @@ def test_a_baseline_is_called_by_name(folder: Path) -> None:
         (("before.json", "nothing.json"), "no saved run is called 'nothing.json'"),
         (("before.json", "slower.json", "--figures=p59"), "--figures does not know the figure 'p59'"),
         (("before.json", "slower.json", "--fail=p95"), "--fail has no limit in 'p95'"),
+        (("--fail", "before.json", "slower.json"), "--fail has no limit in 'before.json'"),
         (("before.json", "slower.json", "--allow-different=cup"), "--allow-different does not know 'cup'"),
         (("before.json", "slower.json", "--format=html"), "'html' is not one of"),
     ],

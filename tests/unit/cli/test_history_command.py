@@ -44,6 +44,7 @@ def test_a_change_is_told_with_its_commit(folder: Path) -> None:
     ("words", "code"),
     [
         (("runs", "--fail=p95:5%"), 1),
+        (("runs", "--fail"), 1),
         (("runs", "--fail=p95:20%"), 0),
         (("runs", "--fail=p95:5%:2ms"), 0),
         (("runs/000*.json", "--fail=p95:5%"), 0),
@@ -61,7 +62,9 @@ def test_the_exit_code_is_by_fail(folder: Path, words: tuple[str, ...], code: in
 
 def test_a_limited_figure_is_judged_though_it_was_not_chosen(folder: Path) -> None:
     """--figures hides nothing that --fail names."""
-    assert history("runs", "--figures=memory", "--fail=throughput:5%").exit_code == 1
+    done = history("runs", "--figures=memory", "--fail=throughput:5%")
+    assert done.exit_code == 1
+    assert "limit -5%, since " in done.output
 
 
 def test_json_is_read_by_programs(folder: Path) -> None:

@@ -47,6 +47,22 @@ def test_globs_and_files_are_read_once(folder: Path) -> None:
     assert found == ["c", "b"]
 
 
+def test_a_copy_of_a_run_is_named(folder: Path) -> None:
+    """Whoever counts files and sees fewer runs is told why."""
+    first, copy = folder / "one" / "b.json", folder / "two" / "b-again.json"
+    copy.write_bytes(first.read_bytes())
+    assert f"{copy}: the same run as {first}" in read_chronicle([str(folder)]).left_out
+
+
+@pytest.mark.parametrize("branch", ["(detached head)", "(unknown)", None])
+def test_a_branch_that_git_did_not_know_is_none(branch: str | None, tmp_path: Path) -> None:
+    """A CI checkout has no branch; pytest-benchmark writes words in its place."""
+    path = save(
+        tmp_path / "a.json", made_up_run("a", started="2026-11-01"), commit={**COMMIT, "branch": branch}
+    )
+    assert [run.commit for run in read_chronicle([str(path)]).runs] == ["0123456789+"]
+
+
 def test_a_file_that_was_named_must_be_a_run(folder: Path) -> None:
     """What the user typed is not silently left out."""
     with pytest.raises(PlanError, match="this file is no run of pytest-servebench"):

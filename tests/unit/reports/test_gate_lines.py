@@ -92,6 +92,16 @@ def test_what_was_not_asked_for_is_told_in_one_line(count: int, text: str) -> No
     assert len(lines(change(PASS))) == 1
 
 
+def test_a_regression_on_a_busy_machine_asks_whether_it_was_the_machine() -> None:
+    """Warnings stand far above a regression that they may explain, so it points to them; a pass does not."""
+    question = "servebench gate: 3 measurements had warnings, above: was it the machine?"
+    told = [
+        [line.text for line in gate_lines(each, (), baseline="main", not_asked=0, warned=3)]
+        for each in ([change(REGRESSION)], [change(PASS)])
+    ]
+    assert [question in lines for lines in told] == [True, False]
+
+
 def test_the_header_says_what_holds() -> None:
     """Baseline, limits, what doubts do, and what may differ."""
     settings = GateSettings(
@@ -103,7 +113,7 @@ def test_the_header_says_what_holds() -> None:
     assert gate_header(settings, "main (promoted 2026-11-20, 5 repeats, 24 cases)") == [
         "servebench baseline: main (promoted 2026-11-20, 5 repeats, 24 cases)",
         (
-            "servebench limits: p95:10%,p99:20%:5ms; inconclusive does not fail (warn)"
+            "servebench limits: p95:10%,p99:20%:5ms; what is inconclusive does not fail (warn)"
             "; may differ: cpu, versions"
         ),
     ]

@@ -63,7 +63,12 @@ def test_too_few_runs_are_said() -> None:
     text = report(runs_of([10.0] * 4 + [20.0] * 3))
     assert "too few" in text
     assert "\nnot judged: 1 series with 7 runs: it takes 8 to tell a change from chance\n" in text
-    assert text.endswith("\nno change in 0 series of 1 with enough runs")
+    assert text.endswith("\nno series has enough runs")
+
+
+def test_the_sum_says_of_how_many_series_nothing_is_known() -> None:
+    """Without a change the last line counts the series that could have shown one."""
+    assert report(runs_of([10.0] * 9)).endswith("\nno change in 1 of 1 series")
 
 
 def test_what_is_left_out_is_said() -> None:

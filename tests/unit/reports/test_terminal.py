@@ -199,9 +199,7 @@ def test_warnings_stand_under_the_table() -> None:
     text = shown(records)
     assert line_of(text, "triton")[-1] == "valid"
     warned = [line for line in text.splitlines() if line.startswith("warning: ")]
-    assert len(warned) == 2
-    assert "triton onnx, batch 8" in warned[0]
-    assert warned[0].endswith(": the GPU is shared with 2 other processes")
+    assert warned == ["warning: 2 of 2 measurements: the GPU is shared with 2 other processes"]
 
 
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 160])
@@ -213,6 +211,18 @@ def test_table_fits_by_leaving_columns_out(width: int) -> None:
     for word in ("stack", "format", "p95", "images/s"):
         assert word in "\n".join(table)
     assert any(line.startswith(f"not shown at {width} columns: ") for line in lines) == (width < 120)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_only_signs_that_are_there_are_explained(colour: bool) -> None:
+    """A table of one row has no winner, one without gaps no n/a, a narrow one no memory."""
+    both, one = two_stacks(), two_stacks(cold_start_s=None)[:1]
+    assert "* best of" in shown(both, colour=colour)
+    assert "* best of" not in shown(one, colour=colour)
+    assert "n/a: not reported" in shown(one, colour=colour)
+    assert "n/a: not reported" not in shown(both, colour=colour, width=50)
+    assert "memory: of the GPU" in shown(both, colour=colour)
+    assert "memory: of the GPU" not in shown(both, colour=colour, width=50)
 
 
 def test_least_important_columns_go_first() -> None:
