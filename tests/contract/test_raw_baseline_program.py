@@ -78,6 +78,21 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert told == [{"batch_size": 1, "images_per_s": 5.0}, {"batch_size": 8, "absent": "exit code -9"}]
 
 
+def test_what_nobody_understands_is_not_what_it_said(tmp_path: Path) -> None:
+    """Half a line, a size that nobody asked for, no rate, or bytes that are no text: never a traceback."""
+    babbling = """
+import sys
+sys.stdout.buffer.write(b"\\xff\\xfe\\n")
+print('{"batch_size": 2, "images_per_s": 5.0}')
+print('{"batch_size": [1], "images_per_s": 5.0}')
+print('{"batch_size": 1, "images_per_s": NaN}')
+print('{"batch_size": 1, "images_per_s": "5"}')
+print('{"batch_size": 8, "images_per')
+"""
+    told = computed(CPU_CASE.deployment, ASKED, saying(tmp_path, babbling))
+    assert told == [{"batch_size": size, "absent": "exit code 0"} for size in (1, 8)]
+
+
 def test_its_last_words_are_the_reason(tmp_path: Path) -> None:
     """A package that is not installed is named."""
     lacking = saying(tmp_path, "import no_such_engine")
@@ -90,7 +105,7 @@ def test_it_keeps_to_our_cores_and_threads(tmp_path: Path) -> None:
     looking = """
 import json, os
 told = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
-print(json.dumps({"batch_size": 1, "cores": list(os.sched_getaffinity(0)), **told}))
+print(json.dumps({"batch_size": 1, "images_per_s": 5.0, "cores": list(os.sched_getaffinity(0)), **told}))
 """
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mine)})
