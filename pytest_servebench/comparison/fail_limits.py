@@ -16,9 +16,9 @@ GRAMMAR = (
     "wanted, the least change in its own unit that counts, as in p95:10%,throughput:5% or p95:10%:0.5ms"
 )
 MOST_PERCENT = Decimal(1000)
-_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 _SHARE = re.compile(rf"({_NUMBER})\s*%")
-_FLOOR = re.compile(rf"({_NUMBER})\s*(\D*)")
+_FLOOR = re.compile(rf"({_NUMBER})\s*([^0-9]*)")
 _PARTS = 3
 
 
