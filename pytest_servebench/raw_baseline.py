@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
@@ -115,21 +117,27 @@ def computed(deployment: Deployment, asked: Mapping[str, Any], program: Path | N
     It inherits the cores that this process is bound to, and ends by itself when this process is gone.
     """
     program = program or shipped("handlers") / "raw_baseline.py"
-    done = subprocess.run(
+    with subprocess.Popen(
         (sys.executable, str(program), json.dumps(asked)),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd="/",
         env={**os.environ, **engine_environment(deployment), **gpu_order([deployment])},
         start_new_session=True,  # Ctrl-C is for us
-        timeout=PATIENCE_S,
-        check=False,
         encoding="utf-8",
         errors="replace",
-    )
-    lines = [line for text in done.stdout.splitlines() if (line := _understood(text, asked["batch_sizes"]))]
+    ) as done:
+        try:
+            said, complained = done.communicate(timeout=PATIENCE_S)
+        except BaseException:
+            # Its own children, too: whoever waits no longer must leave none behind.
+            with suppress(ProcessLookupError):
+                os.killpg(done.pid, signal.SIGKILL)
+            raise
+    lines = [line for text in said.splitlines() if (line := _understood(text, asked["batch_sizes"]))]
     told = {line["batch_size"] for line in lines}
-    why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    why = (complained.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     return [*lines, *({"batch_size": n, "absent": why} for n in asked["batch_sizes"] if n not in told)]
 
 
