@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from pytest_servebench.comparison.changes import ChangeLimit
-from pytest_servebench.comparison.figures import FIGURES, Figure
+from pytest_servebench.comparison.figures import BEYOND, FIGURES, Figure
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
@@ -93,4 +93,7 @@ def _floor(piece: str, text: str, figure: Figure) -> float:
         raise ValueError(f"has no least change in {piece!r}")
     if match[2] not in ("", figure.unit):
         raise ValueError(f"gives the least change of {figure.name} in {match[2]!r}, not in {figure.unit!r}")
-    return float(Decimal(match[1]))
+    floor = float(Decimal(match[1]))
+    if floor >= BEYOND:
+        raise ValueError(f"gives a least change in {piece!r} that nothing could ever exceed")
+    return floor
