@@ -18,7 +18,7 @@ from pytest_servebench.comparison.baselines import FOLDER
 from pytest_servebench.comparison.changes import Change, GateSettings
 from pytest_servebench.comparison.fail_limits import limits_text
 from pytest_servebench.comparison.regression import changes_of, failing
-from pytest_servebench.comparison.replicates import Record, replicates_of, without_reruns
+from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.comparison.saved_runs import SavedRun, described, find_baseline
 from pytest_servebench.errors import PlanError
 from pytest_servebench.record import plain
@@ -105,10 +105,7 @@ class SessionGate:
             text = f"servebench gate: nothing was measured, so nothing was compared with {self._name}{failed}"
             terminalreporter.write_line(text, red=bool(judged.failing), yellow=not judged.failing)
             return
-        warned = sum(
-            bool((each.get("telemetry") or {}).get("warnings"))
-            for each in without_reruns(self._recorder.records)
-        )
+        warned = sum(bool((each.get("telemetry") or {}).get("warnings")) for each in self._recorder.records)
         lines = gate_lines(
             judged.changes, judged.failing, baseline=self._name, not_asked=judged.not_asked, warned=warned
         )
@@ -129,7 +126,7 @@ class SessionGate:
 
     def _judge(self) -> Judged | None:
         """Return what became of the baseline's cases; None where nothing was asked that is a case."""
-        now = without_reruns(self._recorder.records)
+        now = self._recorder.records
         cases = list(replicates_of(self._baseline.records))
         asked = asked_of(self._collected, [*cases, *replicates_of(now)])
         if not asked and not now:

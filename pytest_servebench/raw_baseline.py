@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,6 +69,8 @@ class RawBaselines:
         self._cases = cases
         self._compute = compute
         self._known: dict[tuple[_Shape, int], RawBaseline] = {}
+        self._too_long: dict[_Shape, str] = {}
+        """Of every shape that was waited for in vain, in whichever repeat: once is enough."""
 
     def of(self, case: Case, endpoint: Endpoint) -> RawBaseline:
         """Return the baseline of ``case``, whose server idles at ``endpoint``; absent with the reason.
@@ -85,10 +90,15 @@ class RawBaselines:
         return self._known[shape, size]
 
     def _measure(self, case: Case, sizes: tuple[int, ...]) -> tuple[RawBaseline, ...]:
+        of_any_repeat = replace(_Shape.of(case), repeat=None)
+        if why := self._too_long.get(of_any_repeat):
+            return tuple(RawBaseline(batch_size=size, absent=why) for size in sizes)
         try:
             artifact = self._artifact(case.deployment)
             lines = (self._compute or computed)(case.deployment, asked_of(case, artifact, sizes))
         except (ServebenchError, OSError, subprocess.SubprocessError) as error:
+            if isinstance(error, subprocess.TimeoutExpired):
+                self._too_long[of_any_repeat] = _line(error)
             return tuple(RawBaseline(batch_size=size, absent=_line(error)) for size in sizes)
         return tuple(map(_read, lines))
 
@@ -107,26 +117,48 @@ def computed(deployment: Deployment, asked: Mapping[str, Any], program: Path | N
     It inherits the cores that this process is bound to, and ends by itself when this process is gone.
     """
     program = program or shipped("handlers") / "raw_baseline.py"
-    done = subprocess.run(
+    with subprocess.Popen(
         (sys.executable, str(program), json.dumps(asked)),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd="/",
         env={**_environment(), **engine_environment(deployment), **gpu_order([deployment])},
         start_new_session=True,  # Ctrl-C is for us
-        timeout=PATIENCE_S,
-        check=False,
-        text=True,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"batch_size"')]
+        encoding="utf-8",
+        errors="replace",
+    ) as done:
+        try:
+            said, complained = done.communicate(timeout=PATIENCE_S)
+        except BaseException:
+            # Its own children, too: whoever waits no longer must leave none behind.
+            with suppress(ProcessLookupError):
+                os.killpg(done.pid, signal.SIGKILL)
+            raise
+    lines = [line for text in said.splitlines() if (line := _understood(text, asked["batch_sizes"]))]
     told = {line["batch_size"] for line in lines}
-    why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    why = (complained.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     return [*lines, *({"batch_size": n, "absent": why} for n in asked["batch_sizes"] if n not in told)]
 
 
 def _environment() -> dict[str, str]:
     """Return this process's, less what keeps a program from importing the module that lies beside it."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+
+
+def _understood(text: str, sizes: Sequence[int]) -> dict[str, Any] | None:
+    """Return what a line tells of a size that was asked for; None for what libraries say, or half a line."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    size = line.get("batch_size") if isinstance(line, dict) else None
+    if not isinstance(size, int) or size not in sizes:
+        return None
+    if isinstance(line.get("absent"), str) and line["absent"]:
+        return {"batch_size": size, "absent": line["absent"]}
+    rate = line.get("images_per_s")
+    return line if isinstance(rate, (int, float)) and 0 < rate < inf else None
 
 
 def asked_of(case: Case, artifact: Artifact, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from pytest_servebench.kept_times import thinned
 from pytest_servebench.record import SCHEMA, choices, comparable, plain, word
 
 PENDING = pytest.StashKey[list[dict[str, Any]]]()
+COUNT = pytest.StashKey[int]()
+"""Cases that this run of a test has recorded so far, in whichever of its phases."""
 REPORT_FIELD = "servebench"
 ONLY_OPTION = "servebench_only"
 
@@ -63,6 +65,7 @@ class Recorder:
         """The run's metadata, saved beside its records."""
         self.records: list[dict[str, Any]] = []
         """Records in order of completion, invalid ones too; empty on an xdist worker."""
+        self._latest: dict[_Key, tuple[dict[str, Any], Sequence[object]]] = {}
 
     @property
     def _session(self) -> Private:
@@ -96,13 +99,19 @@ class Recorder:
         if self.short:
             return
         pending = item.stash.setdefault(PENDING, [])
-        pending.append(_parcel(item, record, times_s, number=len(pending) + 1))
+        item.stash[COUNT] = item.stash.get(COUNT, 0) + 1
+        pending.append(_parcel(item, record, times_s, number=item.stash[COUNT]))
 
     def judge(self, item: pytest.Item, verdict: Mapping[str, Any] | None) -> None:
         """Put the gate's word (`record.with_verdict` has its form) into the item's latest record."""
         pending = item.stash.get(PENDING, [])
         if pending:
             pending[-1]["record"]["verdict"] = plain(verdict)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin to count anew: a plugin may run a test again."""
+        item.stash[COUNT] = 0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -123,9 +132,26 @@ class Recorder:
             return
         for parcel in vars(report).get(REPORT_FIELD, ()):
             parcel["record"]["worker"] = getattr(report, "worker_id", None)
-            self.records.append(parcel["record"])
-            if self._session is not None:
-                self._session.benchmarks.extend(entries_of(parcel))
+            self._keep(parcel)
+
+    def _keep(self, parcel: dict[str, Any]) -> None:
+        """Keep a record and its entries; those of an earlier try of the test are no further replicate."""
+        record = parcel["record"]
+        key = (record["test"], record["measurement"], record["worker"])
+        if key in self._latest:
+            self._drop_try(*self._latest[key])
+        entries = [] if self._session is None else list(entries_of(parcel))
+        self.records.append(record)
+        if self._session is not None:
+            self._session.benchmarks.extend(entries)
+        self._latest[key] = record, entries
+
+    def _drop_try(self, record: object, entries: Sequence[object]) -> None:
+        """Take back what an earlier try of a test gave."""
+        self.records[:] = [one for one in self.records if one is not record]
+        if self._session is not None:
+            kept = self._session.benchmarks
+            kept[:] = [one for one in kept if not any(one is old for old in entries)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -153,6 +179,10 @@ class Recorder:
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Save the run and every record, those without a single correct answer too."""
         output_json["servebench"] = {**self.run, "records": self.records}
+
+
+_Key: TypeAlias = tuple[str, int, "str | None"]
+"""A test, which of its measurements, and the worker of pytest-xdist: with --dist=each all run it."""
 
 
 def register(

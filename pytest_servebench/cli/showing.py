@@ -29,7 +29,12 @@ def screen(*, into_file: bool) -> Screen:
     if into_file:
         return Screen(width=width, colour=False, encoding="utf-8")
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Screen(width=width, colour=sys.stdout.isatty() and not plain, encoding=_encoding())
+    return Screen(width=width, colour=_is_terminal() and not plain, encoding=_encoding())
+
+
+def _is_terminal() -> bool:
+    """Return whether somebody looks on; nobody does where standard output is closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _encoding() -> str:
@@ -38,6 +43,8 @@ def _encoding() -> str:
 
 def show(text: str) -> None:
     """Write to standard output, what its encoding lacks as ``?``; a reader that has gone is no error."""
+    if sys.stdout is None:  # closed: python has no file for it
+        return
     encoding = _encoding()
     try:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))

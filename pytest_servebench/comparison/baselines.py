@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_servebench.comparison.json_files import read_json
+from pytest_servebench.comparison.record_shape import SCHEMA as RECORD_SCHEMA
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.trimmed import packed, unpacked
 from pytest_servebench.errors import PlanError
@@ -64,23 +66,39 @@ def is_baseline(content: object) -> bool:
 def parse_baseline(content: Mapping[str, Any], where: str) -> Baseline:
     """Return the baseline in a file's content; raises `PlanError`."""
     schema = content.get(_MARK)
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise PlanError(
-            "this baseline was written by a newer pytest-servebench",
-            where=where,
-            seen=f"schema {schema}; this one reads up to {SCHEMA}",
-            next_step="update pytest-servebench, or promote the run again with this version",
-        )
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise _broken(where, f"its {_MARK} is no schema's number")
+    if schema > SCHEMA:
+        raise _newer(where, schema, SCHEMA)
     try:
-        return Baseline(
+        found = Baseline(
             name=str(content["name"]),
             promoted=str(content["promoted"]),
             runs=tuple(dict(run) for run in content["runs"]),
-            fingerprint={str(fact): list(values) for fact, values in content["fingerprint"].items()},
+            fingerprint={
+                str(fact): [str(value) for value in values] for fact, values in content["fingerprint"].items()
+            },
             records=unpacked(content["measured"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _broken(where, f"{type(error).__name__}: {error}") from error
+    except KeyError as error:
+        raise _broken(where, f"it has no {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _broken(where, str(error)) from error
+    if not found.records:
+        raise _broken(where, "it holds no case")
+    newest = max(record["schema"] for record in found.records)
+    if newest > RECORD_SCHEMA:
+        raise _newer(where, newest, RECORD_SCHEMA)
+    return found
+
+
+def _newer(where: str, schema: int, known: int) -> PlanError:
+    return PlanError(
+        "this baseline was written by a newer pytest-servebench",
+        where=where,
+        seen=f"schema {schema}; this one reads up to {known}",
+        next_step="update pytest-servebench, or promote the run again with this version",
+    )
 
 
 def baseline_text(baseline: Baseline) -> str:
@@ -151,6 +169,8 @@ class BaselineStore:
             path.unlink()
         except FileNotFoundError as error:
             raise self._unknown(name, next_step="servebench baseline list tells of each") from error
+        except OSError as error:
+            raise PlanError("the baseline cannot be removed", where=str(path), seen=str(error)) from error
         return path
 
     def _put(self, path: Path, text: str, *, replace: bool) -> None:
@@ -181,7 +201,7 @@ class BaselineStore:
 def read_baseline(path: Path) -> Baseline:
     """Return the baseline in a file; raises `PlanError` for one that cannot be read or is none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise _broken(str(path), str(error)) from error
     if not is_baseline(content):

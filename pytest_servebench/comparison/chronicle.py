@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench.comparison.replicates import Record
-from pytest_servebench.comparison.saved_runs import SavedRun, read_run
+from pytest_servebench.comparison.saved_runs import SavedRun, is_there, read_run
 from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import PlanError
 
@@ -76,16 +76,18 @@ def _files(words: Iterable[str]) -> Iterator[tuple[Path, bool]]:
     seen: set[Path] = set()
     for word in words:
         for path, is_named in _meant(word):
-            if (whole := path.resolve()) not in seen:
+            if (whole := absolute(path)) not in seen:
                 seen.add(whole)
                 yield path, is_named
 
 
 def _meant(word: str) -> Iterator[tuple[Path, bool]]:
     path = Path(word)
-    if path.is_dir():
+    if not word.strip():
+        raise PlanError("a run has no name", seen=repr(word), next_step="give files, folders or globs")
+    if is_there(path) and path.is_dir():
         yield from ((each, False) for each in sorted(path.rglob("*.json")))
-    elif path.exists() or not has_magic(word):
+    elif is_there(path) or not has_magic(word):
         yield path, True
     else:
         for each in map(Path, sorted(glob(word, recursive=True))):  # noqa: PTH207 (an absolute one is fine, too)
@@ -111,6 +113,19 @@ def _measured(path: Path) -> tuple[str, Measured]:
         commit=commit_text(run),
     )
     return str(facts.get("run_id") or path.resolve()), known
+
+
+def absolute(path: Path) -> Path:
+    """Return by what a file is known, however it is called; raises `PlanError` for what can be none."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError) as error:
+        raise PlanError(
+            "there is no saved run",
+            where=str(path),
+            seen=str(error),
+            next_step="give files, folders or globs",
+        ) from error
 
 
 def instant(text: object) -> datetime | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from pytest_servebench.comparison.changes import ChangeLimit
-from pytest_servebench.comparison.figures import FIGURES, Figure
+from pytest_servebench.comparison.figures import BEYOND, FIGURES, Figure
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
@@ -16,9 +16,9 @@ GRAMMAR = (
     "wanted, the least change in its own unit that counts, as in p95:10%,throughput:5% or p95:10%:0.5ms"
 )
 MOST_PERCENT = Decimal(1000)
-_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 _SHARE = re.compile(rf"({_NUMBER})\s*%")
-_FLOOR = re.compile(rf"({_NUMBER})\s*(\D*)")
+_FLOOR = re.compile(rf"({_NUMBER})\s*([^0-9]*)")
 _PARTS = 3
 
 
@@ -93,4 +93,7 @@ def _floor(piece: str, text: str, figure: Figure) -> float:
         raise ValueError(f"has no least change in {piece!r}")
     if match[2] not in ("", figure.unit):
         raise ValueError(f"gives the least change of {figure.name} in {match[2]!r}, not in {figure.unit!r}")
-    return float(Decimal(match[1]))
+    floor = float(Decimal(match[1]))
+    if floor >= BEYOND:
+        raise ValueError(f"gives a least change in {piece!r} that nothing could ever exceed")
+    return floor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +11,8 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
 RESPONSE_TIME = "response_time_ms"
+BEYOND = 1e15
+"""No figure is as great as this: neither NaN nor such a number is one that was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Figure:
         for key in self.path:
             value = value.get(key) if isinstance(value, Mapping) else None
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if is_number and isfinite(value) else None
+        return float(value) if is_number and abs(value) < BEYOND else None
 
 
 FIGURES: Mapping[str, Figure] = MappingProxyType(

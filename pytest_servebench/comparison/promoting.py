@@ -41,9 +41,10 @@ def doubts_of(records: Sequence[Record]) -> tuple[str, ...]:
     found: list[str] = []
     for case, replicates in groups.items():
         found += [
-            f"{case}: repeat {number} of {len(replicates)} is {record['validity']}: {record.get('reason')}"
+            f"{case}: repeat {number} of {len(replicates)} is {record.get('validity')}: "
+            f"{record.get('reason')}"
             for number, record in enumerate(replicates, 1)
-            if record["validity"] != _VALID
+            if record.get("validity") != _VALID
         ]
         found += [f"{case}: its repeats were not measured alike: {fact}" for fact in mixed(replicates)]
     found += [
@@ -68,7 +69,7 @@ def _too_few(groups: dict[str, tuple[Record, ...]], few: Sequence[str]) -> Itera
 
 def _check_twice(runs: Sequence[SavedRun]) -> None:
     """Raise `PlanError` for a run that is given twice: its repeats would count as others'."""
-    seen = [(fact["run_id"], path) for run in runs for fact, path in _files(run) if fact.get("run_id")]
+    seen = [(str(fact["run_id"]), path) for run in runs for fact, path in _files(run) if fact.get("run_id")]
     times = Counter(run_id for run_id, _ in seen)
     for run_id, count in times.items():
         if count > 1:

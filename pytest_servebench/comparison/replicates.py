@@ -29,21 +29,8 @@ def _unrepeated(test: str, case_id: str, repeat: str) -> str:
     return re.sub(rf"{repeat}(?=[-\]])", "", test, count=1)
 
 
-def without_reruns(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Return the records of one run without those of tests that were run again: their last word counts.
-
-    Plugins rerun a failed test within the same repeat, on the server that is there: that is no further
-    replicate. With ``--dist=each`` every worker has a word of its own. Call it for each run apart, before
-    several are joined: another run's records are never reruns.
-    """
-    latest: dict[tuple[str, object, object], Record] = {}
-    for record in records:
-        latest[case_name(record), record["case"].get("repeat"), record.get("worker")] = record
-    return tuple(latest.values())
-
-
 def replicates_of(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
-    """Return the records by `case_name`, in order of first appearance; see `without_reruns`."""
+    """Return the records by `case_name`, in order of first appearance."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(case_name(record), []).append(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -18,12 +18,12 @@ from pytest_servebench.comparison.baselines import (
     is_name,
     parse_baseline,
 )
-from pytest_servebench.comparison.replicates import Record, replicates_of, without_reruns
+from pytest_servebench.comparison.json_files import read_json
+from pytest_servebench.comparison.record_shape import SCHEMA, wrong_shape
+from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import did_you_mean, listed
 
-SCHEMA = 1
-"""The newest schema of records that is read."""
 STORAGE = Path(".benchmarks")
 """Where pytest-benchmark saves runs, in a folder for each kind of machine."""
 _HOW_TO_SAVE = "save one with --benchmark-json=FILE, --benchmark-save=NAME or --benchmark-autosave"
@@ -67,7 +67,7 @@ def read_run(path: Path) -> SavedRun:
 
     A file is one that pytest-benchmark saved, or a baseline's.
     """
-    paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    paths = sorted(path.glob("*.json")) if is_there(path) and path.is_dir() else [path]
     if not paths:
         raise PlanError("this folder holds no saved run", where=str(path), next_step=_HOW_TO_SAVE)
     return _joined(path.stem, [_read(each) for each in paths])
@@ -81,7 +81,7 @@ def find_baseline(word: str, *, baselines_dir: Path) -> SavedRun:
     store, path = BaselineStore(baselines_dir), Path(word)
     if is_name(word):
         return as_run(store.read(word), store.path(word))
-    if not path.exists():
+    if not is_there(path):
         raise PlanError(
             f"there is neither a baseline nor a file {word!r}",
             where=str(baselines_dir),
@@ -89,6 +89,14 @@ def find_baseline(word: str, *, baselines_dir: Path) -> SavedRun:
             next_step=f"give one of these, or the path of a saved run; or promote one: {PROMOTE}",
         )
     return read_run(path)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something is at a path; what cannot be one, for its length or a zero in it, is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def as_run(baseline: Baseline, path: Path) -> SavedRun:
@@ -123,7 +131,7 @@ def _find(word: str, store: BaselineStore, storage: Path) -> SavedRun:
     if store.has(word):
         return as_run(store.read(word), store.path(word))
     path = Path(word)
-    if path.exists():
+    if is_there(path):
         return read_run(path)
     if has_magic(word):
         paths = [Path(each) for each in sorted(glob(word))]  # noqa: PTH207 (an absolute one is fine, too)
@@ -149,7 +157,10 @@ def _in_storage(word: str, storage: Path) -> list[Path]:
         return []
     last = f"{parts[-1].rstrip('*')}*.json"
     patterns = [f"{parts[0]}/{last}"] if len(parts) > 1 else [f"*/{last}", last]
-    return sorted(set(chain.from_iterable(storage.glob(pattern) for pattern in patterns)))
+    try:
+        return sorted(set(chain.from_iterable(storage.glob(pattern) for pattern in patterns)))
+    except (OSError, ValueError):  # "a**b" is no pattern
+        return []
 
 
 def _not_found(word: str, store: BaselineStore, storage: Path) -> PlanError:
@@ -165,7 +176,7 @@ def _not_found(word: str, store: BaselineStore, storage: Path) -> PlanError:
 
 
 def _joined(name: str, runs: Sequence[SavedRun]) -> SavedRun:
-    """Return several runs as one; raises `PlanError` for records of different schemas."""
+    """Return several runs as one; raises `PlanError` for different schemas, or for one run given twice."""
     whole = SavedRun(
         name=name,
         records=tuple(chain.from_iterable(run.records for run in runs)),
@@ -180,12 +191,26 @@ def _joined(name: str, runs: Sequence[SavedRun]) -> SavedRun:
             seen=listed(sorted(map(str, schemas))),
             next_step="measure anew with one version of pytest-servebench",
         )
+    _check_twice(whole)
     return runs[0] if len(runs) == 1 and runs[0].name == name else replace(whole, name=name)
+
+
+def _check_twice(whole: SavedRun) -> None:
+    """Raise `PlanError` for a run that is in two files: its repeats would count as others'."""
+    times = Counter(str(fact["run_id"]) for fact in whole.facts if fact.get("run_id"))
+    for run_id, count in times.items():
+        if count > 1:
+            raise PlanError(
+                "one run is given twice, and would count as more repeats than were measured",
+                where=listed(dict.fromkeys(map(str, whole.paths))),
+                seen=f"run {run_id} {count} times",
+                next_step="give every run once",
+            )
 
 
 def _read(path: Path) -> SavedRun:
     try:
-        saved = json.loads(path.read_bytes() or b"null")
+        saved = read_json(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, str(error)) from error
     if is_baseline(saved):
@@ -203,7 +228,7 @@ def _read(path: Path) -> SavedRun:
     _check(path, run["records"])
     facts = {key: value for key, value in run.items() if key != "records"}
     facts["commit"] = saved.get("commit_info")
-    return SavedRun(name=path.stem, records=without_reruns(run["records"]), facts=(facts,), paths=(path,))
+    return SavedRun(name=path.stem, records=tuple(run["records"]), facts=(facts,), paths=(path,))
 
 
 def _check(path: Path, records: Iterable[Any]) -> None:
@@ -211,10 +236,9 @@ def _check(path: Path, records: Iterable[Any]) -> None:
     count = 0
     for record in records:
         count += 1
-        schema = record.get("schema") if isinstance(record, dict) else None
-        if not isinstance(schema, int) or not isinstance(record.get("case"), dict):
-            raise _unreadable(path, f"record {count} has no schema and no case")
-        if schema > SCHEMA:
+        if why := wrong_shape(record):
+            raise _unreadable(path, f"record {count} {why}")
+        if (schema := record["schema"]) > SCHEMA:
             raise PlanError(
                 "this run was saved by a newer pytest-servebench",
                 where=str(path),

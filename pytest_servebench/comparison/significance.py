@@ -63,8 +63,8 @@ def rank_p(lower: Sequence[float], higher: Sequence[float]) -> float:
     """Return the one-sided p of Mann and Whitney's test that ``higher`` are greater than ``lower``.
 
     Exact, with ties too: the distribution of the sum of midranks over all ways to deal the
-    values out (Streitberg and Roehmel 1986). Beyond `MOST_EXACT` values with ties it is the normal
-    approximation corrected for them.
+    values out (Streitberg and Roehmel 1986). Beyond `MOST_EXACT` values it is the normal
+    approximation corrected for ties: of 1,000 against 1,000 the exact one takes minutes.
     """
     from scipy.stats import mannwhitneyu
 
@@ -74,7 +74,7 @@ def rank_p(lower: Sequence[float], higher: Sequence[float]) -> float:
         return _tied_rank_p(values, len(higher))
     if tied and values.min() == values.max():
         return 0.5
-    method = "asymptotic" if tied else "exact"
+    method = "exact" if len(values) <= MOST_EXACT else "asymptotic"
     return float(mannwhitneyu(higher, lower, alternative="greater", method=method).pvalue)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_servebench.comparison.figures import FIGURES
+from pytest_servebench.comparison.record_shape import wrong_shape
 from pytest_servebench.comparison.replicates import Record, case_name, replicates_of
 
 KEPT = (
@@ -66,7 +67,8 @@ def unpacked(content: Mapping[str, Any]) -> tuple[Record, ...]:
         for replicate in case["replicates"]
     )
     for record in found:
-        case_name(record)
+        if why := wrong_shape(record):
+            raise ValueError(f"a record {why}")
     return found
 
 

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_servebench.arrivals import Staged
-from pytest_servebench.comparison.replicates import without_reruns
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
 from pytest_servebench.reports.notes import notes
@@ -135,8 +134,7 @@ def report_lines(
     ``width`` in columns; ``colour`` False gives plain text (NO_COLOR, no terminal);
     an ``encoding`` without line-drawing characters gets ASCII lines.
     """
-    last = without_reruns(records)
-    rows = joined_rows(last)
+    rows = joined_rows(records)
     lines: list[str] = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         chosen = in_groups([row for row in rows if row.benchmark == benchmark])
@@ -147,7 +145,7 @@ def report_lines(
         lines += rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
         left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
         lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
-        for record in last:
+        for record in records:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
     return [*lines, *_legend(lines), *repeats_legend(rows), *notes(rows)] if rows else []

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from pytest_servebench import raw_baseline
 from pytest_servebench.plan import Artifact, Case, Deployment, Device, Load, ModelFormat
 from pytest_servebench.raw_baseline import RawBaselines, computed
 from pytest_servebench.results import Endpoint, RawBaseline
+from tests.processes import ended
 from tests.tiny_model import build_tiny_model
 
 HERE = Endpoint(stack="fastapi", host="127.0.0.1", ports={"http": 1}, launcher="process")
@@ -87,6 +90,39 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert told == [{"batch_size": 1, "images_per_s": 5.0}, {"batch_size": 8, "absent": "exit code -9"}]
 
 
+def test_what_nobody_understands_is_not_what_it_said(tmp_path: Path) -> None:
+    """Half a line, a size that nobody asked for, no rate, or bytes that are no text: never a traceback."""
+    babbling = """
+import sys
+sys.stdout.buffer.write(b"\\xff\\xfe\\n")
+print('{"batch_size": 2, "images_per_s": 5.0}')
+print('{"batch_size": [1], "images_per_s": 5.0}')
+print('{"batch_size": 1, "images_per_s": NaN}')
+print('{"batch_size": 1, "images_per_s": "5"}')
+print('{"batch_size": 8, "images_per')
+"""
+    told = computed(CPU_CASE.deployment, ASKED, saying(tmp_path, babbling))
+    assert told == [{"batch_size": size, "absent": "exit code 0"} for size in (1, 8)]
+
+
+def test_one_that_hangs_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its patience is ours: nobody is left, and nobody who holds its output is waited for."""
+    monkeypatch.setattr(raw_baseline, "PATIENCE_S", 2.0)
+    hanging = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(os.path.join(os.path.dirname(__file__), "pids"), "w").write(f"{os.getpid()} {child.pid}")
+time.sleep(600)
+"""
+    with pytest.raises(subprocess.TimeoutExpired):
+        computed(CPU_CASE.deployment, ASKED, saying(tmp_path, hanging))
+    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
+    assert len(pids) == 2
+    assert ended(*pids)
+
+
 def test_its_last_words_are_the_reason(tmp_path: Path) -> None:
     """A package that is not installed is named."""
     lacking = saying(tmp_path, "import no_such_engine")
@@ -99,7 +135,7 @@ def test_it_keeps_to_our_cores_and_threads(tmp_path: Path) -> None:
     looking = """
 import json, os
 told = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
-print(json.dumps({"batch_size": 1, "cores": list(os.sched_getaffinity(0)), **told}))
+print(json.dumps({"batch_size": 1, "images_per_s": 5.0, "cores": list(os.sched_getaffinity(0)), **told}))
 """
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mine)})

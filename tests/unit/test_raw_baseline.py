@@ -144,6 +144,15 @@ def test_what_cannot_be_measured_is_absent_and_not_tried_again(fails: Exception,
     assert house.of(CASE).absent == reason
 
 
+def test_one_that_takes_too_long_is_waited_for_once() -> None:
+    """Minutes are waited for a program that hangs, and not again in every repeat."""
+    again = replace(CASE, repeat=2)
+    house = House([replace(CASE, repeat=1), again], fails=subprocess.TimeoutExpired("python", 180.0))
+    assert house.of(replace(CASE, repeat=1)).absent
+    house.fails = None
+    assert house.of(again).absent == "the model in process took longer than 180 s"
+
+
 def test_a_server_elsewhere_has_none() -> None:
     """What this machine does says nothing of a server on another; one on our loopback is taken for ours."""
     house = House()

@@ -159,14 +159,14 @@ def test_names_are_listed_and_dropped(tmp_path: Path) -> None:
     [
         ("{", "this baseline is broken", "Expecting"),
         ("[]", "this baseline is broken", "it has no servebench_baseline"),
-        ('{"servebench_baseline": 1}', "this baseline is broken", "KeyError: 'name'"),
+        ('{"servebench_baseline": 1}', "this baseline is broken", "it has no 'name'"),
         (
             (
                 '{"servebench_baseline": 1, "name": "a", "promoted": "", "runs": [], "fingerprint": {}, '
                 '"measured": {"of_all": {}, "cases": [{"of_case": {}, "replicates": [{}]}]}}'
             ),
             "this baseline is broken",
-            "KeyError: 'case'",
+            "a record has no schema",
         ),
         ('{"servebench_baseline": 2}', "written by a newer pytest-servebench", "schema 2; this one reads"),
     ],

@@ -81,6 +81,11 @@ def test_limits_are_read_as_they_print(limits: list[ChangeLimit]) -> None:
         ("throughput:100%", "has a share in 'throughput:100%' that throughput cannot fall by (below 100%)"),
         ("p95:5%,p95:6%", "limits p95 twice"),
         ("p95:5%:", "has no least change in 'p95:5%:'"),
+        (
+            f"p95:5%:{'9' * 400}",
+            f"gives a least change in 'p95:5%:{'9' * 400}' that nothing could ever exceed",
+        ),
+        ("p95:\N{ARABIC-INDIC DIGIT FIVE}%", "has no share in percent in 'p95:\N{ARABIC-INDIC DIGIT FIVE}%'"),
         ("p95:5%:-1ms", "has no least change in 'p95:5%:-1ms'"),
         ("p95:5%:1s", "gives the least change of p95 in 's', not in 'ms'"),
         (

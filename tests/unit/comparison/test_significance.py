@@ -207,3 +207,11 @@ def test_a_familys_p_values_are_adjusted() -> None:
     assert adjusted([0.01, 0.04, 0.03, 0.5]) == pytest.approx((0.04, 0.16 / 3, 0.16 / 3, 0.5))
     assert adjusted([]) == ()
     assert adjusted([0.03]) == pytest.approx((0.03,))
+
+
+def test_a_thousand_repeats_take_no_minutes() -> None:
+    """Beyond a hundred values it is the normal approximation, as scipy has it; exact, it would not end."""
+    rng = np.random.default_rng(0)
+    lower, higher = rng.normal(10, 0.2, 1000).tolist(), rng.normal(10.02, 0.2, 1000).tolist()
+    reference = mannwhitneyu(higher, lower, alternative="greater", method="asymptotic").pvalue
+    assert rank_p(lower, higher) == pytest.approx(float(reference))

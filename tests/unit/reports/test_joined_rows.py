@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pytest_servebench.comparison.intervals import across_runs
-from pytest_servebench.comparison.replicates import without_reruns
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Plan
 from pytest_servebench.record import make_record
@@ -162,16 +161,6 @@ def test_an_attached_server_has_no_interval() -> None:
         "no interval: triton was not restarted, so nothing tells how its starts differ" in text.splitlines()
     )
     assert not re.search(r"\*\d", text)
-
-
-def test_a_test_that_was_run_again_is_no_further_replicate() -> None:
-    """Plugins rerun failed tests in the same repeat: the last run of it counts, once."""
-    records = replicates("triton", CLOSE)
-    again = {**records[4], "images_per_s": 1.0}
-    (row,) = joined_rows(without_reruns([*records, again]))
-    assert len(row.replicates) == 5
-    assert row.replicates[-1].images_per_s == 1.0
-    assert shown([*records, again]) == shown([*records[:4], again])
 
 
 def test_searches_are_told_repeat_by_repeat() -> None:

@@ -1,0 +1,52 @@
+"""Reads JSON that anybody may have edited: what comes back can be counted with, written and printed."""
+
+from __future__ import annotations
+
+import json
+import re
+from math import isfinite
+from pathlib import Path
+from stat import S_ISFIFO, S_ISREG
+from typing import Any
+
+MOST_BYTES = 2**30
+"""A file larger than this is no saved run."""
+_MOST_DIGITS = 18
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 (JSON is anything)
+    """Return what a file holds, None for an empty one; raises `OSError`, or `ValueError` for what is no JSON.
+
+    NaN, infinities and numbers beyond all measure are None: they are no figures. Half a surrogate pair,
+    which nothing could print, is ``?``. A pipe is read, a device is not: it may have no end.
+    """
+    facts = path.stat()
+    if not (S_ISREG(facts.st_mode) or S_ISFIFO(facts.st_mode)):
+        raise ValueError("it is no regular file")
+    if facts.st_size > MOST_BYTES:
+        raise ValueError(f"it has {facts.st_size / 2**30:.1f} GiB, and no saved run has more than 1")
+    content = path.read_bytes() or b"null"
+    try:
+        found = _parsed(content)
+        if _HALF_CHARACTER.search(content):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("its lists and objects lie too deep in each other") from error
+    return found
+
+
+def _parsed(content: bytes) -> object:
+    found: object = json.loads(
+        content, parse_constant=lambda _: None, parse_float=_finite, parse_int=_countable
+    )
+    return found
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
+
+
+def _countable(text: str) -> int | None:
+    return int(text) if len(text) <= _MOST_DIGITS else None
