@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,19 @@ from pytest_servebench.shipped import shipped
 from tests.doc_blocks import ROOT
 
 TIMEOUT_S = 400
+MOST_ATTEMPTS = 3
+RESTLESS = ("unstable", "client_limited", "undecided", "inconclusive: ", "other programs used")
+"""What a session says of a machine that had too much else to do: its page is then followed once more."""
+
+
+def complaint_of(follow: Callable[[int], str]) -> str:
+    """Return what went otherwise than a page says; ``follow`` is tried again on a restless machine."""
+    complaint = ""
+    for attempt in range(MOST_ATTEMPTS):
+        complaint = follow(attempt)
+        if not any(word in complaint for word in RESTLESS):
+            break
+    return complaint
 
 
 @contextmanager

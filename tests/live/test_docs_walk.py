@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.doc_blocks import PAGES, Block, blocks_of
-from tests.doc_commands import run
+from tests.doc_commands import complaint_of, run
 
 pytestmark = pytest.mark.live
 
@@ -20,9 +20,6 @@ SOMEBODY = {
     for key, value in (("NAME", "A User"), ("EMAIL", "user@example.org"))
 }
 """Whoever follows the page has told git who they are."""
-MOST_ATTEMPTS = 3
-RESTLESS = ("unstable", "client_limited", "undecided", "inconclusive: ", "other programs used")
-"""What a session says of a machine that had too much else to do: the page is then walked once more."""
 FREE = "..."
 """Stands for lines left out."""
 
@@ -30,17 +27,13 @@ FREE = "..."
 @pytest.mark.parametrize("page", WALKS, ids=lambda page: page.name)
 def test_a_page_leads_where_it_says(page: Path, tmp_path: Path) -> None:
     """Each file is written and each command run in the page's order; exit codes and output are as shown."""
-    for attempt in range(MOST_ATTEMPTS):
-        folder = tmp_path / f"attempt {attempt}"
-        folder.mkdir()
-        complaint = walk(page, folder)
-        if not any(word in complaint for word in RESTLESS):
-            break
+    complaint = complaint_of(lambda attempt: walk(page, tmp_path / f"attempt {attempt}"))
     assert not complaint, complaint
 
 
 def walk(page: Path, folder: Path) -> str:
     """Follow the page to its end, or to what went otherwise than it says; return that."""
+    folder.mkdir()
     for block in blocks_of(page):
         if block.given("file"):
             (folder / block.given("file")).write_text(block.body, encoding="utf-8")
