@@ -73,9 +73,13 @@ def test_it_finds_the_module_beside_it(tmp_path: Path, monkeypatch: pytest.Monke
     """PYTHONSAFEPATH is for the user's own programs: with it ours would compute nothing, and quietly."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     (tmp_path / "engine.py").write_text("NAME = 'here'\n", encoding="utf-8")
-    asks = "from engine import NAME; import json; print(json.dumps({'batch_size': 8, 'engine': NAME}))"
+    asks = """
+import json
+from engine import NAME
+print(json.dumps({"batch_size": 8, "images_per_s": 5.0, "engine": NAME}))
+"""
     (told, *_) = computed(CPU_CASE.deployment, ASKED, saying(tmp_path, asks))
-    assert told == {"batch_size": 8, "engine": "here"}
+    assert told == {"batch_size": 8, "images_per_s": 5.0, "engine": "here"}
 
 
 def test_what_a_killed_program_said_counts(tmp_path: Path) -> None:
