@@ -31,7 +31,10 @@ def commands(arguments: Sequence[str]) -> list[list[str]]:
     """Return both runs of pytest; ``arguments`` are for both."""
     pytest_here = [sys.executable, "-m", "pytest"]
     others = ["tests", *(f"--ignore={path}" for path in ONLY_COMPUTE)]
-    return [[*pytest_here, *ONLY_COMPUTE, *ON_ALL_CORES, *arguments], [*pytest_here, *others, *arguments]]
+    return [
+        [*pytest_here, *ONLY_COMPUTE, *ON_ALL_CORES, *arguments],
+        [*pytest_here, *others, "--durations=25", *arguments],
+    ]
 
 
 def verdict(exit_codes: Sequence[int]) -> int:
