@@ -18,6 +18,8 @@ from typing import Any
 SETTINGS: dict[str, Any] = json.loads(sys.argv[2])
 NOBODY = -1
 """An image that is none, for a wrong answer."""
+EVERY = -1
+"""As the wrong image: whichever is asked for."""
 
 
 class Counts:
@@ -86,7 +88,7 @@ def infer(model: str, images: list[int]) -> tuple[int, object]:
     if SETTINGS["mixes_up"]:
         images.reverse()
     wrong = SETTINGS["wrong_image"] if number > SETTINGS["wrong_after"] else None
-    return 200, [NOBODY if one == wrong else one for one in images]
+    return 200, [NOBODY if wrong in (one, EVERY) else one for one in images]
 
 
 def misfortune(number: int) -> None:

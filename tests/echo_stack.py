@@ -55,7 +55,7 @@ class Faults:
     only: str = ""
     """Served name of the model that the faults below are for; empty: all."""
     wrong_image: int | None = None
-    """Answered as if it were none."""
+    """Answered as if it were none; -1: each of them is."""
     wrong_after: int = 0
     """Requests before the first wrong answer."""
     mixes_up: bool = False

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.containers import Container, ContainerImage, ContainerSettings, ImageBuild, Network
 from pytest_servebench.errors import LaunchError, PortTakenError, ServerNotReadyError
+from pytest_servebench.interfaces import RunningServer
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.docker import engine as engine_room
 from pytest_servebench.launchers.docker.engine import Engine, EngineError
@@ -54,11 +56,20 @@ def remove(client: Any, labels: Mapping[str, str]) -> int:
     return len(containers)
 
 
+def wait_for_log(server: RunningServer) -> None:
+    """Return once the log has a line: it is followed beside the start and may come late."""
+    clock, began_ns = MonotonicClock(), MonotonicClock().now_ns()
+    while not server.log_tail():
+        assert clock.now_ns() - began_ns < 10e9, "no line in the log after 10 s"
+        clock.sleep_s(0.02)
+
+
 def test_an_engine_that_vanishes_is_no_traceback(
     client: Any, label: dict[str, str], work: Path, proxy: EngineProxy
 ) -> None:
     """Whether the server lives is then not known, and a stop says what it could not do and how to do it."""
     server = DockerLauncher(labels=label, environment=proxy.environment).start("tiny", container_spec(), work)
+    wait_for_log(server)
     proxy.vanish()
     assert server.exit_code() is None
     with pytest.raises(LaunchError, match="a container could not be removed") as caught:

@@ -61,8 +61,8 @@ def test_a_session_by_k6(suite: EchoSuite) -> None:
 
 @needs_k6
 def test_a_wrong_answer_under_k6_is_not_published(suite: EchoSuite) -> None:
-    """Its replies are verified as ours are: right before the load and wrong in it is wrong output."""
-    suite.write(SUITE, stacks="Echo(faults=Faults(wrong_image=0, wrong_after=20))")
+    """Its replies are verified as ours are: right before the load and wrong in all of it is wrong output."""
+    suite.write(SUITE, stacks="Echo(faults=Faults(wrong_image=-1, wrong_after=20))")
     result = suite.run("--stack=echo", ONNX, K6, "--serve-duration=0.8", "-k", "test_speed")
     result.assert_outcomes(failed=1)
     record = suite.records["echo-onnx-tensor-http-b1-i1-c2-k6"]
