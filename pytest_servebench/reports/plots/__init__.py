@@ -1,0 +1,1 @@
+"""The plots of ``report.html``: records in, Vega-Lite specifications out (pure)."""
