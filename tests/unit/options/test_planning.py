@@ -153,7 +153,7 @@ def test_a_run_that_is_compared_is_repeated() -> None:
     """One replicate proves nothing, so whoever compares has five, unless somebody says how many."""
     baseline = Given(flag="--serve-baseline", text="main")
     assert default_repeats({}) == 1
-    assert default_repeats({"baseline": baseline}) == BASELINE_REPEATS == 5
+    assert default_repeats({"baseline": baseline}) == BASELINE_REPEATS == 10
     assert plan().repeats == 1
     assert plan(repeats="3").repeats == 3
 
