@@ -91,8 +91,11 @@ class Compose:
         )
 
 
-def find_compose(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the program that is Docker Compose here; raises `MissingPieceError`."""
+def find_compose(environment: Mapping[str, str], *, timeout_s: float = _VERSION_TIMEOUT_S) -> tuple[str, ...]:
+    """Return the program that is Docker Compose here; raises `MissingPieceError`.
+
+    Each candidate has ``timeout_s`` to tell its version.
+    """
     answers = []
     for argv in CANDIDATES:
         try:
@@ -102,7 +105,7 @@ def find_compose(environment: Mapping[str, str]) -> tuple[str, ...]:
                 check=False,
                 capture_output=True,
                 text=True,
-                timeout=_VERSION_TIMEOUT_S,
+                timeout=timeout_s,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             answers.append(f"{' '.join(argv)}: {getattr(error, 'strerror', None) or 'no answer'}")
