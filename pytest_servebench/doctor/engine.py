@@ -32,8 +32,8 @@ class EngineSeen:
     closed: int | None = None
     """The errno with which its socket refused; None: somebody listens, or it was not tried."""
     facts: EngineFacts = field(default_factory=EngineFacts)
-    has_program: bool = False
-    """Whether ``docker`` or ``dockerd`` is installed."""
+    has_daemon: bool = False
+    """Whether an engine (``dockerd``) is installed."""
     has_package: bool = False
     """Whether Python's package ``docker`` is installed."""
     has_systemd: bool = True
@@ -88,8 +88,11 @@ def _closed(seen: EngineSeen, code: int) -> tuple[str, str]:
         return f"permission denied at {seen.address}", f"sudo usermod -aG docker {seen.user} && newgrp docker"
     if code in _SILENT:
         return f"{seen.address} takes no connection", _service(seen, "restart")
-    if not seen.has_program:
-        return f"not installed (nothing at {seen.address})", f"sudo apt-get install docker.io\n{_PACKAGE}"
+    if not seen.has_daemon:
+        return (
+            f"not installed (nothing listens at {seen.address}, and there is no dockerd)",
+            f"sudo apt-get install docker.io\n{_PACKAGE}",
+        )
     return f"installed, but not running (nothing listens at {seen.address})", _service(seen, "start")
 
 

@@ -15,12 +15,12 @@ _DEBIAN = "sudo apt-get install nvidia-driver && sudo reboot  # of Debian's sect
 _INSTALL = {"ubuntu": "sudo ubuntu-drivers install && sudo reboot", "debian": _DEBIAN}
 _OTHERWISE = "install NVIDIA's driver: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
 _BROKEN = {
-    "Driver/library version mismatch": "sudo reboot  # the driver was replaced while it was loaded",
+    "version mismatch": "sudo reboot  # the driver was replaced while it was loaded",
     "Driver Not Loaded": "sudo modprobe nvidia",
     "Insufficient Permissions": "ls -l /dev/nvidia*  # this user must be able to read and write them",
     "nvidia-ml-py is not installed": "pip install nvidia-ml-py",
 }
-"""What mends what NVML says, by a part of it."""
+"""What mends what NVML says, by a part of it, as nvidia-ml-py words it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Deadline:
+class Deadline:
     """The instant from which nothing more is waited for."""
 
     clock: Clock
@@ -39,10 +39,10 @@ class _Deadline:
         return max(0.0, (self.ends_ns - self.clock.now_ns()) / 1e9)
 
 
-class _Glance(Generic[T]):
+class Glance(Generic[T]):
     """One look, in a daemon thread: one that hangs is left behind."""
 
-    def __init__(self, look: Callable[[], T], deadline: _Deadline) -> None:
+    def __init__(self, look: Callable[[], T], deadline: Deadline) -> None:
         self._look = look
         self._deadline = deadline
         self._found: T | Unseen = Unseen("it did not answer in time")
@@ -81,17 +81,17 @@ def look(
     """Return all that can be seen of this machine; ``noise`` False: its noise is not measured."""
     clock = clock or MonotonicClock()
     watch = look_machine.Watch(clock)
-    deadline = _Deadline(clock, clock.now_ns() + int(deadline_s * 1e9))
-    names = _Glance(lambda: gpu_names(visible=visible_devices()), deadline)
-    gpus = _Glance(look_cuda.look_for_gpus, deadline)
-    libraries = _Glance(look_cuda.look_for_libraries, deadline)
-    packages = _Glance(look_machine.look_at_packages, deadline)
-    java = _Glance(look_machine.look_for_java, deadline)
-    ports = _Glance(lambda: look_machine.look_at_ports(environment), deadline)
-    export = _Glance(look_machine.look_at_export, deadline)
-    engine, named = _Glance(lambda: _look_at_engine(offered, environment), deadline).seen(), names.seen()
+    deadline = Deadline(clock, clock.now_ns() + int(deadline_s * 1e9))
+    names = Glance(lambda: gpu_names(visible=visible_devices()), deadline)
+    gpus = Glance(look_cuda.look_for_gpus, deadline)
+    libraries = Glance(look_cuda.look_for_libraries, deadline)
+    packages = Glance(look_machine.look_at_packages, deadline)
+    java = Glance(look_machine.look_for_java, deadline)
+    ports = Glance(lambda: look_machine.look_at_ports(environment), deadline)
+    export = Glance(look_machine.look_at_export, deadline)
+    engine, named = Glance(lambda: _look_at_engine(offered, environment), deadline).seen(), names.seen()
     surroundings = look_around(_or_none(named), _facts(engine))
-    space = _Glance(lambda: _look_at_space(engine), deadline)
+    space = Glance(lambda: _look_at_space(engine), deadline)
     seen = Seen(
         surroundings=surroundings,
         engine=engine if isinstance(engine, Unseen) else engine.seen,
@@ -107,7 +107,7 @@ def look(
     )
     # Last and alone: what else is looked at would be the noise.
     measured = look_machine.measure_noise(clock) if noise else NoiseSeen(skipped=SKIPPED)
-    return replace(seen, cpu=_Glance(lambda: look_machine.look_at_cpu(watch, measured), deadline).seen())
+    return replace(seen, cpu=Glance(lambda: look_machine.look_at_cpu(watch, measured), deadline).seen())
 
 
 def _or_none(gpus: Gpus | Unseen) -> Gpus:

@@ -86,7 +86,7 @@ def on_bus(devices: Path = PCI) -> int | None:
 
 def kernel_driver(file: Path = DRIVER) -> str:
     """Return the version of the kernel's module; empty where none is loaded."""
-    found = re.search(r"Kernel Module\D*(\d+\.\d+(?:\.\d+)?)", _read(file))
+    found = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", _read(file))
     return found[1] if found else ""
 
 

@@ -27,6 +27,7 @@ from pytest_servebench.plan import Device
 CONNECT_S = 2.0
 COMPOSE_S = 3.0
 _GROUP = "docker"
+_ROOTS_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 _SYSTEMD = Path("/run/systemd/system")
 
 
@@ -40,7 +41,7 @@ def look_at_engine(facts: EngineFacts, environment: Mapping[str, str] = os.envir
         unknown=address.unknown,
         closed=_closed(address),
         facts=facts,
-        has_program=any(map(shutil.which, ("docker", "dockerd"))),
+        has_daemon=_is_installed("dockerd", environment),
         has_package=find_spec("docker") is not None,
         has_systemd=_SYSTEMD.is_dir(),
         user=user,
@@ -80,6 +81,12 @@ def _closed(address: EngineAddress) -> int | None:
         except OSError as error:
             return error.errno or errno.ETIMEDOUT
     return None
+
+
+def _is_installed(program: str, environment: Mapping[str, str]) -> bool:
+    """Return whether there is such a program, also where only root looks for it."""
+    folders = [environment.get("PATH", os.defpath), *_ROOTS_FOLDERS]
+    return shutil.which(program, path=os.pathsep.join(folders)) is not None
 
 
 def _compose(environment: Mapping[str, str]) -> str:
