@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pytest_servebench.compose.ending import ToldToEnd
 from pytest_servebench.errors import LaunchError, MissingPieceError
 
 CANDIDATES = (("docker", "compose"), ("docker-compose",))
@@ -50,8 +51,10 @@ class Compose:
         with subprocess.Popen(self.command(*words), env=self._environment()) as process:
             try:
                 code = process.wait()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as end:
                 # It was interrupted, too: killed at once, it would leave the engine at work.
+                if isinstance(end, ToldToEnd):
+                    process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_INTERRUPTED_S)
                 process.kill()
