@@ -64,6 +64,8 @@ class Outcome:
     device_reason: str = ""
     why_not: str = ""
     """Why it cannot run, a reason a line; empty: it can."""
+    remedy: str = ""
+    """What mends that, one command or hint a line."""
     command: str
     """What to type to run it."""
 

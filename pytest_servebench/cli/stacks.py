@@ -142,9 +142,10 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
 def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
     """Start stacks in containers and wait until they answer.
 
-    Then it prints how to ask, measure, watch and end them. Interrupted or told to end before (Ctrl-C, SIGTERM,
-    a closed terminal), it ends what it has started. Ports are chosen by environment variables:
-    FASTAPI_PORT=18000 servebench up --stack fastapi.
+    Then it prints how to ask, measure, watch and end them. Interrupted or told to end before that
+    (Ctrl-C, SIGTERM, a closed terminal), it ends what it has started.
+
+    Ports are chosen by environment variables: FASTAPI_PORT=18000 servebench up --stack fastapi.
     """
     state_dir = default_state_dir(tools.environment)
     engine = tools.engine(tools.environment)

@@ -15,7 +15,7 @@ from pytest_servebench.doctor.libraries import CudaSeen
 from pytest_servebench.doctor.packages import JavaSeen, PackagesSeen
 from pytest_servebench.doctor.ports import PortSeen
 from pytest_servebench.doctor.quiet import CpuSeen
-from pytest_servebench.doctor.serving import Ground, Question, outcome_of, servings_of
+from pytest_servebench.doctor.serving import Ground, Question, merged, outcome_of, servings_of
 from pytest_servebench.doctor.space import SpaceSeen
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.placement import Surroundings
@@ -60,7 +60,11 @@ def checkup_of(question: Question, seen: Seen, offered: Mapping[str, Stack]) -> 
     why = [outcome.why_not, *(f"{check.section}: {check.subject}: {check.seen}" for check in needed)]
     told = list(dict.fromkeys(line for line in why if line))
     return Checkup(
-        outcome=replace(outcome, why_not="\n".join(told)),
+        outcome=replace(
+            outcome,
+            why_not="\n".join(told),
+            remedy=merged([outcome.remedy, *(check.remedy for check in needed)]) if told else "",
+        ),
         servings=tuple(servings_of(question, ground)),
         checks=checks,
     )

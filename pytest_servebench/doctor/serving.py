@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_servebench.checkup import Outcome, Serving
 from pytest_servebench.containing import stacks_of
 from pytest_servebench.doctor.libraries import ONNXRUNTIME_GPU
-from pytest_servebench.errors import ServebenchError
+from pytest_servebench.doctor.packages import OWN
+from pytest_servebench.errors import MissingPieceError, ServebenchError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.docker.faults import GPU_REMEDY
 from pytest_servebench.models.export import MODEL_FILES
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_stacks, parse_word
 from pytest_servebench.options.placement import LAUNCHERS, NO_RUNTIME, Surroundings
 from pytest_servebench.options.planning import plan_for
+from pytest_servebench.options.selection import DEFAULT_FORMATS
 from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Plan
 
 AUTO = "auto"
+_EXTRAS = re.compile(rf"""pip install ['"]{OWN}\[([\w,]+)\]['"]""")
 _LAUNCHERS = (LauncherKind.PROCESS, LauncherKind.DOCKER)
 
 
@@ -67,14 +71,16 @@ def outcome_of(question: Question, ground: Ground) -> Outcome:
     try:
         placed = plan_for(bare, ground.offered, ground.surroundings)
     except ServebenchError as error:
-        return Outcome(asked=told, why_not=_why(error), command=question.command)
+        return Outcome(asked=told, why_not=_why(error), remedy=_remedy(error), command=question.command)
+    why, remedy = _unplanned(question, placed, ground)
     return Outcome(
         asked=told,
         launcher=str(placed.launcher),
         launcher_reason=placed.launcher_reason,
         device=str(placed.device),
         device_reason=placed.device_reason,
-        why_not=_why_unplanned(question, ground),
+        why_not=why,
+        remedy=remedy,
         command=question.command,
     )
 
@@ -97,15 +103,30 @@ def servings_of(question: Question, ground: Ground) -> Iterator[Serving]:
                 )
 
 
-def _why_unplanned(question: Question, ground: Ground) -> str:
-    """Return why no plan can be made, with what can be installed; empty where one can."""
+def merged(remedies: Iterable[str]) -> str:
+    """Return remedies, a line each and each once, with all extras of ours in one command."""
+    lines = list(dict.fromkeys(line for each in remedies for line in each.splitlines() if line))
+    found = {line: match for line in lines if (match := _EXTRAS.fullmatch(line))}
+    extras = sorted({extra for match in found.values() for extra in match[1].split(",")})
+    install = [f'pip install "{OWN}[{",".join(extras)}]"'] if extras else []
+    return "\n".join([*install, *(line for line in lines if line not in found)])
+
+
+def _unplanned(question: Question, placed: Plan, ground: Ground) -> tuple[str, str]:
+    """Return why no plan can be made, and what mends that; two empty texts where one can."""
     try:
         plan = plan_for(question.asked, ground.offered, ground.surroundings)
+    except MissingPieceError as error:
+        wish = parse_stacks(question.asked["stack"], ground.offered)
+        served = stacks_of(placed, ground.offered)
+        asked = served.values() if wish.everything else [served[name] for name in wish.names]
+        pieces = (each.missing([one for one in DEFAULT_FORMATS if one in each.formats]) for each in asked)
+        return error.what, merged(piece.remedy for some in pieces for piece in some)
     except ServebenchError as error:
-        return _why(error)
-    if plan.launcher is LauncherKind.DOCKER:
-        return ground.engine_problem
-    return ""
+        return _why(error), _remedy(error)
+    if plan.launcher is LauncherKind.DOCKER and ground.engine_problem:
+        return ground.engine_problem, ground.engine_remedy
+    return "", ""
 
 
 def _judged(
@@ -120,7 +141,7 @@ def _judged(
     try:
         pieces = _missing(name, model_format, asked, ground)
         if pieces:
-            return _listed(piece.what for piece in pieces), _lines(piece.remedy for piece in pieces)
+            return _listed(piece.what for piece in pieces), merged(piece.remedy for piece in pieces)
         plan_for(asked, ground.offered, ground.surroundings)
     except ServebenchError as error:
         return _why(error), _remedy(error)
@@ -151,8 +172,4 @@ def _remedy(error: ServebenchError) -> str:
 
 
 def _listed(words: Iterable[str]) -> str:
-    return "; ".join(f"{word} is missing" for word in dict.fromkeys(words))
-
-
-def _lines(words: Iterable[str]) -> str:
-    return "\n".join(dict.fromkeys(words))
+    return f"missing: {'; '.join(dict.fromkeys(words))}"

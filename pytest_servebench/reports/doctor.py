@@ -56,7 +56,11 @@ def doctor_lines(checkup: Checkup, *, width: int, colour: bool, encoding: str) -
     lines.append("")
     for placed in _placed(checkup):
         lines += page.shown(placed)
-    return [*lines, *_outcome(checkup)]
+    if checkup.outcome.why_not:
+        for reason in checkup.outcome.why_not.splitlines():
+            lines += page.shown(Text(reason))
+        lines += page.typed(checkup.outcome.remedy)
+    return [*lines, _last(checkup)]
 
 
 def doctor_json(checkup: Checkup) -> str:
@@ -71,6 +75,7 @@ def doctor_json(checkup: Checkup) -> str:
         "device_reason": outcome.device_reason or None,
         "can_run": outcome.can_run,
         "why_not": outcome.why_not.splitlines(),
+        "remedy": outcome.remedy.splitlines(),
         "command": outcome.command,
         "stacks": [
             {
@@ -158,15 +163,22 @@ def _placed(checkup: Checkup) -> Iterator[Text]:
         yield Text(f"device: {outcome.device} ({outcome.device_reason})")
 
 
-def _outcome(checkup: Checkup) -> Iterator[str]:
+def _last(checkup: Checkup) -> str:
     outcome = checkup.outcome
+    asked = f"--stack={outcome.asked['stack']}"
     if outcome.can_run:
-        yield f"--stack={outcome.asked['stack']} can run here: {outcome.command}"
-        return
-    yield from outcome.why_not.splitlines()
-    yield f"--stack={outcome.asked['stack']} cannot run here; what can: {_instead(outcome.command)}"
+        return f"{asked} can run here: {outcome.command}"
+    instead = f"; what can now: {_available(outcome.command)}" if _something_runs(checkup) else ""
+    return f"{asked} cannot run here; once that is mended: {outcome.command}{instead}"
 
 
-def _instead(command: str) -> str:
+def _something_runs(checkup: Checkup) -> bool:
+    """Return whether a stack of the launcher that would be used runs, and nothing stops all of them."""
+    stopped = any(one.is_needed and one.state is CheckState.MISSING for one in checkup.checks)
+    launcher = checkup.outcome.launcher
+    return not stopped and any(one.runs and one.launcher == launcher for one in checkup.servings)
+
+
+def _available(command: str) -> str:
     """Return the command that leaves out what cannot run."""
     return " ".join("--stack=available" if word.startswith("--stack=") else word for word in command.split())

@@ -1,6 +1,7 @@
 """The lines that `servebench up` prints are typed as they are, and answer with the right class.
 
-Containers listen where local processes do, and serve the same models under the same names: so these are asked.
+Containers listen where local processes do, and serve the same models under the same names:
+so these are asked.
 """
 
 from __future__ import annotations

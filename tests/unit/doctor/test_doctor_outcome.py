@@ -17,7 +17,7 @@ from pytest_servebench.doctor.judging import Seen, Unseen, checkup_of
 from pytest_servebench.doctor.libraries import ONNXRUNTIME_GPU, CudaSeen
 from pytest_servebench.doctor.packages import JavaSeen, PackagesSeen
 from pytest_servebench.doctor.quiet import CpuSeen
-from pytest_servebench.doctor.serving import Question, check_question
+from pytest_servebench.doctor.serving import Question, check_question, merged
 from pytest_servebench.doctor.space import DiskSeen, SpaceSeen
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
@@ -104,8 +104,11 @@ def test_what_lacks_is_told_with_its_remedy_once() -> None:
     assert not found.outcome.can_run
     assert "torchserve/onnx/process" not in runs(found)
     told = [line for line in lines if NO_JAVA.remedy in line and "mend:" in line]
-    assert len(told) == 1
-    assert lines[-1] == "--stack=all cannot run here; what can: pytest benchmarks --stack=available"
+    assert len(told) == 2, "below the table, and at the end"
+    assert lines[-1] == (
+        "--stack=all cannot run here; once that is mended: pytest benchmarks --stack=all; "
+        "what can now: pytest benchmarks --stack=available"
+    )
     assert checkup(offered=LACKING, stack="fastapi,triton").outcome.can_run
     assert checkup(offered=LACKING, stack="available").outcome.can_run
 
@@ -150,6 +153,20 @@ def test_local_processes_on_a_gpu_need_its_libraries() -> None:
     loaded = checkup(GPU_BOX, launcher="process")
     assert (loaded.outcome.device, loaded.outcome.can_run) == ("cuda:0", False)
     assert "CUDA libraries: cuDNN: not found of version 9" in loaded.outcome.why_not
+
+
+def test_all_extras_are_one_command() -> None:
+    """A bare installation is mended by one line; what is no extra of ours follows, each once."""
+    remedies = ('pip install "pytest-servebench[triton]"', "pip install 'pytest-servebench[models]'")
+    told = merged([*remedies, "apt-get install bash", "\n".join(remedies), "apt-get install bash", ""])
+    assert told == 'pip install "pytest-servebench[models,triton]"\napt-get install bash'
+    lacks = {ONNX: NO_JAVA, PYTORCH: MissingPiece(what="torch", remedy=remedies[1])}
+    offered = offers(replace(FASTAPI, lacks=lacks), replace(TRITON, lacks=lacks))
+    found = checkup(offered=offered)
+    assert found.outcome.remedy == 'pip install "pytest-servebench[models,torchserve]"'
+    assert lines_of(found)[-1] == (
+        "--stack=all cannot run here; once that is mended: pytest benchmarks --stack=all"
+    )
 
 
 def test_no_model_without_what_exports_one() -> None:
