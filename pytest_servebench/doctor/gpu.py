@@ -44,16 +44,27 @@ class MachineGpus:
         return bool(self.survey.gpus or self.on_bus)
 
 
-def gpu_checks(seen: MachineGpus, wanted: Mapping[str, int], *, is_needed: bool) -> Iterator[Check]:
-    """Yield what there is to say.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudaWanted:
+    """The major version of CUDA, by whom it was built for."""
 
-    ``wanted`` is the major version of CUDA by whom it was built for; ``is_needed``: a GPU was asked for.
-    """
+    images: Mapping[str, int] = field(default_factory=dict)
+    packages: Mapping[str, int] = field(default_factory=dict)
+    packages_needed: bool = False
+    """Whether those packages shall compute on a GPU."""
+
+
+def gpu_checks(seen: MachineGpus, wanted: CudaWanted, *, is_needed: bool) -> Iterator[Check]:
+    """Yield what there is to say; ``is_needed``: a GPU was asked for."""
     driver = _driver(seen, is_needed=is_needed)
     yield driver
     if driver.state is not CheckState.OK:
         return
-    yield from (_cuda(seen, who, major) for who, major in wanted.items())
+    for who, major in wanted.images.items():
+        # Images bring NVIDIA's compatibility package, by which data centre GPUs do with older drivers.
+        yield _cuda(seen, who, major, CheckState.WARNING)
+    for who, major in wanted.packages.items():
+        yield _cuda(seen, who, major, CheckState.MISSING, is_needed=wanted.packages_needed)
     for index, gpu in enumerate(seen.survey.gpus):
         yield from _one(f"cuda:{index}", gpu, seen.names)
 
@@ -83,22 +94,21 @@ def _driver_remedy(seen: MachineGpus) -> str:
     return _INSTALL.get(seen.distribution, _OTHERWISE)
 
 
-def _cuda(seen: MachineGpus, who: str, major: int) -> Check:
+def _cuda(
+    seen: MachineGpus, who: str, major: int, otherwise: CheckState, *, is_needed: bool = False
+) -> Check:
+    """Return whether the driver runs the CUDA of ``who``; ``otherwise`` is the state where it does not."""
     has, subject = seen.survey.cuda, f"CUDA of {who}"
     if has is None:
-        return _check(
-            subject, CheckState.NOT_AVAILABLE, "the driver does not say which CUDA it runs", "nvidia-smi"
-        )
+        why = "the driver does not say which CUDA it runs"
+        return _check(subject, CheckState.NOT_AVAILABLE, why, "nvidia-smi")
     if has[0] >= major:
         return _check(subject, CheckState.OK, f"{major}, and the driver runs up to {_dotted(has)}")
     least = _OLDEST_DRIVERS.get(major)
     newer = f"driver {least} or later" if least else f"a driver for CUDA {major}"
-    return _check(
-        subject,
-        CheckState.MISSING,
-        f"{major}, and the driver {seen.survey.driver} runs no CUDA after {_dotted(has)}: {newer} is needed",
-        _INSTALL.get(seen.distribution, _OTHERWISE),
-    )
+    compatible = "; a data centre GPU may do without" if otherwise is CheckState.WARNING else ""
+    why = f"{major}, and driver {seen.survey.driver} runs up to {_dotted(has)}: {newer} is needed{compatible}"
+    return _check(subject, otherwise, why, _INSTALL.get(seen.distribution, _OTHERWISE), is_needed=is_needed)
 
 
 def _one(name: str, gpu: GpuSeen, names: Mapping[int, str]) -> Iterator[Check]:

@@ -85,8 +85,10 @@ def _checks(question: Question, outcome: Outcome, seen: Seen) -> Iterator[Check]
     in_docker = LauncherKind.DOCKER in {outcome.launcher, question.launcher}
     on_gpu = outcome.device.startswith("cuda") or question.device.startswith("cuda")
     has_gpu = not isinstance(seen.gpus, Unseen) and seen.gpus.has_gpu
-    wanted = {**seen.images_cuda, **_of_packages(seen.libraries)}
     in_processes = on_gpu and outcome.launcher == LauncherKind.PROCESS
+    wanted = gpu.CudaWanted(
+        images=seen.images_cuda, packages=_of_packages(seen.libraries), packages_needed=in_processes
+    )
     yield from _told(MODEL, seen.export, _model)
     yield from _told(
         docker.SECTION,

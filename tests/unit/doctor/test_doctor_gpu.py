@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 
 from pytest_servebench.checkup import Check, CheckState
-from pytest_servebench.doctor.gpu import MachineGpus, gpu_checks
+from pytest_servebench.doctor.gpu import CudaWanted, MachineGpus, gpu_checks
 from pytest_servebench.telemetry.gpu_survey import GpuSeen, GpuSurvey
 
 GPU = GpuSeen(name="NVIDIA H100", memory_bytes=80 * 10**9, used_bytes=10**9, is_persistent=True, pids=())
 SURVEY = GpuSurvey(driver="580.65", cuda=(13, 0), gpus=(GPU,))
 WELL = MachineGpus(survey=SURVEY, on_bus=1, kernel_driver="580.65", distribution="debian")
-IMAGES = {"the images": 13}
+IMAGES = CudaWanted(images={"the images": 13})
 
 
-def checks_of(seen: MachineGpus, *, is_needed: bool = False, **wanted: int) -> dict[str, Check]:
+def checks_of(seen: MachineGpus, wanted: CudaWanted = IMAGES, *, is_needed: bool = False) -> dict[str, Check]:
     """Return the checks by subject."""
-    return {each.subject: each for each in gpu_checks(seen, wanted or IMAGES, is_needed=is_needed)}
+    return {each.subject: each for each in gpu_checks(seen, wanted, is_needed=is_needed)}
 
 
 def with_gpu(gpu: GpuSeen) -> MachineGpus:
@@ -79,13 +79,18 @@ def test_a_machine_without_a_gpu_misses_none() -> None:
 def test_an_old_driver_names_the_one_that_is_needed() -> None:
     """Images of CUDA 13 do not run on a driver for CUDA 12, whose minor versions are all one."""
     old = replace(WELL, survey=replace(SURVEY, driver="550.54", cuda=(12, 4)))
-    checks = checks_of(old, images=13, torch=12)
+    packages = {"torch": 12, "onnxruntime-gpu": 13}
+    wanted = CudaWanted(images={"the images": 13}, packages=packages, packages_needed=True)
+    checks = checks_of(old, wanted)
     assert checks["CUDA of torch"].state is CheckState.OK
-    check = checks["CUDA of images"]
-    assert check.state is CheckState.MISSING
-    assert "550.54" in check.seen
-    assert "driver 580 or later" in check.seen
-    assert check.remedy
+    image, package = checks["CUDA of the images"], checks["CUDA of onnxruntime-gpu"]
+    assert (image.state, image.is_needed) == (CheckState.WARNING, False)
+    assert "a data centre GPU may do without" in image.seen
+    assert (package.state, package.is_needed) == (CheckState.MISSING, True)
+    for check in (image, package):
+        assert "550.54" in check.seen
+        assert "driver 580 or later" in check.seen
+        assert check.remedy
 
 
 def test_a_driver_that_does_not_say_its_cuda_is_not_judged() -> None:
