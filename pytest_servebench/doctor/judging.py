@@ -85,7 +85,7 @@ def _checks(question: Question, outcome: Outcome, seen: Seen) -> Iterator[Check]
     in_docker = LauncherKind.DOCKER in {outcome.launcher, question.launcher}
     on_gpu = outcome.device.startswith("cuda") or question.device.startswith("cuda")
     has_gpu = not isinstance(seen.gpus, Unseen) and seen.gpus.has_gpu
-    in_processes = on_gpu and outcome.launcher == LauncherKind.PROCESS
+    in_processes = on_gpu and LauncherKind.PROCESS in {outcome.launcher, question.launcher}
     wanted = gpu.CudaWanted(
         images=seen.images_cuda, packages=_of_packages(seen.libraries), packages_needed=in_processes
     )

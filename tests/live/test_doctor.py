@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.doc_blocks import ROOT, blocks_of
+from tests.nvml_stand_in import StandInGpu, build_nvml_stand_in
 
 pytestmark = pytest.mark.live
 
@@ -30,10 +32,11 @@ sys.exit(code)
 """
 
 
-def doctor(*words: str) -> subprocess.CompletedProcess[str]:
+def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Return how a call in a process of its own ended."""
     return subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM, "doctor", *words],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -87,6 +90,20 @@ def test_what_cannot_run_ends_with_1_and_wrong_words_with_2() -> None:
     wrong = doctor("--no-noise", "--device=gpu")
     assert wrong.returncode == 2
     assert "--device does not know 'gpu'" in wrong.stderr
+
+
+def test_a_gpu_is_told_as_nvml_tells_it(tmp_path: Path) -> None:
+    """By the real nvidia-ml-py on a stand-in for its library: driver, CUDA, name, and who is on it."""
+    stand_in = build_nvml_stand_in(tmp_path)
+    gpu = StandInGpu(name="NVIDIA H100", memory_bytes=10**9, persistence=0, processes={os.getpid(): 5})
+    stand_in.say(gpu, cuda_version=12040)
+    told = json.loads(doctor("--no-noise", "--json", **stand_in.environment()).stdout)
+    seen = {one["subject"]: (one["state"], one["seen"]) for one in told["checks"] if one["section"] == "GPU"}
+    assert seen["driver"] == ("ok", "550.54, for CUDA up to 12.4")
+    assert seen["CUDA of the image triton"][0] == "warning"
+    assert "NVIDIA H100" in seen["cuda:0"][1]
+    assert f"({os.getpid()}) on it" in seen["cuda:0 users"][1]
+    assert seen["cuda:0 persistence"][0] == "warning"
 
 
 def test_json_has_the_documented_shape() -> None:

@@ -147,6 +147,7 @@ def test_local_processes_on_a_gpu_need_its_libraries() -> None:
     )
     asked = checkup(seen, launcher="process", device="cuda")
     assert not asked.outcome.can_run
+    assert "CUDA libraries: torch: not installed" in asked.outcome.why_not
     assert {one.remedy for one in asked.servings if one.launcher == "process" and one.format == "onnx"} == {
         ONNXRUNTIME_GPU
     }
