@@ -1,4 +1,4 @@
-"""``servebench``: keeps stacks running, and compares what was measured."""
+"""``servebench``: tells what can run here, keeps stacks running, and compares what was measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pytest_servebench.cli.lazy import LazyCommand, LazyGroup
 
 _ROOM = "pytest_servebench.cli"
 COMMANDS = {
+    "doctor": LazyCommand(
+        f"{_ROOM}.doctor", "Tell what would run here, why not the rest, and what mends it."
+    ),
     "up": LazyCommand(f"{_ROOM}.stacks", "Start stacks in containers and wait until they answer."),
     "down": LazyCommand(f"{_ROOM}.stacks", "End what `up` started: its containers and network are removed."),
     "ps": LazyCommand(f"{_ROOM}.stacks", "Show the containers of what is up."),
