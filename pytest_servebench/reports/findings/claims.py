@@ -8,8 +8,8 @@ starts differ, so without repeats nothing is confirmed and nothing refuted; the 
 A comparison is
 
 - `refuted` where the interval has no value in common with the claimed range;
-- `confirmed` where it has one, does not hold "no difference", and is no wider (its ends as a ratio) than the
-  claimed range's upper end: an interval as wide as the effect itself says nothing of its size;
+- `confirmed` where it has one, lies beyond half of the way (in ratios) from "no difference" to that range,
+  and is no wider (its ends as a ratio) than its upper end: an interval as wide as the effect tells nothing;
 - `not measurable here` otherwise.
 
 A claim speaks of all stacks: one comparison refutes it, and it is confirmed where every comparison confirms.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 
 from pytest_servebench.comparison.intervals import Interval, Ratio, across_runs, overlap
 from pytest_servebench.plan import ModelFormat
@@ -91,7 +91,7 @@ def answer_of(found: Ratio | None, claimed: Interval) -> Answer:
     low, high = found.interval
     if not overlap(found.interval, claimed):
         return Answer.REFUTED
-    tells = low > NO_DIFFERENCE and high / low <= claimed[1]
+    tells = low > sqrt(claimed[0]) and high / low <= claimed[1]
     return Answer.CONFIRMED if tells else Answer.NOT_MEASURABLE
 
 
