@@ -117,10 +117,7 @@ def test_a_smoke_run_has_no_report(suite: EchoSuite) -> None:
 
 def test_it_needs_no_pytest_benchmark(suite: EchoSuite) -> None:
     """Records are there without it, though nothing else saves them."""
-    arguments = [one for one in suite.command() if "benchmark" not in one and one != "ignore"]
-    result = suite.pytester.runpytest_inprocess(
-        *arguments, "-p", "no:benchmark", "--stack=echo", ONNX, "--serve-report=out"
-    )
+    result = run(suite, "-p", "no:benchmark")
     assert result.ret in RAN, result.stdout.str()
     assert len(summary(suite)["cases"]) == 1
 
