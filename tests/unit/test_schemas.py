@@ -111,6 +111,7 @@ def test_there_are_measured_records() -> None:
     """Of a closed loop, a staged load and a search for capacity, at least."""
     records = [json.loads(path.read_text("utf-8")) for path in (ROOT / "tests" / "records").glob("*.json")]
     assert any(record["stages"] for record in records)
+    assert any(record["capacity"] for record in records)
     assert any(record["load"]["arrivals"] == "closed" for record in records)
 
 
