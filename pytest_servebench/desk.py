@@ -37,6 +37,7 @@ from pytest_servebench.offers import offered_stacks
 from pytest_servebench.onlookers import Onlookers
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
+from pytest_servebench.options.marker import of_form
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
@@ -44,6 +45,7 @@ from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.recording import Recorder, register
 from pytest_servebench.reporting import open_report
+from pytest_servebench.reports.findings import Findings, findings_lines, findings_of
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
@@ -148,11 +150,16 @@ class Desk:
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan
+        asked = of_form(asked, quick=plan.quick)
         if self._recorder.short:
             settings = {**plan.settings, "duration": f"{SHORT_S:g}s"}  # so that stages are shortened too
             plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S, settings=settings)
             plan = replace(plan, steady=False, precision=None, repeats=1)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
+
+    def findings(self) -> Findings:
+        """Return what was found so far."""
+        return findings_of(self._recorder.records)
 
     def first_case(self, stack: str) -> Case | None:
         """Return the first case of ``stack`` in the plan; None when it was not chosen."""
@@ -196,6 +203,8 @@ class Desk:
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         width = terminal.fullwidth if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
         for line in report_lines(records, width=width, colour=terminal.hasmarkup, encoding=encoding):
+            terminal.line(line)
+        for line in findings_lines(self.findings(), width=width, colour=terminal.hasmarkup):
             terminal.line(line)
         for line in monitoring_lines(records, self._began_ms, wall_ns() // 1_000_000):
             terminal.line(line)

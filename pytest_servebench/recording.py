@@ -29,6 +29,8 @@ COUNT = pytest.StashKey[int]()
 """Cases that this run of a test has recorded so far, in whichever of its phases."""
 REPORT_FIELD = "servebench"
 ONLY_OPTION = "servebench_only"
+FIXTURES = ("servebench", "servebench_findings")
+"""What makes a test a benchmark."""
 
 UNSAVED = "record: nothing is saved, because pytest-benchmark is not active (-p no:benchmark)"
 CODSPEED = "record: CodSpeed is on and deselects serving benchmarks; leave out --codspeed to run them"
@@ -50,7 +52,7 @@ class Recorder:
         *,
         machine: Mapping[str, Any],
         plan: Mapping[str, Any],
-        fixtures: Sequence[str] = ("servebench",),
+        fixtures: Sequence[str] = FIXTURES,
     ) -> None:
         self._config = config
         self._fixtures = frozenset(fixtures)
@@ -199,7 +201,7 @@ def register(
     *,
     machine: Mapping[str, Any],
     plan: Mapping[str, Any],
-    fixtures: Sequence[str] = ("servebench",),
+    fixtures: Sequence[str] = FIXTURES,
 ) -> Recorder:
     """Register and return the recorder; call it in ``pytest_configure`` of a session that has stacks.
 
