@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.errors import MissingPieceError
-from pytest_servebench.reports.findings.finding import Findings
+from pytest_servebench.reports.findings import Findings, findings_markdown, findings_of
 from pytest_servebench.reports.summary.csv_table import summary_csv
 from pytest_servebench.reports.summary.document import summary_json
 from pytest_servebench.reports.summary.markdown import summary_markdown
@@ -78,12 +78,11 @@ def _makers(runs: Sequence[SavedRun]) -> Iterator[tuple[str, Callable[[], bytes]
 
 
 def _findings(run: SavedRun) -> tuple[Findings, str]:
-    """Return what was found in a run, and its markdown."""
-    try:
-        found: Findings = _made("findings", "findings_of", run.records)
-        return found, str(_made("findings", "findings_markdown", found))
-    except MissingPieceError:
+    """Return what was found in a run, and its markdown; in a run without records, nothing."""
+    if not run.records:
         return Findings(), ""
+    found = findings_of(run.records)
+    return found, findings_markdown(found)
 
 
 def _made(room: str, name: str, given: object) -> Any:  # noqa: ANN401 (text or a picture)

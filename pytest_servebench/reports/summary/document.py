@@ -12,7 +12,7 @@ from pytest_servebench.comparison.fingerprint import fingerprint
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.record import plain
-from pytest_servebench.reports.findings.finding import Findings
+from pytest_servebench.reports.findings import Findings
 from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.summary.cases import SummaryCase, cases_of, letter
 from pytest_servebench.reports.summary.figures import FIGURES, best_of, told
@@ -36,6 +36,9 @@ def summary(runs: Sequence[SavedRun], findings: Sequence[Findings]) -> dict[str,
             "schema": SCHEMA,
             "runs": [_run(letter(number), run) for number, run in enumerate(runs)],
             "cases": _cases(cases),
+            "overall": [
+                {"run": name, "text": text} for name, each in of_run.items() for text in each.overall
+            ],
             "winners": [{"run": name, **asdict(one)} for name, each in of_run.items() for one in each.winners],
             "trade_offs": [
                 {"run": name, "text": text} for name, each in of_run.items() for text in each.trade_offs

@@ -12,7 +12,7 @@ from pytest_servebench.comparison.saved_runs import SavedRun, described
 from pytest_servebench.comparison.side_by_side import side_by_side
 from pytest_servebench.reports.comparison_markdown import comparison_markdown, escaped, table_head, table_line
 from pytest_servebench.reports.comparison_words import when
-from pytest_servebench.reports.findings.finding import Findings
+from pytest_servebench.reports.findings import Findings
 from pytest_servebench.reports.notes import notes
 from pytest_servebench.reports.repeats import repeats_legend
 from pytest_servebench.reports.summary.cases import SummaryCase, cases_of, letter
@@ -41,8 +41,12 @@ def summary_markdown(
 
 def shown(text: str) -> str:
     """Return ``text`` so that GitHub shows it as it is, in a table too."""
-    inert = _REACTS.sub(lambda match: f"{match[0]}\u200b", text)
-    return escaped(inert).replace("\u200b", "&#8203;").replace("$", "&#36;")
+    return inert(escaped(text))
+
+
+def inert(markdown: str) -> str:
+    """Return ``markdown`` in which nobody is called, no issue is linked, and no sum is set."""
+    return _REACTS.sub(lambda match: f"{match[0]}&#8203;", markdown).replace("$", "&#36;")
 
 
 def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -> Iterator[Part]:
@@ -59,7 +63,7 @@ def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -
     for number, (_, text) in enumerate(findings):
         of_run = f" of {letter(number)}" if many else ""
         if text.strip():
-            yield Part(name=f"findings{of_run}", lines=tuple(text.rstrip().splitlines()))
+            yield Part(name=f"findings{of_run}", lines=tuple(inert(text).rstrip().splitlines()))
     for number, run in enumerate(runs):
         own = [case for case in cases if case.run == letter(number)]
         yield from _folded(run, own, f" of {letter(number)}" if many else "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pytest_servebench.reports.findings.finding import Findings, Winner
+from pytest_servebench.reports.findings import Findings, Winner
 from pytest_servebench.reports.numbers import numbers
 from pytest_servebench.reports.row import Row
 
+_DECIDING = ("p95", "throughput", "holds", "capacity")
+"""Words in the names of figures that a stack is chosen by."""
 _MOST = 2
 """Figures that a sentence has room for."""
 
@@ -17,11 +19,17 @@ def winner_sentence(findings: Findings, rows: Sequence[Row]) -> str:
     """Return one sentence, in plain text, of one run."""
     if not findings.winners:
         return _why_nobody(rows)
-    first = findings.winners[0]
-    alike = [each for each in findings.winners if each.asked == first.asked]
-    told = [_told(each) for each in alike[:_MOST]]
-    doubt = "" if all(each.certain for each in alike[:_MOST]) else "; it may be chance: repeat it"
-    return "; ".join(told) + doubt
+    winners = [each for each in findings.winners if any(word in each.figure for word in _DECIDING)]
+    winners = winners or list(findings.winners)
+    alike = [each for each in winners if each.asked == winners[0].asked][:_MOST]
+    return "; ".join(map(_told, alike)) + _doubt(alike)
+
+
+def _doubt(winners: Sequence[Winner]) -> str:
+    if all(each.certain for each in winners):
+        return ""
+    repeated = all(each.interval is not None for each in winners)
+    return "; intervals overlap, so it may be chance" if repeated else "; not repeated, so it may be chance"
 
 
 def _told(winner: Winner) -> str:

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pytest_servebench.comparison.saved_runs import SavedRun
-from pytest_servebench.reports.findings.finding import Answer, Claim, Findings, Winner
+from pytest_servebench.reports.findings import Answer, Claim, Comparison, Findings, Winner
 from pytest_servebench.reports.summary.cases import letter
 from pytest_servebench.reports.summary.csv_table import COLUMNS, summary_csv
 from pytest_servebench.reports.summary.document import summary
@@ -23,7 +23,16 @@ VALIDATOR = Draft202012Validator(json.loads(schema_text("summary")))
 FINDINGS = Findings(
     winners=(Winner(figure="lowest p95", asked="x", case="y", value=1.0, unit="ms", interval=(0.5, 2.0)),),
     trade_offs=("faster, and larger",),
-    claims=(Claim(name="c", text="t", answer=Answer.NOT_MEASURABLE, reason="r"),),
+    overall=("one is best of all",),
+    claims=(
+        Claim(
+            name="c",
+            text="t",
+            answer=Answer.NOT_MEASURABLE,
+            reason="r",
+            comparisons=(Comparison(cases="a", answer=Answer.REFUTED, told="2 times", interval=(1.0, 3.0)),),
+        ),
+    ),
     bottlenecks=(("case", "the queue"),),
 )
 
@@ -100,7 +109,7 @@ def test_the_document_is_as_its_schema_says() -> None:
     schema = VALIDATOR.schema
     assert isinstance(schema, dict)
     assert found.keys() == schema["properties"].keys()
-    for name in ("runs", "cases", "winners", "trade_offs", "claims", "bottlenecks"):
+    for name in ("runs", "cases", "overall", "winners", "trade_offs", "claims", "bottlenecks"):
         for each in found[name]:
             assert each.keys() == schema["properties"][name]["items"]["properties"].keys()
     figures = schema["properties"]["cases"]["items"]["properties"]["figures"]["properties"]

@@ -12,7 +12,7 @@ from pytest_servebench.comparison.changes import DEFAULT_LIMITS
 from pytest_servebench.comparison.regression import changes_of
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.record import plain
-from pytest_servebench.reports.findings.finding import Findings, Winner
+from pytest_servebench.reports.findings import Findings, Winner
 from pytest_servebench.reports.summary.fitting import Part, fitted
 from pytest_servebench.reports.summary.markdown import shown, summary_markdown
 from pytest_servebench.reports.summary.winner import winner_sentence
@@ -43,7 +43,7 @@ def test_the_winner_comes_first_and_the_best_is_bold() -> None:
     text = summary_markdown([run], [(Findings(winners=(WINNER,)), "### Findings\n\n- a claim")])
     title, *_ = text.splitlines()
     assert title == (
-        "## lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx); it may be chance: repeat it"
+        "## lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx); not repeated, so it may be chance"
     )
     assert "\n### Findings\n\n- a claim\n" in text
     rows = [line for line in text.splitlines() if line.startswith("| fastapi |")]
