@@ -62,7 +62,9 @@ class SessionReport:
             written = write_report([run], self._folder)
         except OSError as error:
             self._failed = True
-            return [f"servebench report: cannot be written into {self._folder}: {error}; {self._what_is_left()}"]
+            return [
+                f"servebench report: cannot be written into {self._folder}: {error}; {self._what_is_left()}"
+            ]
         except Exception as error:  # noqa: BLE001 (a fault of ours must not cost the table of a long run)
             self._failed = True
             fault = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -64,7 +64,9 @@ def notable(side: SideBySide) -> Iterator[str]:
     if found:
         many = len(side.letters) > len("AB")
         run = ["run"] if many else []
-        yield from table_head(["verdict", *run, "case", "figure", "A", "now", "change", "95% interval", "limit"])
+        yield from table_head(
+            ["verdict", *run, "case", "figure", "A", "now", "change", "95% interval", "limit"]
+        )
     for letter, row, change in found:
         was, now = numbers([change.baseline, change.now])
         cells = [

@@ -1,4 +1,4 @@
-"""Records made whole: what a trimmed or edited one lacks is null, with the reason, so that every part may ask (pure)."""
+"""Records made whole: what a trimmed or edited one lacks is null, so that every part may ask (pure)."""
 
 from __future__ import annotations
 

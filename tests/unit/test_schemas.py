@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pytest_servebench.containers import ContainerFacts
+from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.record import make_record, plain
 from pytest_servebench.results import Endpoint, Validity
 from pytest_servebench.schemas import SCHEMAS, schema_text
@@ -87,11 +87,14 @@ def test_every_field_is_described_and_more_may_come(word: str) -> None:
                 host="127.0.0.1",
                 ports={"http": 1},
                 launcher="docker",
-                container=ContainerFacts(id="1", image="i", image_id="sha256:1", network="host", user="0"),
+                container=ContainerFacts(id="1", image="i", image_id="sha256:1", network=Network.HOST, user="0"),
             )
         ),
         made(case=replace(made_up_case(), repeat=2)),
-        {**json.loads(json.dumps(make_record(wrong_result(), plan=SETTINGS, machine=MACHINE))), **OF_THE_RECORDER},
+        {
+            **json.loads(json.dumps(make_record(wrong_result(), plan=SETTINGS, machine=MACHINE))),
+            **OF_THE_RECORDER,
+        },
         {**saved_record(), "worker": "gw0"},
     ],
     ids=["plain", "unstable", "capacity", "no samples", "container", "repeat", "wrong", "saved"],
@@ -101,7 +104,9 @@ def test_records_are_as_the_schema_says(record: dict[str, Any]) -> None:
     assert complaints(record) == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "records").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "records").glob("*.json")), ids=lambda path: path.stem
+)
 def test_measured_records_are_as_the_schema_says(path: Path) -> None:
     """Real ones, each cut from a saved run."""
     assert complaints(json.loads(path.read_text(encoding="utf-8"))) == []
@@ -151,7 +156,9 @@ def test_the_schema_has_every_field_of_a_record_at_every_depth() -> None:
             assert record[name].keys() == schema["properties"].keys(), name
 
 
-@pytest.mark.parametrize("field", ["case", "load", "container", "stages", "telemetry", "timeline", "capacity"])
+@pytest.mark.parametrize(
+    "field", ["case", "load", "container", "stages", "telemetry", "timeline", "capacity"]
+)
 def test_the_page_names_what_is_within(field: str) -> None:
     """Each field within an object stands in the page's rows, or on the pages of telemetry."""
     pages = [ROOT / "docs" / f"{name}.md" for name in ("telemetry", "metrics")]

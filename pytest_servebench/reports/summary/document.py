@@ -23,7 +23,7 @@ _CASE = ("benchmark", "stack", "model", "format", "payload", "protocol", "device
 
 
 def summary_json(runs: Sequence[SavedRun], findings: Sequence[Findings]) -> str:
-    """Return strict JSON; ``findings`` are those of each run. A value that is missing is null, with a reason."""
+    """Return strict JSON; ``findings`` are those of each run. What is missing is null, with a reason."""
     return json.dumps(summary(runs, findings), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -39,7 +39,9 @@ def summary(runs: Sequence[SavedRun], findings: Sequence[Findings]) -> dict[str,
             "overall": [
                 {"run": name, "text": text} for name, each in of_run.items() for text in each.overall
             ],
-            "winners": [{"run": name, **asdict(one)} for name, each in of_run.items() for one in each.winners],
+            "winners": [
+                {"run": name, **asdict(one)} for name, each in of_run.items() for one in each.winners
+            ],
             "trade_offs": [
                 {"run": name, "text": text} for name, each in of_run.items() for text in each.trade_offs
             ],

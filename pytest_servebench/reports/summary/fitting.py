@@ -1,4 +1,4 @@
-"""A text that may only be so long: its parts in order of weight, the last ones shortened or left out (pure)."""
+"""A text that may only be so long: its parts by weight, the last ones shortened or left out (pure)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def fitted(parts: Sequence[Part], most_bytes: int = MOST_BYTES) -> str:
         texts.append("\n".join(lines))
         left_bytes -= _size(lines) + 1
     if gone:
-        texts.append(f"Left out, as this would be too long: {', '.join(gone)[:200]}; summary.json has it all.")
+        texts.append(
+            f"Left out, as this would be too long: {', '.join(gone)[:200]}; summary.json has it all."
+        )
     return "\n\n".join(texts) + "\n"
 
 

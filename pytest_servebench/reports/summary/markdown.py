@@ -116,7 +116,9 @@ def _folded(run: SavedRun, cases: Sequence[SummaryCase], of_run: str) -> Iterato
     if said:
         yield _details(f"Notes{of_run}", said)
     facts = [
-        table_line((shown(name), shown(values))) for name, values in _conditions(run).items() if values.strip()
+        table_line((shown(name), shown(values)))
+        for name, values in _conditions(run).items()
+        if values.strip()
     ]
     if facts:
         yield _details(f"Conditions{of_run}", facts, tuple(table_head(("fact", "value"))))

@@ -18,7 +18,10 @@ from tests.saved_records import repeats, save, saved_record
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with two saved runs and a baseline, in which commands run."""
     save(tmp_path / "monday.json", repeats(3))
-    save(tmp_path / ".benchmarks" / "Linux" / "0001_tuesday.json", [saved_record(), saved_record(stack="triton")])
+    save(
+        tmp_path / ".benchmarks" / "Linux" / "0001_tuesday.json",
+        [saved_record(), saved_record(stack="triton")],
+    )
     monkeypatch.chdir(tmp_path)
     promoted = CliRunner().invoke(main, ["baseline", "promote", "monday.json", "--as=main"])
     assert promoted.exit_code == 0, promoted.output
@@ -78,12 +81,17 @@ def test_as_many_names_as_runs(here: Path) -> None:
     [
         ((), ("no run is given", "servebench report RUN.json")),
         (("wednesday.json",), ("no saved run is called 'wednesday.json'", "next: give a file")),
-        (("monday.json", "--output=monday.json"), ("the report cannot be written", "another folder with --output")),
+        (
+            ("monday.json", "--output=monday.json"),
+            ("the report cannot be written", "another folder with --output"),
+        ),
         (("monday.json", "--output=monday.json/x"), ("the report cannot be written", "next: ")),
         (("--schema=tables",), ("'tables' is not one of 'record', 'summary'",)),
     ],
 )
-def test_what_is_wrong_is_told_with_its_remedy(here: Path, words: tuple[str, ...], sentences: tuple[str, ...]) -> None:
+def test_what_is_wrong_is_told_with_its_remedy(
+    here: Path, words: tuple[str, ...], sentences: tuple[str, ...]
+) -> None:
     """No traceback, the exit code of wrong options, and what to do next."""
     done = report(*words)
     assert done.exit_code == 2, done.output

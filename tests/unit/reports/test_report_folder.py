@@ -144,14 +144,16 @@ def test_what_else_lies_there_stays(tmp_path: Path) -> None:
         made_up_run("no figures", [None]),
         SavedRun(name="wrong", records=(wrong_record(),)),
         SavedRun(name="repeats", records=tuple(repeats(3))),
-        SavedRun(name="edited", records=({**saved_record(), "telemetry": [1], "figures": None, "load": None},)),
+        SavedRun(
+            name="edited", records=({**saved_record(), "telemetry": [1], "figures": None, "load": None},)
+        ),
         SavedRun(name="half", records=({**saved_record(), "reason": "\ud800", "validity": "odd"},)),
     ],
     ids=lambda run: run.name,
 )
 @pytest.mark.usefixtures("rooms")
 def test_any_run_that_can_be_read_can_be_reported(tmp_path: Path, run: SavedRun) -> None:
-    """Baselines keep less, people edit files, and a crash leaves little: a report of it says so, and stands."""
+    """Baselines keep less, people edit files, a crash leaves little: a report of it says so, and stands."""
     write_report([run], tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert summary["runs"][0]["name"] == run.name

@@ -1,4 +1,4 @@
-"""``summary.csv`` and ``summary.json``: stable columns, reasons for what is missing, no formula, the schema."""
+"""``summary.csv`` and ``summary.json``: stable columns, reasons for what is missing, no formula."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def test_the_winner_comes_first_and_the_best_is_bold() -> None:
     text = summary_markdown([run], [(Findings(winners=(WINNER,)), "### Findings\n\n- a claim")])
     title, *_ = text.splitlines()
     assert title == (
-        "## lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx); not repeated, so it may be chance"
+        "## lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx); "
+        "not repeated, so it may be chance"
     )
     assert "\n### Findings\n\n- a claim\n" in text
     rows = [line for line in text.splitlines() if line.startswith("| fastapi |")]
