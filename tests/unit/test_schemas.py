@@ -87,7 +87,7 @@ def test_every_field_is_described_and_more_may_come(word: str) -> None:
                 host="127.0.0.1",
                 ports={"http": 1},
                 launcher="docker",
-                container=ContainerFacts(id="1", image="i", image_id="sha256:1", network=Network.HOST, user="0"),
+                container=ContainerFacts(id="1", image="i", image_id="2", network=Network.HOST, user="0"),
             )
         ),
         made(case=replace(made_up_case(), repeat=2)),

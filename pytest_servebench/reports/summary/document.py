@@ -1,4 +1,4 @@
-"""``summary.json``: everything a summary tells, for other programs; `schemas/summary-1.schema.json` describes it (pure)."""
+"""``summary.json``: what a summary tells, for programs, as `schemas/summary-1.schema.json` has it (pure)."""
 
 from __future__ import annotations
 
