@@ -36,7 +36,7 @@ class SessionReport:
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, object, object]:
-        """Write once the gate has judged and all is saved; a report that cannot be written fails the session."""
+        """Write once the gate has judged and all is saved; what cannot be written fails the session."""
         finished = yield
         option = self._config.option
         runs = not (option.collectonly or getattr(option, "setupplan", False))

@@ -56,15 +56,24 @@ def _contents(runs: Sequence[SavedRun]) -> tuple[dict[str, bytes], list[str]]:
     """Return what each part holds, and why others cannot be had."""
     contents, left_out = {}, []
     for name, make in _makers(runs):
-        try:
-            contents[name] = make()
-        except MissingPieceError as error:
-            left_out.append(f"{error.what}: {error.next_step}" if error.next_step else error.what)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "matplotlib":
-                raise
-            left_out.append(f"no charts: {_CHARTS}")
+        content, why_not = _content(make)
+        if content is None:
+            left_out.append(why_not)
+        else:
+            contents[name] = content
     return contents, left_out
+
+
+def _content(make: Callable[[], bytes]) -> tuple[bytes | None, str]:
+    """Return what a part holds; or None, and what has to be installed for it."""
+    try:
+        return make(), ""
+    except MissingPieceError as error:
+        return None, f"{error.what}: {error.next_step}" if error.next_step else error.what
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        return None, f"no charts: {_CHARTS}"
 
 
 def _makers(runs: Sequence[SavedRun]) -> Iterator[tuple[str, Callable[[], bytes]]]:
