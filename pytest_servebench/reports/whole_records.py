@@ -13,6 +13,8 @@ from pytest_servebench.plan import Deployment
 from pytest_servebench.results import Telemetry, Validity
 
 NOT_KEPT = "it is not in the saved run: a baseline keeps only what is compared"
+LACKS = "not_in_the_saved_run"
+"""Field of a whole record that names those that were added to it."""
 _UNKNOWN = "unknown"
 _LISTS = ("gpu_other_pids", "warnings")
 _CASE: Mapping[str, Any] = MappingProxyType(
@@ -91,6 +93,7 @@ def whole_record(record: Record) -> dict[str, Any]:
         **{key: {**empty, **_object(record.get(key))} for key, empty in _OBJECTS.items()},
         "validity": known,
         "telemetry": _telemetry(_object(record.get("telemetry"))),
+        LACKS: [name for name in (*_NULL, *_OBJECTS) if name not in record],
     }
 
 

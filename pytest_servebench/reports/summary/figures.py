@@ -12,6 +12,7 @@ from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.summary.cases import SummaryCase
 from pytest_servebench.reports.table import Column, winners
+from pytest_servebench.reports.whole_records import LACKS, NOT_KEPT
 
 ONCE = "measured once, so nothing tells how starts differ: --serve-repeats=5"
 NOT_RESTARTED = "its server was not restarted, so nothing tells how its starts differ"
@@ -121,6 +122,8 @@ def best_of(cases: Sequence[SummaryCase]) -> dict[str, set[int]]:
 
 
 def _why(figure: SummaryFigure, record: Record) -> str:
+    if any(figure.name.startswith(name.removesuffix("_ms")) for name in record.get(LACKS, ())):
+        return NOT_KEPT
     if figure.of_the_load and not record["publishable"]:
         return f"{record['validity']}: {record['reason']}".rstrip(": ")
     return figure.why_absent(record) or NOT_MEASURED

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.record import make_record
 from pytest_servebench.reports import folder
 from pytest_servebench.reports.folder import PARTS, write_report
+from pytest_servebench.reports.whole_records import NOT_KEPT
 from tests.made_up import MACHINE, SETTINGS, wrong_result
 from tests.runs_made_up import made_up_run
 from tests.saved_records import repeats, saved_record
@@ -163,3 +165,21 @@ def test_any_run_that_can_be_read_can_be_reported(tmp_path: Path, run: SavedRun)
             assert (figure["interval"] is None) is bool(figure["interval_absent"])
     with (tmp_path / "summary.csv").open(newline="", encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == len(summary["cases"])
+
+
+@pytest.mark.usefixtures("rooms")
+def test_what_a_baseline_does_not_keep_is_told_as_that(tmp_path: Path) -> None:
+    """Not as a server that was already up, nor as a load that has none."""
+    kept = SavedRun(name="main", records=tuple(trimmed(record) for record in repeats(2)))
+    write_report([kept], tmp_path)
+    (case,) = json.loads((tmp_path / "summary.json").read_text("utf-8"))["cases"]
+    for name in (
+        "cold_start_s",
+        "service_time_p95_ms",
+        "send_lag_p99_ms",
+        "capacity_per_s",
+        "server_cpu_cores",
+    ):
+        assert case["figures"][name]["absent"] == NOT_KEPT, name
+    assert case["figures"]["response_time_p95_ms"]["value"] > 0
+    assert case["figures"]["memory_gb"]["value"] > 0
