@@ -10,8 +10,13 @@ INSTALLED := .venv/installed
 
 .PHONY: bench bench-client bench-telemetry bench-gate test lint clean
 
+# The report's path is said last, of a red run too; one of an earlier run is not taken for it.
+REPORT := .servebench/report
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
+	@rm -f $(REPORT)/report.html
+	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet --serve-report=$(REPORT) \
+	  $(if $(QUICK),--serve-quick) $(ARGS); status=$$?; \
+	  if test -e $(REPORT)/report.html; then echo "report: $(REPORT)/report.html"; fi; exit $$status
 
 # Our sender beside wrk, k6, Locust, aiohttp and httpx, over gRPC beside perf_analyzer: docs/client.md.
 bench-client: $(INSTALLED)

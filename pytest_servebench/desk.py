@@ -44,6 +44,7 @@ from pytest_servebench.plan import Case, Plan
 from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.recording import Recorder, register
+from pytest_servebench.reporting import open_report
 from pytest_servebench.reports.findings import Findings, findings_lines, findings_of
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
 from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
@@ -86,6 +87,7 @@ class Desk:
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._gate = open_gate(config, plan.gate, self._recorder, plan.stacks)
+        open_report(config, plan.report_dir, self._recorder)
         self._onlookers = Onlookers(config, plan.repeats)
         self.turns = Turns()
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))

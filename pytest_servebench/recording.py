@@ -67,12 +67,20 @@ class Recorder:
         """The run's metadata, saved beside its records."""
         self.records: list[dict[str, Any]] = []
         """Records in order of completion, invalid ones too; empty on an xdist worker."""
+        self.is_saved = False
+        """Whether pytest-benchmark has saved the run."""
+        self._commit: object = None
         self._latest: dict[_Key, tuple[dict[str, Any], Sequence[object]]] = {}
 
     @property
     def _session(self) -> Private:
         """pytest-benchmark's session, or None where the user has switched the plugin off."""
         return getattr(self._config, "_benchmarksession", None)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The run's metadata as `SavedRun.facts` has them: with the commit, if anything was saved."""
+        return {**self.run, "commit": self._commit}
 
     @property
     def short(self) -> bool:
@@ -180,6 +188,7 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Save the run and every record, those without a single correct answer too."""
+        self.is_saved, self._commit = True, output_json.get("commit_info")
         output_json["servebench"] = {**self.run, "records": self.records}
 
 

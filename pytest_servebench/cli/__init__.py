@@ -19,6 +19,7 @@ COMMANDS = {
     "baseline": LazyCommand(
         f"{_ROOM}.baseline", "Promote a saved run to a baseline, and look after baselines."
     ),
+    "report": LazyCommand(f"{_ROOM}.report", "Write the report of saved runs into a folder, side by side."),
     "history": LazyCommand(f"{_ROOM}.history", "Find when figures changed, over many saved runs."),
 }
 

@@ -18,6 +18,7 @@ from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.option import OPTIONS, Option
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import MODELS, plan_for
+from pytest_servebench.options.report import check_writable
 from pytest_servebench.plan import Plan
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
@@ -63,6 +64,8 @@ def make_plan(
     plan = plan_for(asked, offered, surroundings, models)
     if plan.thresholds_path is not None and not plan.thresholds_path.is_file():
         raise asked["thresholds"].wrong("is not a file", seen=str(plan.thresholds_path))
+    if plan.report_dir is not None and not hasattr(config, "workerinput"):  # workers write none
+        check_writable(asked["report"], plan.report_dir)
     return plan
 
 

@@ -190,10 +190,10 @@ def parse_device(given: Given) -> Device | None:
     return None if kind == "auto" else Device(kind, int(index or 0))
 
 
-def parse_path(given: Given) -> Path:
-    """Return the path, resolved against where it was written."""
+def parse_path(given: Given, what: str = "file") -> Path:
+    """Return the path of a file, or ``what`` else, resolved against where it was written."""
     if not given.text.strip():
-        raise given.wrong("has an empty value", next_step="give a file")
+        raise given.wrong("has an empty value", next_step=f"give a {what}")
     return given.base / Path(given.text).expanduser()
 
 

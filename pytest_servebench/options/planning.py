@@ -102,6 +102,7 @@ def plan_for(
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         raw=_value(asked, "raw", parse_truth, default=True),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        report_dir=_value(asked, "report", partial(parse_path, what="folder"), None),
         gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},
     )

@@ -92,6 +92,7 @@ EVERYTHING: dict[str, Any] = {
     "raw": "no",
     "thresholds": "/t.toml",
     "require_thresholds": "yes",
+    "report": "/out",
     "baseline": "main",
     "fail": "p99:7%",
     "inconclusive": "warn",
@@ -144,6 +145,7 @@ def test_everything_given_reaches_the_plan() -> None:
         thresholds_path=Path("/t.toml"),
         raw=False,
         require_thresholds=True,
+        report_dir=Path("/out"),
         gate=GATE,
         settings=chosen.settings,
     )
