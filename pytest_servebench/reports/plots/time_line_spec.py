@@ -1,0 +1,141 @@
+"""The specification of a time line: rates above, p95 below, on one axis of time (pure).
+
+Both are in one view, each scale with its part of the height: views above each other would not take the
+page's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytest_servebench.reports.plots.look import BAD, FAINT, GOOD, INK, Data, Spec, chosen, framed
+
+_NAMES_END_PX, _RATES_END_PX, _BETWEEN_PX, _TIMES_BEGIN_PX, _HEIGHT_PX = 50, 205, 222, 240, 340
+_SERIES: Mapping[str, tuple[str, list[int], float]] = {
+    "offered": (INK, [5, 3], 1.5),
+    "sent": (FAINT, [1, 0], 3.0),
+    "correct": (GOOD, [1, 0], 1.5),
+    "failed": (BAD, [1, 0], 2.0),
+    "dropped": (BAD, [2, 2], 2.0),
+}
+"""Colour, dash and width of what is counted; the colours are no stack's."""
+_TIME: Spec = {
+    "field": "s",
+    "type": "quantitative",
+    "scale": {"nice": False},
+    "axis": {"title": "s since the window's begin", "tickCount": 8, "grid": False},
+}
+
+
+def time_line_spec(
+    *,
+    slices: Sequence[Data],
+    stages: Sequence[Data],
+    warm_ups: Sequence[Data],
+    params: list[Spec],
+    says: str,
+) -> Spec:
+    """Return the plot of slices (``s``, ``end``, rates, ``p95``); ``at`` in each datum is its case's place."""
+    options = list(params[0]["bind"]["labels"]) if params else []
+    choose = {"transform": chosen("line", "at", options)} if options else {}
+    rates = [name for name in _SERIES if any(name in each for each in slices)]
+    parts = [
+        *({"data": {"values": list(warm_ups)}, **choose, **each} for each in _WARM_UP if warm_ups),
+        *({"data": {"values": list(stages)}, **choose, **each} for each in _STAGES if stages),
+        {"data": {"values": list(slices)}, **choose, "layer": [_rate(name, rates) for name in rates]},
+        {"data": {"values": list(slices)}, **choose, "layer": _P95},
+        {"data": {"values": list(slices)}, **choose, **_tips(rates)},
+    ]
+    resolve = {"scale": {"y": "independent"}}
+    return framed(says, height=_HEIGHT_PX, params=params, resolve=resolve, layer=parts)
+
+
+_WARM_UP: tuple[Spec, ...] = (
+    {
+        "mark": {"type": "rect", "color": FAINT, "opacity": 0.18, "aria": False},
+        "encoding": {
+            "x": {**_TIME, "field": "begin"},
+            "x2": {"field": "end"},
+            "y": {"value": _NAMES_END_PX},
+            "y2": {"value": _HEIGHT_PX},
+        },
+    },
+    {
+        "mark": {"type": "text", "text": "warm-up", "align": "left", "dx": 2, "color": FAINT, "aria": False},
+        "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": _BETWEEN_PX}},
+    },
+)
+_STAGES: tuple[Spec, ...] = (
+    {
+        "mark": {"type": "rule", "color": FAINT, "strokeDash": [3, 3], "aria": False},
+        "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": 0}, "y2": {"value": _HEIGHT_PX}},
+    },
+    {
+        "mark": {"type": "text", "align": "left", "dx": 3, "fontSize": 11},
+        "encoding": {
+            "x": {**_TIME, "field": "begin"},
+            "y": {"field": "row", "type": "quantitative", "scale": None, "axis": None},
+            "text": {"field": "text"},
+            "tooltip": {"field": "says"},
+            "description": {"field": "says"},
+        },
+    },
+)
+_P95: tuple[Spec, ...] = (
+    {
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "color": INK},
+        "encoding": {
+            "x": _TIME,
+            "y": {
+                "field": "p95",
+                "type": "quantitative",
+                "scale": {"range": [_HEIGHT_PX, _TIMES_BEGIN_PX], "zero": True},
+                "axis": {"title": "p95, ms", "tickCount": 3},
+            },
+        },
+    },
+)
+
+
+def _rate(name: str, rates: Sequence[str]) -> Spec:
+    """Return the steps of one count, told from others by colour, dash and width."""
+    width = _SERIES[name][2]
+    scale = {"range": [_RATES_END_PX, _NAMES_END_PX], "zero": True}
+    axis = {"title": "requests/s", "tickCount": 4}
+    legend = {"title": None, "orient": "top", "columns": 5, "symbolType": "stroke", "symbolSize": 300}
+    colours, dashes = ([_SERIES[each][part] for each in rates] for part in (0, 1))
+    return {
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": width},
+        "encoding": {
+            "x": _TIME,
+            "y": {"field": name, "type": "quantitative", "scale": scale, "axis": axis},
+            "color": {
+                "datum": name,
+                "type": "nominal",
+                "scale": {"domain": list(rates), "range": colours},
+                "legend": legend,
+            },
+            "strokeDash": {
+                "datum": name,
+                "type": "nominal",
+                "scale": {"domain": list(rates), "range": dashes},
+                "legend": legend,
+            },
+        },
+    }
+
+
+def _tips(rates: Sequence[str]) -> Spec:
+    """Return what shows a slice's figures when it is pointed at."""
+    figures = [{"field": name, "type": "quantitative", "title": f"{name}, per s"} for name in rates]
+    p95 = {"field": "p95", "type": "quantitative", "title": "p95, ms", "format": ".4~r"}
+    return {
+        "mark": {"type": "rect", "opacity": 0, "aria": False},
+        "encoding": {
+            "x": _TIME,
+            "x2": {"field": "end"},
+            "y": {"value": 0},
+            "y2": {"value": _HEIGHT_PX},
+            "tooltip": [{"field": "s", "type": "quantitative", "title": "from, s"}, *figures, p95],
+        },
+    }
