@@ -75,10 +75,10 @@ def bars_spec(cases: Sequence[ShownCase], measures: Sequence[Measure], *, axis: 
     several = len(groups) > 1
     x_axis: Spec = {"title": axis, "tickCount": 4}
     if several:
-        x_axis = {"title": f"{axis} (each group to its own scale)", "labels": False, "ticks": False}
+        x_axis = {"title": f"{axis}; a scale for each group", "labels": False, "ticks": False}
     return framed(
         says,
-        height={"step": _LINE_PX},
+        height=_LINE_PX * len(lines.ids),
         encoding={
             "y": {
                 "field": "line",
@@ -117,14 +117,11 @@ def _add_group(lines: _Lines, cases: Sequence[ShownCase], measures: Sequence[Mea
         for measure in measures:
             line = lines.next(measure.short)
             if measure.of(case.row) is None:
-                lines.missing.append({"line": line, "text": f"n/a{_because(case)}"})
+                missing = f"n/a ({case.doubt})" if case.doubt else "n/a"
+                lines.missing.append({"line": line, "text": missing})
             else:
                 (lines.doubtful if case.doubt else lines.bars).append(_bar(line, case, measure, scale))
     lines.next()
-
-
-def _because(case: ShownCase) -> str:
-    return f" ({case.doubt})" if case.doubt else ""
 
 
 def _bar(line: str, case: ShownCase, measure: Measure, scale: float) -> Data:
@@ -201,8 +198,8 @@ def _texts(lines: _Lines) -> Iterator[Spec]:
     at_left, text = {"x": {"value": 0}}, {"text": {"field": "text"}}
     yield _layer(lines.heads, {**mark, "fontWeight": "bold"}, {**at_left, **text})
     colour = {"field": "colour", "type": "nominal", "scale": None}
-    yield _layer(lines.names, {**mark, "baseline": "middle"}, {**at_left, **text, "color": colour})
-    yield _layer(lines.missing, {**mark, "color": BAD, "fontStyle": "italic"}, {**at_left, **text})
+    yield _layer(lines.names, {**mark, "dy": 2}, {**at_left, **text, "color": colour})
+    yield _layer(lines.missing, {**mark, "color": FAINT, "fontStyle": "italic"}, {**at_left, **text})
 
 
 def _layer(data: list[Data], mark: Spec, encoding: Spec) -> Spec:

@@ -114,7 +114,6 @@ def _layers(cases: Sequence[ShownCase]) -> list[Spec]:
         },
         {
             "transform": [
-                {"filter": "datum.doubt !== ''"},
                 {"joinaggregate": [{"op": "max", "field": "share", "as": "last"}], "groupby": ["case"]},
                 {"filter": "datum.share === datum.last"},
             ],

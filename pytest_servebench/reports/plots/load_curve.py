@@ -1,4 +1,4 @@
-"""Throughput and latency: how long replies take the more is asked of a server, where it was asked several loads."""
+"""How long replies take the more is asked of a server, where it was asked several loads."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _percentile(objective: str) -> str:
     return f"p{times[0].percentile}" if times else ""
 
 
-def _point(
+def _point(  # noqa: PLR0917 (what a point has)
     case: ShownCase, how: str, order: float, percentile: str, images: float, ms: float, doubt: str
 ) -> Point:
     row = case.row
@@ -170,6 +170,10 @@ def _number(text: str) -> float | None:
         return None
 
 
+def _where(point: Point) -> str:
+    return f"{figure(point.ms, 'ms')} at {figure(point.images_per_s, 'images/s')} (load {point.load})"
+
+
 def _told(points: Sequence[Point], most: int = 8) -> str:
     lines: dict[tuple[str, str], list[Point]] = {}
     for point in points:
@@ -177,11 +181,7 @@ def _told(points: Sequence[Point], most: int = 8) -> str:
     sentences = []
     for (label, percentile), line in list(lines.items())[:most]:
         first, last = line[0], line[-1]
-        sentences.append(
-            f"{label}: {percentile} from {figure(first.ms, 'ms')} at {figure(first.images_per_s, 'images/s')} "
-            f"(load {first.load}) to {figure(last.ms, 'ms')} at {figure(last.images_per_s, 'images/s')} "
-            f"(load {last.load})."
-        )
+        sentences.append(f"{label}: {percentile} from {_where(first)} to {_where(last)}.")
     more = len(lines) - most
     return " ".join([*sentences, *([f"And {more} more lines."] if more > 0 else [])])
 
@@ -242,6 +242,7 @@ def _layers(dash: Spec, percentiles: Sequence[str]) -> list[Spec]:
         "scale": {"domain": list(percentiles), "range": shapes},
         "legend": {"title": None, "orient": "top", "symbolFillColor": "var(--faint)", "symbolSize": 70},
     }
+    hole = {"condition": {"test": "datum.doubt !== ''", "value": 22}, "value": 0}
     says = {"description": {"field": "says"}, "tooltip": {"field": "says"}}
     order = {"order": {"field": "order", "type": "quantitative"}}
     return [
@@ -251,9 +252,8 @@ def _layers(dash: Spec, percentiles: Sequence[str]) -> list[Spec]:
             "encoding": {"shape": shape, **says},
         },
         {
-            "transform": [{"filter": "datum.doubt !== ''"}],
-            "mark": {"type": "point", "filled": True, "size": 22, "opacity": 1, "aria": False},
-            "encoding": {"color": {"value": PAPER}},
+            "mark": {"type": "point", "filled": True, "opacity": 1, "aria": False},
+            "encoding": {"color": {"value": PAPER}, "size": hole},
         },
         {
             "mark": {"type": "text", "dy": -11, "fontSize": FONT_PX, "aria": False},

@@ -40,13 +40,12 @@ _CONFIG: Spec = {
 }
 
 
-def framed(description: str, **parts: Any) -> Spec:
+def framed(description: str, **parts: object) -> Spec:
     """Return a whole specification, as wide as its place on the page."""
     return {
         "$schema": SCHEMA,
         "description": description,
         "width": "container",
-        "autosize": {"type": "fit-x", "contains": "padding"},
         "config": _CONFIG,
         **parts,
     }
@@ -70,6 +69,7 @@ def labels_scale(labels: Mapping[str, str], field: str = "label") -> tuple[Spec,
         "title": None,
         "orient": "bottom",
         "columns": 1 if widest > _WIDE_LABEL else 2,
+        "symbolType": "stroke",
         "symbolSize": 400,
         "symbolStrokeWidth": 2,
     }

@@ -1,4 +1,4 @@
-"""The percentile spectrum, as HdrHistogram plots it: how long the slowest of ten, a hundred, a thousand took."""
+"""The percentile spectrum, as HdrHistogram plots it: how long the slowest of ten, of a hundred ... took."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def shares_of(replies: int) -> Shares:
     """Return shares that are evenly spaced on the scale, up to the one that a single reply exceeds."""
     decades = np.log10(replies)
     rarity = np.logspace(0, decades, 1 + max(1, round(_PER_DECADE * decades)))
-    return np.unique(1 - 1 / rarity)
+    shares: Shares = np.unique(1 - 1 / rarity)
+    return shares
 
 
 def _with_rarity(spec: Spec) -> Spec:
@@ -52,7 +53,7 @@ def _axes(points: list[Data]) -> tuple[Spec, Spec]:
         "type": "quantitative",
         "scale": {"type": "log", "domain": [1, max(most, 10.0)], "nice": False},
         "axis": {
-            "title": "percentile of correct replies (each step is ten times rarer)",
+            "title": "percentile (each step ten times rarer)",
             "values": [1.0, 2.0, *decades],
             "labelExpr": "format(100 * (1 - 1 / datum.value), '.9~g')",
             "labelOverlap": True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_servebench.comparison.replicates import Record
@@ -73,7 +73,7 @@ _EVERY = (
         title="Images/s per GB of memory",
         reading="What the memory earns: throughput by memory. Longer is better.",
         measure=Measure(
-            name="throughput per GB", unit="images/s/GB", value=lambda row: row.images_per_s_per_gb
+            name="throughput per GB", unit="images/s per GB", value=lambda row: row.images_per_s_per_gb
         ),
         why_absent=lambda record: _no_memory(record) or record["reason"],
         best=max,
@@ -89,7 +89,7 @@ _EVERY = (
     _Resource(
         name="efficiency",
         title="Serving efficiency, share of the model in process",
-        reading="Images/s served by images/s of the same model in process, without a server. 1: serving is free.",
+        reading="Images/s served by those of the same model in process, without a server. At 1 serving is free.",
         measure=Measure(name="serving efficiency", unit="", value=lambda row: row.serving_efficiency),
         why_absent=lambda record: record.get("serving_efficiency_absent"),
         best=max,
@@ -108,17 +108,24 @@ _EVERY = (
 def resources(cases: Sequence[ShownCase]) -> Iterator[Plot]:
     """Yield a plot for each figure of what serving takes."""
     for each in _EVERY:
-        measure, common = each.measure, {"name": each.name, "title": each.title, "reading": each.reading}
+        measure = each.measure
+        plot = Plot(name=each.name, title=each.title, reading=each.reading)
         if all(measure.of(case.row) is None for case in cases):
             reasons = listed_absences(
                 [str(each.why_absent(record) or "") for case in cases for record in case.records]
             )
-            yield Plot(**common, absent=f"no case has it: {reasons or 'the records do not say why'}")
+            yield replace(plot, absent=f"no case has it: {reasons or 'the records do not say why'}")
         else:
             says = f"Bars of {measure.name} by case. {described(cases, measure, each.best)}"
-            spec = bars_spec(cases, (measure,), axis=_axis(measure), says=says)
-            yield Plot(**common, spec=spec, description=says)
+            groups = {case.group for case in cases if measure.of(case.row) is not None}
+            drawn = [case for case in cases if case.group in groups]
+            spec = bars_spec(drawn, (measure,), axis=_axis(measure), says=says)
+            yield replace(plot, spec=spec, description=says)
 
 
 def _axis(measure: Measure) -> str:
-    return f"{measure.name}, {measure.unit}".removesuffix(", ")
+    return (
+        measure.unit
+        if measure.unit and measure.unit != "%"
+        else f"{measure.name}, {measure.unit}".removesuffix(", ")
+    )

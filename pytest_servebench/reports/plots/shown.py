@@ -1,4 +1,4 @@
-"""The cases that plots show: what each is called, how it is coloured, and whether it may be believed (pure)."""
+"""The cases that plots show: what each is called, its colour, and whether it may be believed (pure)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time line of a load: what was offered, sent and answered, and how long replies took, second by second."""
+"""The time line of a load: what was offered, sent and answered, and how long replies took."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from pytest_servebench.reports.plots.time_line_spec import time_line_spec
 from pytest_servebench.reports.row import VALID
 
 READING = (
-    "Above: requests per second offered by the schedule (an open loop has one), sent, answered rightly, failed "
+    "Above: requests per second that the schedule offered (of an open loop), sent, answered rightly, failed "
     "and dropped. Below: p95 of the replies that ended in each slice. The grey band is the warm-up, which "
     "counts nowhere; upright lines are borders of stages. Sent below offered: the client or its cap held "
     "back. Right below sent for long: the server falls behind."
 )
+_MISSED = ("failed", "dropped")
+"""Drawn where there is any."""
+_RIGHT = 0.6
+"""Share of the load after which a stage's name is written to the left of its end."""
 _COUNTED = ("offered", "sent", "correct", "failed", "dropped")
 
 
@@ -66,7 +70,7 @@ def _plot(name: str, title: str, lines: Sequence[TimeLine]) -> Plot:
 
 
 def _typical(case: ShownCase) -> Record | None:
-    """Return the record of a repeated case that is looked at: one in doubt, else the one of the middle p95."""
+    """Return the record of a case that is looked at: of repeats one in doubt, else that of the middle p95."""
     doubtful = [record for record in case.records if record["validity"] != VALID]
     if doubtful or not case.records:
         return doubtful[0] if doubtful else None
@@ -80,7 +84,7 @@ def _line(case: ShownCase, record: Record) -> TimeLine | None:
     if not slices:
         return None
     first = min(each["s"] for each in slices)
-    failed = sum(sum(columns.get(name) or ()) for name in ("failed", "dropped"))
+    failed = sum(sum(columns.get(name) or ()) for name in _MISSED)
     return TimeLine(
         words=case.whole_name,
         slices=slices,
@@ -93,14 +97,16 @@ def _line(case: ShownCase, record: Record) -> TimeLine | None:
 def _slices(columns: Mapping[str, Any], *, open_loop: bool) -> Iterator[Data]:
     """Yield a slice at its begin, and the last one's end, so that steps have their whole length."""
     begins, lengths = columns.get("begin_s") or (), columns.get("length_s") or ()
+    asked = _COUNTED if open_loop else _COUNTED[1:]
+    counted = [name for name in asked if name not in _MISSED or any(columns.get(name) or ())]
     slice_: Data = {}
     for at, (begin, length) in enumerate(zip(begins, lengths, strict=False)):
         if finite(begin) is None or not finite(length):
             continue
         slice_ = {"s": begin, "end": round(begin + length, 4)}
-        for name in _COUNTED if open_loop else _COUNTED[1:]:
+        for name in counted:
             count = finite((columns.get(name) or {at: None})[at])
-            if count is not None and (count or name not in {"failed", "dropped"}):
+            if count is not None:
                 slice_[name] = float(f"{count / length:.4g}")
         p95 = finite((columns.get("response_time_p95_ms") or {at: None})[at])
         if p95 is not None:
@@ -113,18 +119,27 @@ def _slices(columns: Mapping[str, Any], *, open_loop: bool) -> Iterator[Data]:
 def _stages(record: Record) -> Iterator[Data]:
     """Yield the stages on the time line's clock, which begins with the window."""
     warm_up_s = finite(record.get("warmup_s")) or 0.0
-    for stage in record.get("stages") or ():
+    stages = record.get("stages") or ()
+    whole = (
+        max((finite(each.get("begin_s")) or 0.0) + (finite(each.get("ran_s")) or 0.0) for each in stages)
+        if stages
+        else 0.0
+    )
+    for stage in stages:
         begin, ran = finite(stage.get("begin_s")), finite(stage.get("ran_s"))
         if begin is None or not ran:
             continue
         rates = [f"{stage[name]:g}" for name in ("begin_per_s", "end_per_s")]
         to = f"{rates[0]} to {rates[1]}/s" if rates[0] != rates[1] else f"{rates[0]}/s"
+        at_right = begin + ran / 2 > _RIGHT * whole
         yield {
+            "side": "end" if at_right else "begin",
             "begin": round(begin - warm_up_s, 4),
             "end": round(begin - warm_up_s + ran, 4),
             "text": f"{stage['number']} {stage['kind']} {to}",
             "row": 8 + 15 * ((stage["number"] - 1) % 3),
-            "says": f"stage {stage['number']}, {stage['kind']}, {to}: {stage.get('verdict')} {stage.get('reason') or ''}",
+            "says": f"stage {stage['number']}, {stage['kind']}, {to}: {stage.get('verdict')}. "
+            f"{stage.get('reason') or ''}",
         }
 
 

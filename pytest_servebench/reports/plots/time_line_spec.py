@@ -6,19 +6,21 @@ page's width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_servebench.reports.plots.look import BAD, FAINT, GOOD, INK, Data, Spec, chosen, framed
 
 _NAMES_END_PX, _RATES_END_PX, _BETWEEN_PX, _TIMES_BEGIN_PX, _HEIGHT_PX = 50, 205, 222, 240, 340
-_SERIES: Mapping[str, tuple[str, list[int], float]] = {
-    "offered": (INK, [5, 3], 1.5),
-    "sent": (FAINT, [1, 0], 3.0),
-    "correct": (GOOD, [1, 0], 1.5),
-    "failed": (BAD, [1, 0], 2.0),
-    "dropped": (BAD, [2, 2], 2.0),
+_SENT_PX = 3.5
+"""So wide that what was answered lies on it and both are seen."""
+_SERIES: Mapping[str, tuple[str, list[int]]] = {
+    "offered": (INK, [5, 3]),
+    "sent": (FAINT, [1, 0]),
+    "correct": (GOOD, [1, 0]),
+    "failed": (BAD, [1, 0]),
+    "dropped": (BAD, [2, 2]),
 }
-"""Colour, dash and width of what is counted; the colours are no stack's."""
+"""Colour and dash of what is counted; the colours are no stack's."""
 _TIME: Spec = {
     "field": "s",
     "type": "quantitative",
@@ -35,15 +37,21 @@ def time_line_spec(
     params: list[Spec],
     says: str,
 ) -> Spec:
-    """Return the plot of slices (``s``, ``end``, rates, ``p95``); ``at`` in each datum is its case's place."""
+    """Return the plot of slices (``s``, ``end``, rates, ``p95``); ``at`` in each is its case's place."""
     options = list(params[0]["bind"]["labels"]) if params else []
-    choose = {"transform": chosen("line", "at", options)} if options else {}
+    kept = chosen("line", "at", options)
+    choose = {"transform": kept} if kept else {}
     rates = [name for name in _SERIES if any(name in each for each in slices)]
     parts = [
         *({"data": {"values": list(warm_ups)}, **choose, **each} for each in _WARM_UP if warm_ups),
-        *({"data": {"values": list(stages)}, **choose, **each} for each in _STAGES if stages),
-        {"data": {"values": list(slices)}, **choose, "layer": [_rate(name, rates) for name in rates]},
-        {"data": {"values": list(slices)}, **choose, "layer": _P95},
+        *({"data": {"values": list(stages)}, **choose, **_BORDER} for _ in stages[:1]),
+        *_stage_names(stages, kept),
+        {
+            "data": {"values": list(slices)},
+            "transform": [*kept, {"fold": rates, "as": ["count", "per_s"]}],
+            **_rates(rates),
+        },
+        {"data": {"values": list(slices)}, **choose, **_P95},
         {"data": {"values": list(slices)}, **choose, **_tips(rates)},
     ]
     resolve = {"scale": {"y": "independent"}}
@@ -65,62 +73,64 @@ _WARM_UP: tuple[Spec, ...] = (
         "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": _BETWEEN_PX}},
     },
 )
-_STAGES: tuple[Spec, ...] = (
-    {
-        "mark": {"type": "rule", "color": FAINT, "strokeDash": [3, 3], "aria": False},
-        "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": 0}, "y2": {"value": _HEIGHT_PX}},
-    },
-    {
-        "mark": {"type": "text", "align": "left", "dx": 3, "fontSize": 11},
-        "encoding": {
-            "x": {**_TIME, "field": "begin"},
-            "y": {"field": "row", "type": "quantitative", "scale": None, "axis": None},
-            "text": {"field": "text"},
-            "tooltip": {"field": "says"},
-            "description": {"field": "says"},
+
+
+_BORDER: Spec = {
+    "mark": {"type": "rule", "color": FAINT, "strokeDash": [3, 3], "aria": False},
+    "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": 0}, "y2": {"value": _HEIGHT_PX}},
+}
+_P95: Spec = {
+    "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "color": INK},
+    "encoding": {
+        "x": _TIME,
+        "y": {
+            "field": "p95",
+            "type": "quantitative",
+            "scale": {"range": [_HEIGHT_PX, _TIMES_BEGIN_PX], "zero": True},
+            "axis": {"title": "p95, ms", "tickCount": 3, "orient": "left"},
         },
     },
-)
-_P95: tuple[Spec, ...] = (
-    {
-        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "color": INK},
+}
+
+
+def _stage_names(stages: Sequence[Data], kept: list[Spec]) -> Iterator[Spec]:
+    """Yield the names of stages, at their begin or, near the right edge, at their end."""
+    for side, align, dx in (("begin", "left", 3), ("end", "right", -3)):
+        here = [stage for stage in stages if stage["side"] == side]
+        if here:
+            yield {
+                "data": {"values": here},
+                "transform": kept,
+                "mark": {"type": "text", "align": align, "dx": dx, "fontSize": 11},
+                "encoding": {
+                    "x": {**_TIME, "field": side},
+                    "y": {"field": "row", "type": "quantitative", "scale": None, "axis": None},
+                    "text": {"field": "text"},
+                    "tooltip": {"field": "says"},
+                    "description": {"field": "says"},
+                },
+            }
+
+
+def _rates(names: Sequence[str]) -> Spec:
+    """Return the steps of all counts, told from each other by colour and dash."""
+    legend = {"title": None, "orient": "top", "columns": 5, "symbolType": "stroke", "symbolSize": 250}
+    by_name = {"field": "count", "type": "nominal", "legend": legend}
+    colours, dashes = ([_SERIES[name][part] for name in names] for part in range(2))
+    domain = list(names)
+    return {
+        "mark": {"type": "line", "interpolate": "step-after"},
         "encoding": {
             "x": _TIME,
             "y": {
-                "field": "p95",
+                "field": "per_s",
                 "type": "quantitative",
-                "scale": {"range": [_HEIGHT_PX, _TIMES_BEGIN_PX], "zero": True},
-                "axis": {"title": "p95, ms", "tickCount": 3},
+                "scale": {"range": [_RATES_END_PX, _NAMES_END_PX], "zero": True},
+                "axis": {"title": "requests/s", "tickCount": 4},
             },
-        },
-    },
-)
-
-
-def _rate(name: str, rates: Sequence[str]) -> Spec:
-    """Return the steps of one count, told from others by colour, dash and width."""
-    width = _SERIES[name][2]
-    scale = {"range": [_RATES_END_PX, _NAMES_END_PX], "zero": True}
-    axis = {"title": "requests/s", "tickCount": 4}
-    legend = {"title": None, "orient": "top", "columns": 5, "symbolType": "stroke", "symbolSize": 300}
-    colours, dashes = ([_SERIES[each][part] for each in rates] for part in (0, 1))
-    return {
-        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": width},
-        "encoding": {
-            "x": _TIME,
-            "y": {"field": name, "type": "quantitative", "scale": scale, "axis": axis},
-            "color": {
-                "datum": name,
-                "type": "nominal",
-                "scale": {"domain": list(rates), "range": colours},
-                "legend": legend,
-            },
-            "strokeDash": {
-                "datum": name,
-                "type": "nominal",
-                "scale": {"domain": list(rates), "range": dashes},
-                "legend": legend,
-            },
+            "color": {**by_name, "scale": {"domain": domain, "range": colours}},
+            "strokeDash": {**by_name, "scale": {"domain": domain, "range": dashes}},
+            "strokeWidth": {"condition": {"test": "datum.count === 'sent'", "value": _SENT_PX}, "value": 1.5},
         },
     }
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
+from textwrap import wrap
 
 from pytest_servebench.comparison.replicates import Record
+from pytest_servebench.reports.numbers import decimals, number
 from pytest_servebench.reports.plots.look import (
     BAD,
     FONT_PX,
@@ -32,6 +34,8 @@ PARTS: Mapping[str, str] = {
     REST: "var(--series-6)",
 }
 _LINE_PX = 17
+_LETTERS = 48
+"""What fits beside each other on a phone."""
 _TOO_LONG = 1.02
 """The server's own times by what the client saw: above it the two are not of the same requests."""
 
@@ -108,7 +112,8 @@ def _told(found: Sequence[tuple[ShownCase, Split]], most: int = 8) -> str:
 
 
 def _words(split: Split) -> str:
-    words = " + ".join(f"{name} {figure(value, '')}" for name, value in split.parts.items())
+    places = decimals([split.mean_ms]) + 1
+    words = ", ".join(f"{name} {number(value, places)}" for name, value in split.parts.items())
     excess = split.told_ms > _TOO_LONG * split.mean_ms
     return f"{words} ms" + (f" (but the client saw {figure(split.mean_ms, 'ms')})" if excess else "")
 
@@ -131,7 +136,8 @@ def _spec(found: Sequence[tuple[ShownCase, Split]], says: str) -> Spec:
         for case, split in group:
             line(case.name, BAD if case.doubt else INK)
             bars += _segments(line(), case, split, scale)
-            line(_words(split))
+            for words in wrap(_words(split), _LETTERS):
+                line(words)
         line()
     return _framed(says, ids, texts, bars)
 
@@ -156,10 +162,11 @@ def _segments(line: str, case: ShownCase, split: Split, scale: float) -> Iterato
 def _framed(says: str, ids: list[str], texts: list[Data], bars: list[Data]) -> Spec:
     y = {"field": "line", "type": "ordinal", "scale": {"domain": ids, "paddingInner": 0.12}, "axis": None}
     x = {"field": "begin", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": _AXIS}
+    used = [name for name in PARTS if any(bar["part"] == name for bar in bars)]
     colour = {
         "field": "part",
         "type": "nominal",
-        "scale": {"domain": list(PARTS), "range": list(PARTS.values())},
+        "scale": {"domain": used, "range": [PARTS[name] for name in used]},
         "legend": {"title": None, "orient": "top", "columns": 5},
     }
     opacity = {"field": "opacity", "type": "quantitative", "scale": None}
@@ -175,7 +182,7 @@ def _framed(says: str, ids: list[str], texts: list[Data], bars: list[Data]) -> S
     bold = [each for each in texts if each["weight"] == "bold"]
     return framed(
         says,
-        height={"step": _LINE_PX},
+        height=_LINE_PX * len(ids),
         encoding={"y": y},
         layer=[
             {"data": {"values": bars}, "mark": {"type": "bar", "stroke": PAPER}, "encoding": bar},
@@ -185,4 +192,4 @@ def _framed(says: str, ids: list[str], texts: list[Data], bars: list[Data]) -> S
     )
 
 
-_AXIS: Spec = {"title": "ms, each group to its own scale", "labels": False, "ticks": False, "grid": False}
+_AXIS: Spec = {"title": "ms; a scale for each group", "labels": False, "ticks": False, "grid": False}
