@@ -18,8 +18,8 @@ from pytest_servebench.reports.plots.shown import ShownCase, finite
 from pytest_servebench.reports.row import Row
 
 _LINE_PX = 17
-_ROOM = 1.38
-"""The scale's end as a multiple of the longest bar: the rest is for its figure."""
+_LETTER_PX, _NARROW_PX = 7, 290
+"""A letter, and how wide bars and their figures are together on a phone."""
 _REASON_LETTERS = 160
 
 
@@ -94,9 +94,15 @@ def bars_spec(cases: Sequence[ShownCase], measures: Sequence[Measure], *, axis: 
             }
         },
         layer=_layers(
-            lines, {"domain": [0, _ROOM * longest], "nice": False}, {**x_axis, "grid": not several}
+            lines, {"domain": [0, _room(lines) * longest], "nice": False}, {**x_axis, "grid": not several}
         ),
     )
+
+
+def _room(lines: _Lines) -> float:
+    """Return the scale's end as a multiple of the longest bar: the rest is for the figure beside it."""
+    letters = max((len(bar["text"]) for bar in (*lines.bars, *lines.doubtful)), default=0)
+    return 1 / (1 - min(0.6, (letters * _LETTER_PX + 8) / _NARROW_PX))
 
 
 def _longest(cases: Sequence[ShownCase], measures: Sequence[Measure]) -> float:

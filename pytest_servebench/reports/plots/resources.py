@@ -89,7 +89,7 @@ _EVERY = (
     _Resource(
         name="efficiency",
         title="Serving efficiency, share of the model in process",
-        reading="Images/s served by those of the same model in process, without a server. At 1 serving is free.",
+        reading="Images/s served by those of the same model in process, with no server. 1: serving is free.",
         measure=Measure(name="serving efficiency", unit="", value=lambda row: row.serving_efficiency),
         why_absent=lambda record: record.get("serving_efficiency_absent"),
         best=max,

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_servebench.reports.plots.look import BAD, FAINT, GOOD, INK, Data, Spec, chosen, framed
 
 _NAMES_END_PX, _RATES_END_PX, _BETWEEN_PX, _TIMES_BEGIN_PX, _HEIGHT_PX = 50, 205, 222, 240, 340
+_SLICES = "slices"
+"""They are drawn three times, and held once."""
 _SENT_PX = 3.5
 """So wide that what was answered lies on it and both are seen."""
 _SERIES: Mapping[str, tuple[str, list[int]]] = {
@@ -47,15 +49,16 @@ def time_line_spec(
         *({"data": {"values": list(stages)}, **choose, **_BORDER} for _ in stages[:1]),
         *_stage_names(stages, kept),
         {
-            "data": {"values": list(slices)},
+            "data": {"name": _SLICES},
             "transform": [*kept, {"fold": rates, "as": ["count", "per_s"]}],
             **_rates(rates),
         },
-        {"data": {"values": list(slices)}, **choose, **_P95},
-        {"data": {"values": list(slices)}, **choose, **_tips(rates)},
+        {"data": {"name": _SLICES}, **choose, **_P95},
+        {"data": {"name": _SLICES}, **choose, **_tips(rates)},
     ]
     resolve = {"scale": {"y": "independent"}}
-    return framed(says, height=_HEIGHT_PX, params=params, resolve=resolve, layer=parts)
+    held = {_SLICES: list(slices)}
+    return framed(says, height=_HEIGHT_PX, params=params, datasets=held, resolve=resolve, layer=parts)
 
 
 _WARM_UP: tuple[Spec, ...] = (
