@@ -42,6 +42,7 @@ def curves_spec(
     *,
     axes: Callable[[list[Data]], tuple[Spec, Spec]],
     says: str,
+    notes: Spec,
 ) -> Spec:
     """Return a line for each case through the times at some shares of its replies.
 
@@ -62,7 +63,9 @@ def curves_spec(
         for number, (case, _) in enumerate(times)
     ]
     points = [
-        point for number, (_, each) in enumerate(times) for point in _points(number, each, shares(each.count))
+        point
+        for number, (case, each) in enumerate(times)
+        for point in _noted(_points(number, each, shares(each.count)), case.doubt, number)
     ]
     x, y = axes(points)
     cases = [case for case, _ in times]
@@ -83,7 +86,7 @@ def curves_spec(
             *chosen("chosen", "asked", asked),
         ],
         encoding={"x": x, "y": y},
-        layer=_layers(cases),
+        layer=_layers(cases, notes),
     )
 
 
@@ -95,7 +98,17 @@ def _points(case: int, times: Histogram, shares: Shares) -> list[Data]:
     ]
 
 
-def _layers(cases: Sequence[ShownCase]) -> list[Spec]:
+def _noted(points: list[Data], doubt: str, number: int) -> list[Data]:
+    """Return a line's points with its doubt at one of them, at another height than at its neighbours'.
+
+    Every line has a note, if an empty one: of marks without a single datum the extent is unknown.
+    """
+    at = round((0.88 - 0.13 * (number % 5)) * (len(points) - 1)) if doubt else 0
+    points[at]["note"] = doubt
+    return points
+
+
+def _layers(cases: Sequence[ShownCase], notes: Spec) -> list[Spec]:
     colour, dash = stacks_scale(cases)
     tooltip = [
         {"field": "name", "title": "case"},
@@ -113,11 +126,8 @@ def _layers(cases: Sequence[ShownCase]) -> list[Spec]:
             "encoding": {"detail": detail, "tooltip": tooltip},
         },
         {
-            "transform": [
-                {"joinaggregate": [{"op": "max", "field": "share", "as": "last"}], "groupby": ["case"]},
-                {"filter": "datum.share === datum.last"},
-            ],
-            "mark": {"type": "text", "align": "right", "dx": -4, "dy": -7, "color": BAD, "aria": False},
-            "encoding": {"text": {"field": "doubt"}},
+            "transform": [{"filter": "isValid(datum.note)"}],
+            "mark": {"type": "text", "color": BAD, "aria": False, **notes},
+            "encoding": {"text": {"field": "note"}},
         },
     ]

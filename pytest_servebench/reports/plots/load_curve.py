@@ -242,11 +242,12 @@ def _layers(dash: Spec, percentiles: Sequence[str]) -> list[Spec]:
         "scale": {"domain": list(percentiles), "range": shapes},
         "legend": {"title": None, "orient": "top", "symbolFillColor": "var(--faint)", "symbolSize": 70},
     }
+    width = {"condition": {"test": "datum.percentile === 'p50'", "value": 1.2}, "value": 2.2}
     hole = {"condition": {"test": "datum.doubt !== ''", "value": 22}, "value": 0}
     says = {"description": {"field": "says"}, "tooltip": {"field": "says"}}
     order = {"order": {"field": "order", "type": "quantitative"}}
     return [
-        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"strokeDash": dash, **order}},
+        {"mark": "line", "encoding": {"strokeDash": dash, "strokeWidth": width, **order}},
         {
             "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "strokeWidth": 1.5},
             "encoding": {"shape": shape, **says},

@@ -13,6 +13,8 @@ from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.plots.shown import ShownCase
 
 _PER_DECADE = 24
+_NOTES: Spec = {"align": "right", "dx": -5, "dy": -5}
+"""Left above a line that bends upwards nothing is drawn."""
 
 
 def percentile_spectrum(cases: Sequence[ShownCase]) -> Plot:
@@ -27,7 +29,7 @@ def percentile_spectrum(cases: Sequence[ShownCase]) -> Plot:
     if not times:
         return Plot(name=name, title=title, reading=reading, absent=NO_TIMES)
     says = f"Response time by percentile, by case, as far as the replies support it. {told(times)}"
-    spec = curves_spec(times, shares_of, axes=_axes, says=says)
+    spec = curves_spec(times, shares_of, axes=_axes, says=says, notes=_NOTES)
     return Plot(name=name, title=title, reading=reading, spec=_with_rarity(spec), description=says)
 
 

@@ -41,6 +41,7 @@ def time_line_spec(
 ) -> Spec:
     """Return the plot of slices (``s``, ``end``, rates, ``p95``); ``at`` in each is its case's place."""
     options = list(params[0]["bind"]["labels"]) if params else []
+    top_px = _NAMES_END_PX if stages else 0
     kept = chosen("line", "at", options)
     choose = {"transform": kept} if kept else {}
     rates = [name for name in _SERIES if any(name in each for each in slices)]
@@ -50,8 +51,8 @@ def time_line_spec(
         *_stage_names(stages, kept),
         {
             "data": {"name": _SLICES},
-            "transform": [*kept, {"fold": rates, "as": ["count", "per_s"]}],
-            **_rates(rates),
+            "transform": [*kept, {"fold": sorted(rates, key=_drawn_last), "as": ["kind", "per_s"]}],
+            **_rates(rates, top_px),
         },
         {"data": {"name": _SLICES}, **choose, **_P95},
         {"data": {"name": _SLICES}, **choose, **_tips(rates)},
@@ -67,7 +68,7 @@ _WARM_UP: tuple[Spec, ...] = (
         "encoding": {
             "x": {**_TIME, "field": "begin"},
             "x2": {"field": "end"},
-            "y": {"value": _NAMES_END_PX},
+            "y": {"value": 0},
             "y2": {"value": _HEIGHT_PX},
         },
     },
@@ -83,9 +84,10 @@ _BORDER: Spec = {
     "encoding": {"x": {**_TIME, "field": "begin"}, "y": {"value": 0}, "y2": {"value": _HEIGHT_PX}},
 }
 _P95: Spec = {
-    "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.5, "color": INK},
+    "mark": {"type": "rule", "strokeWidth": 2, "color": INK, "aria": False},
     "encoding": {
         "x": _TIME,
+        "x2": {"field": "end"},
         "y": {
             "field": "p95",
             "type": "quantitative",
@@ -115,10 +117,18 @@ def _stage_names(stages: Sequence[Data], kept: list[Spec]) -> Iterator[Spec]:
             }
 
 
-def _rates(names: Sequence[str]) -> Spec:
-    """Return the steps of all counts, told from each other by colour and dash."""
+def _drawn_last(name: str) -> bool:
+    """Return whether a line lies upon the others: the dashed one, which would not be seen below them."""
+    return name == "offered"
+
+
+def _rates(names: Sequence[str], top_px: int) -> Spec:
+    """Return the steps of all counts below ``top_px``, told from each other by colour and dash.
+
+    No field may be called count: Vega gives each line one of that name.
+    """
     legend = {"title": None, "orient": "top", "columns": 5, "symbolType": "stroke", "symbolSize": 250}
-    by_name = {"field": "count", "type": "nominal", "legend": legend}
+    by_name = {"field": "kind", "type": "nominal", "legend": legend}
     colours, dashes = ([_SERIES[name][part] for name in names] for part in range(2))
     domain = list(names)
     return {
@@ -128,12 +138,12 @@ def _rates(names: Sequence[str]) -> Spec:
             "y": {
                 "field": "per_s",
                 "type": "quantitative",
-                "scale": {"range": [_RATES_END_PX, _NAMES_END_PX], "zero": True},
+                "scale": {"range": [_RATES_END_PX, top_px], "zero": True},
                 "axis": {"title": "requests/s", "tickCount": 4},
             },
             "color": {**by_name, "scale": {"domain": domain, "range": colours}},
             "strokeDash": {**by_name, "scale": {"domain": domain, "range": dashes}},
-            "strokeWidth": {"condition": {"test": "datum.count === 'sent'", "value": _SENT_PX}, "value": 1.5},
+            "strokeWidth": {"condition": {"test": "datum.kind === 'sent'", "value": _SENT_PX}, "value": 1.5},
         },
     }
 

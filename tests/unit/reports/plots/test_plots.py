@@ -42,7 +42,7 @@ def told(record: Mapping[str, Any], **telemetry: Any) -> dict[str, Any]:
 
 def full_run() -> SavedRun:
     """Return a run in which every figure was read."""
-    efficient = {"serving_efficiency": 0.9}
+    efficient: dict[str, Any] = {"serving_efficiency": 0.9}
     made = (
         saved_record(stack=stack, model_format=each, **efficient)
         for stack in ("fastapi", "triton")
@@ -320,8 +320,6 @@ def test_twenty_four_cases_are_less_than_a_megabyte() -> None:
     """The page can be sent by mail."""
     columns = {name: [1234.5678] * 120 for name in staged(saved_record())["timeline"]}
     columns["begin_s"] = [at / 10 for at in range(120)]
-    times = [4.0 + at / 100 for at in range(2000)]
-    del times
     records = [
         {**told(saved_record(stack=stack, model_format=each, batch=batch)), "timeline": columns}
         for stack in ("fastapi", "triton", "torchserve", "other")
@@ -382,3 +380,53 @@ def test_what_is_missing_is_never_drawn(
         plot = drawn(plots, name)
         assert len(bars_in(plot)) == there
         assert bool(plot.absent) == (not there)
+
+
+def fields_in(spec: Any) -> Iterator[str]:
+    """Yield the fields that a specification draws or makes."""
+    if isinstance(spec, Mapping):
+        if isinstance(spec.get("field"), str):
+            yield spec["field"]
+        yield from spec["as"] if isinstance(spec.get("as"), list) else ()
+        for part in spec.values():
+            yield from fields_in(part)
+    elif isinstance(spec, (list, tuple)):
+        for part in spec:
+            yield from fields_in(part)
+
+
+def test_no_field_has_the_name_of_one_of_vegas() -> None:
+    """A field called count is overwritten where lines are told apart, and all lines become one."""
+    records = [staged(told(saved_record())), told(at_load(1)), told(at_load(4, 2.0))]
+    for plot in plots_of([run_of(*records)]):
+        assert "count" not in set(fields_in(plot.spec)), plot.name
+
+
+def test_the_line_on_top_is_the_dashed_one() -> None:
+    """What was offered is seen where all of it was sent."""
+    plot = drawn(plots_of([run_of(staged(saved_record()))]), "time-line-1")
+    (fold,) = [
+        each["fold"] for layer in plot.spec["layer"] for each in layer.get("transform", ()) if "fold" in each
+    ]
+    assert fold == ["sent", "correct", "failed", "dropped", "offered"]
+
+
+def test_trials_of_a_search_are_a_curve() -> None:
+    """A search asked many loads: each rate once, a failed one in doubt, at the objective's percentile."""
+    trial = {"sustained": False, "verdict": "pass"}
+    trials = [
+        {**trial, "rate_per_s": 10.0, "percentile_ms": 5.0},
+        {**trial, "rate_per_s": 20.0, "percentile_ms": 90.0, "verdict": "fail"},
+        {**trial, "rate_per_s": 10.0, "percentile_ms": 6.0, "sustained": True},
+        {**trial, "rate_per_s": 40.0, "percentile_ms": None, "verdict": "fail"},
+    ]
+    search = {"objective": "p99<=50ms,errors<1%", "trials": trials, "last_passing_per_s": 10.0}
+    record = saved_record(capacity=search)
+    points = [
+        each for each in data_of(drawn(plots_of([run_of(record)]), "load-curve").spec) if "images" in each
+    ]
+    assert [(each["images"], each["ms"], each["doubt"]) for each in points] == [
+        (10.0, 6.0, ""),
+        (20.0, 90.0, "fail"),
+    ]
+    assert {each["percentile"] for each in points} == {"p99"}
