@@ -8,12 +8,14 @@ from copy import deepcopy
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import ModelFormat
 from pytest_servebench.reports.plots import plots_of
 from pytest_servebench.reports.plots.plot import Plot
@@ -320,8 +322,11 @@ def test_twenty_four_cases_are_less_than_a_megabyte() -> None:
     """The page can be sent by mail."""
     columns = {name: [1234.5678] * 120 for name in staged(saved_record())["timeline"]}
     columns["begin_s"] = [at / 10 for at in range(120)]
+    times = np.random.default_rng(1).lognormal(15, 1, 200_000).astype(np.int64)
+    held = {**saved_record()["histogram"], "response_time_ns": Histogram.of(times).encoded()}
+    much = {"timeline": columns, "histogram": held}
     records = [
-        {**told(saved_record(stack=stack, model_format=each, batch=batch)), "timeline": columns}
+        {**told(saved_record(stack=stack, model_format=each, batch=batch)), **much}
         for stack in ("fastapi", "triton", "torchserve", "other")
         for each in (ModelFormat.ONNX, ModelFormat.PYTORCH)
         for batch in (1, 8, 32)
