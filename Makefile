@@ -8,7 +8,7 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client bench-telemetry bench-gate test lint clean
+.PHONY: bench bench-client bench-telemetry bench-gate test lint docs clean
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
@@ -38,10 +38,14 @@ lint: $(INSTALLED)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows docs/examples/ci/github-*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci docs/examples/ci/gitlab-ci.yml
 
+# The documentation as a site, in site/: open site/index.html. It asks nothing of any other machine.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 # Installed again when what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt install.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh install.sh .venv
 	touch $(INSTALLED)
 
 clean:
-	rm -rf .venv .servebench-cache .benchmarks
+	rm -rf .venv .servebench-cache .benchmarks site

@@ -19,7 +19,14 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 MOVED = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "deploy/README.md": "images.md"}
 """Pages outside docs/, by their path in the repository."""
-LANGUAGES = {".py": "python", ".c": "c", ".js": "javascript", ".toml": "toml", ".yml": "yaml", ".md": "markdown"}
+LANGUAGES = {
+    ".py": "python",
+    ".c": "c",
+    ".js": "javascript",
+    ".toml": "toml",
+    ".yml": "yaml",
+    ".md": "markdown",
+}
 
 _MARKS = re.compile(r"^(?P<fence>```+\w+)[ \t]+[^\n`]+$", re.MULTILINE)
 _LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\])\((?P<target>[^)\s]+)\)")
@@ -38,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Return the page with links that lead to pages of the site, and blocks without marks."""
     uri = page.file.src_uri
     if uri.startswith("source/"):
@@ -51,7 +58,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def relinked(text: str, path: str) -> str:
-    """Return ``text``, of the page at ``path`` of the repository, with links to where things are in the site."""
+    """Return ``text``, of the page at ``path`` of the repository, with the links of the site."""
     return _LINK.sub(lambda match: _relinked(match, path), text)
 
 
@@ -77,7 +84,7 @@ def _targets(text: str) -> list[str]:
 
 
 def _source(path: str, target: str) -> str:
-    """Return the file of the repository that ``target`` on the page at ``path`` is, if it is shown as a source."""
+    """Return what the page at ``path`` links to by ``target``, if that is a source file; else nothing."""
     there = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if "://" in target or not target or there in MOVED or not (ROOT / there).is_file():
         return ""
@@ -94,4 +101,3 @@ def _shown(source: str) -> str:
     text = (ROOT / source).read_text(encoding="utf-8")
     fence = "`" * 5
     return f"# {source}\n\n{fence}{LANGUAGES.get(Path(source).suffix, 'text')}\n{text}\n{fence}\n"
-

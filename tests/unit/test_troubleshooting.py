@@ -19,7 +19,9 @@ from tests.doc_blocks import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "pytest_servebench"
-ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ServebenchError)]
+ERRORS = [
+    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ServebenchError)
+]
 SHORTEST = 8
 """A piece of a message with fewer letters says nothing."""
 
