@@ -1,6 +1,7 @@
 """Draws what the terminal shows of a saved run as docs/pictures/terminal.svg, which README shows.
 
 Usage: python docs/pictures/capture.py RUN.json [BENCHMARK] > docs/pictures/terminal.svg
+`make pictures RUN=...` makes both pictures of one saved run.
 """
 
 from __future__ import annotations

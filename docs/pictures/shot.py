@@ -1,6 +1,7 @@
 """Photographs the first screen of a report as docs/pictures/report.png, which README shows.
 
 Usage: python docs/pictures/shot.py REPORT.html [CHROMIUM] > docs/pictures/report.png
+`make pictures RUN=...` makes both pictures of one saved run.
 """
 
 from __future__ import annotations

@@ -101,3 +101,17 @@ def test_the_options_of_the_page_are_options() -> None:
     """A remedy names no option that there is not."""
     known = {option.flag for option in OPTIONS}
     assert not {*re.findall(r"--serve-[a-z-]+", PAGE)} - known
+
+
+def test_every_error_names_its_remedy() -> None:
+    """Whoever meets an error is told what to do next: none is made without."""
+    silent = []
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = getattr(node.func, "id", "") or getattr(node.func, "attr", "")
+            given = {keyword.arg for keyword in node.keywords}
+            if name in {"wrong", *(each.__name__ for each in ERRORS)} and not given & {"next_step", None}:
+                silent.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not silent
