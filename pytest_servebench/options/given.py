@@ -60,7 +60,9 @@ class Given:
         """Return the comma-separated parts, in order, each once."""
         parts = tuple(dict.fromkeys(part.strip() for part in self.text.split(",")))
         if "" in parts:
-            raise self.wrong("has an empty value", seen=repr(self.text))
+            raise self.wrong(
+                "has an empty value", seen=repr(self.text), next_step="give a value, or leave the option out"
+            )
         return parts
 
 
@@ -97,7 +99,11 @@ def parse_stacks(given: Given, offered: Collection[str]) -> StackWish:
         names.append(name)
         if is_url:
             if name in attached:
-                raise given.wrong(f"gives two addresses for {name}", seen=f"{attached[name]}, {url}")
+                raise given.wrong(
+                    f"gives two addresses for {name}",
+                    seen=f"{attached[name]}, {url}",
+                    next_step="give one of them",
+                )
             attached[name] = _server_url(given, name, url)
     return StackWish(names=tuple(dict.fromkeys(names)), everything=everything, attached=attached)
 
