@@ -20,7 +20,7 @@ _COUNTED = (
 
 
 def headline(side: SideBySide) -> str:
-    """Return ``2 regressions, 1 improvement, 21 passed, 3 inconclusive``; what there is none of is left out."""
+    """Return ``2 regressions, 1 improvement, 21 passed``; what there is none of is left out."""
     counts = side.verdicts
     told = [
         f"{counts[verdict]} {one if counts[verdict] == 1 else many}"

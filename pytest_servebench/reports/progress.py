@@ -44,14 +44,25 @@ def own_terminal(stream: TextIO) -> FileIO | None:
     return None
 
 
-def progress_text(label: str, progress: Progress) -> str:
-    """Return the line: what runs, its stage, requests/s, p95, errors and the time left."""
+def progress_text(label: str, progress: Progress, room: int | None = None) -> str:
+    """Return the line: what runs, its stage, requests/s, p95, errors and the time left.
+
+    Where that is longer than ``room`` its words are shorter, so that the end of a case's name, which tells
+    it from others, is not cut off; without errors these go first.
+    """
     p95_ms = progress.response_time_p95_ms
     p95 = NOT_AVAILABLE if p95_ms is None else f"{p95_ms:,.1f} ms"
     errors = f"{progress.errors:,} error{'' if progress.errors == 1 else 's'}"
-    speed = f"{progress.throughput_per_s:,.0f} requests/s"
-    left = f"{max(0.0, progress.remaining_s):.0f} s left"
-    return f"{progress.stage} {left}, {speed}, p95 {p95}, {errors} | {label}"
+    speed = f"{progress.throughput_per_s:,.0f}"
+    left = f"{max(0.0, progress.remaining_s):.0f} s"
+    short = f"{progress.stage} {left}, {speed}/s, p95 {p95}"
+    wrong = f", {errors}" if progress.errors else ""
+    forms = (
+        f"{progress.stage} {left} left, {speed} requests/s, p95 {p95}, {errors} | {label}",
+        f"{progress.stage} {left} left, {speed}/s, p95 {p95}{wrong} | {label}",
+        f"{short}{wrong} | {label}",
+    )
+    return next((form for form in forms if room is None or len(form) <= room), forms[-1])
 
 
 @dataclass
@@ -87,7 +98,8 @@ class LiveProgress:
 
     def progress(self, progress: Progress) -> None:
         """Show how far the load is."""
-        self.show(progress_text(self.label, progress))
+        if self.terminal is not None:
+            self.show(progress_text(self.label, progress, self._width() - 1))
 
     def show(self, text: str) -> None:
         """Replace the live line by ``text``, cut to the terminal's width."""
