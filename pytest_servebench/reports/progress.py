@@ -20,6 +20,8 @@ from pytest_servebench.results import Progress
 ERASE_LINE = "\r\x1b[2K"
 ONE_UP = "\x1b[1A"
 NARROWEST = 20
+CTRL_C = "^C"
+"""What a terminal writes when the key is pressed."""
 
 
 def wants_progress(*, is_terminal: bool, quiet: bool, worker: bool, environment: Mapping[str, str]) -> bool:
@@ -99,7 +101,7 @@ class LiveProgress:
     def progress(self, progress: Progress) -> None:
         """Show how far the load is."""
         if self.terminal is not None:
-            self.show(progress_text(self.label, progress, self._width() - 1))
+            self.show(progress_text(self.label, progress, self._room()))
 
     def show(self, text: str) -> None:
         """Replace the live line by ``text``, cut to the terminal's width."""
@@ -107,7 +109,7 @@ class LiveProgress:
             return
         opening = "" if self._shown else self._open()
         self._shown = True
-        self._write(opening + ERASE_LINE + text[: self._width() - 1])
+        self._write(opening + ERASE_LINE + text[: self._room()])
 
     def finish(self) -> None:
         """Erase the live line and put the cursor back where pytest left it; may be called twice."""
@@ -121,6 +123,10 @@ class LiveProgress:
         """Return what leaves pytest's unfinished line alone: the live line goes below it."""
         self._indent = self.cursor() % self._width()
         return "\n" if self._indent else ""
+
+    def _room(self) -> int:
+        """Return how long the line may be: a Ctrl-C is echoed behind it, and must not wrap either."""
+        return self._width() - len(CTRL_C) - 1
 
     def _width(self) -> int:
         assert self.terminal is not None

@@ -24,7 +24,7 @@ def ended(now: tuple[float, ...], *plugins: str) -> Any:
     config: Any = SimpleNamespace(pluginmanager=held, option=SimpleNamespace(collectonly=True))
     gate = SessionGate(config, SimpleNamespace(), SavedRun(name="main", records=()), recorder, ())  # type: ignore[arg-type]
     gate._judged = Judged(changes=changes, failing=failing(changes, Severity.WARN), not_asked=0)
-    gate._facts = lambda _judged: {}  # type: ignore[method-assign]
+    gate._facts = lambda judged: {}  # type: ignore[method-assign]
     session: Any = SimpleNamespace(exitstatus=0)
     hook = gate.pytest_sessionfinish(session, 0)
     next(hook)
