@@ -40,4 +40,4 @@ def closing_lines(
     told = lines(records, width=width, colour=paper.colour, encoding=paper.encoding)
     told += () if verbosity < 0 else more
     found = findings_lines(findings_of(records), width=width, colour=paper.colour)
-    return [*(told if paper.width is None else wrapped(told, paper.width)), *found]
+    return [*(told if paper.width is None else wrapped(told, paper.width)), *([""] if found else []), *found]

@@ -24,7 +24,7 @@ WORST_FIRST = (
 )
 GRAVEST_FIRST = (Judgement.FAIL, Judgement.INCONCLUSIVE, Judgement.UNGATED, Judgement.PASS)
 LEGEND = (
-    "repeats: figures are medians of the valid ones; +-%: how far the median of all possible starts",
+    "repeats: figures are medians of the valid ones; +-%: how far the median of all possible starts "
     "may be off (95% confidence interval, its longer arm); nothing is best whose interval overlaps another's",
 )
 

@@ -170,7 +170,9 @@ def table_lines(
         table = result_table(chosen, kept)
         lines += ["", f"{benchmark}: {title}" if benchmark else title]
         lines += rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
-        left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
+        left_out = [
+            column.header.replace("-\n", "").replace("\n", " ") for column in columns if column not in kept
+        ]
         lines += [f"{NOT_SHOWN} {width} columns: {', '.join(left_out)}"] if left_out else []
         for record in records:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
@@ -240,7 +242,9 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
         kept = narrower(kept)
     table = stage_table(stages, kept)
     shown = rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
-    left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
+    left_out = [
+        column.header.replace("-\n", "").replace("\n", " ") for column in STAGE_COLUMNS if column not in kept
+    ]
     missing = [f"{NOT_SHOWN} {width} columns: {', '.join(left_out)}"] if left_out else []
     doubts = [stage["reason"] for stage in stages if stage["verdict"] in DOUBTFUL and stage["reason"]]
     return ["", stage_title(Row.from_record(record).label, record), *shown, *missing, *doubts]
