@@ -175,6 +175,13 @@ class Recorder:
             if skip and names & self._fixtures:
                 item.add_marker(pytest.mark.skip(reason="Skipping benchmark (--benchmark-skip active)."))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self) -> None:
+        """Let -q leave out pytest-benchmark's tables, as ``--benchmark-quiet`` does."""
+        session = self._session
+        if session is not None and self._config.get_verbosity() < 0 and not session.histogram:
+            session.quiet = True
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         """Add GPU and driver, and drop the clock rate of this instant, which differs on every run."""

@@ -74,6 +74,38 @@ def test_an_output_that_cannot_be_written_is_an_error(folder: Path) -> None:
     assert "the output cannot be written" in done.output
 
 
+def test_an_output_that_breaks_off_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full leaves neither an empty file nor half of one; an earlier one is not removed."""
+
+    def full(path: Path, _content: bytes) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = compare("before.json", "slower.json", "--output=out.txt")
+    assert (done.exit_code, "No space left" in done.output) == (2, True)
+    assert not (folder / "out.txt").exists()
+    assert compare("before.json", "slower.json", "--output=before.json").exit_code == 2
+    assert (folder / "before.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_colours_are_by_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], *, coloured: bool
+) -> None:
+    """FORCE_COLOR colours what no terminal shows, as a CI's log; NO_COLOR wins."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (
+        "\x1b[" in CliRunner().invoke(main, ["compare", "before.json", "slower.json"], color=True).output
+    ) == coloured
+
+
 def test_csv_and_json_are_read_by_programs(folder: Path) -> None:
     """Nothing but the data is on standard output."""
     rows = list(csv.DictReader(compare("before.json", "slower.json", "--format=csv").output.splitlines()))
