@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from importlib.resources import files
-from typing import Any
 
 VEGA = ("vega", "vega-lite", "vega-embed")
 """In the order in which they need each other."""
@@ -26,7 +25,7 @@ def vega_scripts() -> tuple[str, ...]:
     return tuple(_licensed(name) for name in VEGA)
 
 
-def json_for_script(data: Any) -> str:
+def json_for_script(data: object) -> str:
     """Return JSON in which nothing can end the script that it stands in; NaN is a ValueError."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     for sign, escape in _ESCAPES.items():

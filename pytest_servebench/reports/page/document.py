@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.reports.findings.finding import Findings
@@ -22,12 +22,13 @@ from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.repeats import repeats_legend
 from pytest_servebench.reports.terminal import LEGEND, OF_MEMORY
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 def page_html(runs: Sequence[SavedRun]) -> str:
     """Return the report of runs, side by side, as one HTML file that asks for nothing from anywhere."""
-    found = [_made("findings", "findings_of", run.records) or Findings() for run in runs]
-    plots = _made("plots", "plots_of", runs) or ()
-    return page_of(runs, found=found, plots=plots)
+    return page_of(runs, found=[_findings(run) for run in runs], plots=_plots(runs))
 
 
 def page_of(runs: Sequence[SavedRun], *, found: Sequence[Findings], plots: Sequence[Plot]) -> str:
@@ -73,13 +74,19 @@ def _notes(cases: Sequence[PageCase]) -> Iterator[str]:
             yield f"{letter}: {line}" if letter else line
 
 
-def _made(room: str, name: str, *arguments: Any) -> Any:
-    """Return what another room makes of the runs; None while it has no such function."""
-    make = getattr(import_module(f"pytest_servebench.reports.{room}"), name, None)
-    return None if make is None else make(*arguments)
+def _findings(run: SavedRun) -> Findings:
+    """Return what a run has found; nothing while that room has no such function."""
+    make = getattr(import_module("pytest_servebench.reports.findings"), "findings_of", None)
+    return Findings() if make is None else cast("Findings", make(run.records))
 
 
-def _template() -> Any:
+def _plots(runs: Sequence[SavedRun]) -> tuple[Plot, ...]:
+    """Return the plots of the runs; none while that room has no such function."""
+    make = getattr(import_module("pytest_servebench.reports.plots"), "plots_of", None)
+    return () if make is None else cast("tuple[Plot, ...]", make(runs))
+
+
+def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

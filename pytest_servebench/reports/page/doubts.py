@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_servebench.reports.row import Row
 from pytest_servebench.results import Judgement
+
+_CLAUSE = re.compile(r"[:;](?=\s|$)")
 
 
 def is_good(row: Row) -> bool:
@@ -18,3 +22,8 @@ def reasons_of(row: Row) -> tuple[str, ...]:
     # What the gate says of a run that is not valid is the same reason once more.
     told += [one.verdict_reason for one in measured if not one.reason]
     return tuple(dict.fromkeys(filter(None, told)))
+
+
+def in_short(reason: str) -> str:
+    """Return a reason's first clause, for a table."""
+    return _CLAUSE.split(reason, maxsplit=1)[0]

@@ -36,7 +36,7 @@ def label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def shown(name: str, value: Any) -> str:
+def shown(name: str, value: object) -> str:
     """Return a field's value; what is missing is ``n/a``."""
     if value is None or value == "":
         return NOT_AVAILABLE

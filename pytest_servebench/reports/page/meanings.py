@@ -42,6 +42,21 @@ COLUMN_MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 """By the header of `reports.table.COLUMNS`, in one line."""
 
+FIGURE_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "p50": "p50: half of the requests were answered within this time",
+        "p95": "p95: 19 of 20 requests were answered within this time",
+        "p99": "p99: 99 of 100 requests were answered within this time",
+        "throughput": "images answered correctly per second",
+        "per GB": "what the memory earns",
+        "GPU use": "time in which the GPU computed",
+        "efficiency": "share of what the model does without a server",
+        "cold start": "from launch to the first correct answer",
+        "energy": "of the GPU, by correct answer",
+    }
+)
+"""Of winners, by a word in the figure's name."""
+
 VALIDITY_MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         Validity.VALID: "nothing speaks against it",
@@ -67,13 +82,12 @@ JUDGEMENT_MEANINGS: Mapping[str, str] = MappingProxyType(
 
 WHY_TRUST = (
     "Warm-up is not in the figures: the measured window begins after it.",
-    "Answers are compared with the model's own, before the load and during it; a fast wrong answer is never "
-    "published.",
+    "Answers are compared with the model's own, before the load and during it: wrong ones are never fast.",
     "Response time counts from when a request was due, so a server that stalls cannot hide it.",
     "Requests that fail are counted apart and never make a server look fast.",
     "What the load generator itself can do is measured too; where it may be the limit, the run is not valid.",
-    "Only valid cases that were asked alike are compared. With repeats, each with a server started anew, none "
-    "is called best whose 95% interval overlaps another's.",
+    "Only valid cases that were asked alike are compared.",
+    "With repeats a server is started anew for each, and none is best whose 95% interval overlaps another's.",
     "What was not measured is n/a, never 0.",
 )
 """Why a reader may believe the figures, a sentence each."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.reports.comparison_words import when
 from pytest_servebench.reports.findings.finding import Findings, Winner
 from pytest_servebench.reports.numbers import decimals, number
 from pytest_servebench.reports.page.cases import PageCase, letters_of
 from pytest_servebench.reports.page.fields_shown import shown_over
+from pytest_servebench.reports.page.meanings import FIGURE_MEANINGS
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
 DECIDING = ("p95", "throughput", "holds", "capacity")
@@ -20,6 +21,9 @@ DECIDING = ("p95", "throughput", "holds", "capacity")
 FEW_REPLIES = 100
 """Of fewer the p95 is one of the five slowest."""
 RANDOM_WEIGHTS = "random"
+_TWO_DIGITS = 0.1
+_MOST_CASES, _MOST_PLACES, _MOST_RACES = 3, 2, 3
+"""What the first screen tells one by one; everything stands under the findings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,8 @@ class WinnerWords:
     """A winner, told."""
 
     figure: str
+    meaning: str
+    """What the figure is, for who never heard of it; may be empty."""
     case: str
     value: str
     why: str
@@ -46,11 +52,13 @@ class Opening:
     """What stands above everything else."""
 
     title: str
-    answer: str
-    """Who won, in a sentence or two."""
+    answers: tuple[str, ...]
+    """Who won, in a sentence or two for each run."""
     certainty: str
     """How sure that is."""
     races: tuple[Race, ...]
+    more_races: int
+    """How many more there are under the findings."""
     cautions: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
 
@@ -59,15 +67,17 @@ def opening_of(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Seque
     """Return the first screen; ``found`` are the findings of each run."""
     deciding = [winner for each in found for winner in deciding_winners(each)]
     one_run = len(runs) == 1
+    races = tuple(
+        race
+        for letter, each in zip(letters_of(runs), found, strict=True)
+        for race in races_of(deciding_winners(each), letter)
+    )
     return Opening(
         title=_title(cases),
-        answer=answer(deciding, cases) if one_run else _of_runs(runs, cases, found),
+        answers=(answer(deciding, cases),) if one_run else tuple(_of_runs(runs, cases, found)),
         certainty=certainty(deciding),
-        races=tuple(
-            race
-            for letter, each in zip(letters_of(runs), found, strict=True)
-            for race in races_of(deciding_winners(each), letter)
-        ),
+        races=races[:_MOST_RACES],
+        more_races=len(races[_MOST_RACES:]),
         cautions=tuple(_cautions(cases)),
         facts=tuple(_facts(runs)),
     )
@@ -80,17 +90,52 @@ def deciding_winners(found: Findings) -> tuple[Winner, ...]:
 
 
 def answer(winners: Sequence[Winner], cases: Sequence[PageCase]) -> str:
-    """Return who won in a sentence, or why nobody did."""
+    """Return who is best in what, the case that is best most often first; or why nobody is."""
     if not winners:
         return no_winner(cases)
-    by_case: dict[str, dict[str, None]] = {}
+    by_case: dict[str, list[Winner]] = {}
     for each in winners:
-        by_case.setdefault(each.case, {})[each.figure] = None
-    if len(by_case) == 1:
-        (case, figures), *_ = by_case.items()
-        return f"{case} wins: {_and(list(figures))}."
-    told = [f"{case} has the {_and(list(figures))}" for case, figures in by_case.items()]
-    return f"No one wins everything: {'; '.join(told)}."
+        by_case.setdefault(each.case, []).append(each)
+    short = told_apart([each.asked for each in winners])
+    ranked = sorted(by_case.items(), key=lambda item: -len(item[1]))
+    told = [f"{case}: {_figures(won, winners, short)}" for case, won in ranked[:_MOST_CASES]]
+    told[0] = told[0].replace(": ", f" {_verb(winners)}: ", 1)
+    doubt = "No clear winner. " * all(each.interval is not None and not each.certain for each in winners)
+    return f"{doubt}{'. '.join(told)}."
+
+
+def _verb(winners: Sequence[Winner]) -> str:
+    return "wins" if all(each.certain for each in winners) else "is ahead"
+
+
+def _figures(won: Sequence[Winner], all_winners: Sequence[Winner], short: Mapping[str, str]) -> str:
+    """Return in what a case is best, and where that is not so everywhere, under which load."""
+    told = []
+    for figure in dict.fromkeys(each.figure for each in won):
+        where = [short[each.asked] for each in won if each.figure == figure]
+        raced = sum(each.figure == figure for each in all_winners)
+        if len(where) == raced:
+            told.append(figure)
+        elif len(where) <= _MOST_PLACES:
+            told.append(f"{figure} with {_and(where)}")
+        else:
+            told.append(f"{figure} in {len(where)} of {raced} comparisons")
+    return _and(told)
+
+
+def told_apart(asked: Sequence[str]) -> dict[str, str]:
+    """Return what was asked, without the words that all of them share."""
+    parts = {each: re.split(r"(?:, |: )", each) for each in asked}
+    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
+    # The name of a test says less than what it asks.
+    return {
+        each: _IN_FLIGHT.sub(
+            lambda found: f"{found[1]} request{'s' * (found[1] != '1')} in flight",
+            ", ".join(own[1:] if len(own) > 1 and own[0] == words[0] else own) or each,
+        )
+        for each, words in parts.items()
+        for own in [[word for word in words if word not in shared]]
+    }
 
 
 def no_winner(cases: Sequence[PageCase]) -> str:
@@ -101,8 +146,7 @@ def no_winner(cases: Sequence[PageCase]) -> str:
     if not believed:
         return f"No winner: none of the {len(cases)} cases may be believed; the table says why."
     return (
-        f"No winner: {believed} of {len(cases)} cases may be believed, and of those that were asked alike "
-        "none is best beyond doubt."
+        f"No winner: {believed} of {len(cases)} cases may be believed, and no two of those were asked alike."
     )
 
 
@@ -111,28 +155,34 @@ def certainty(winners: Sequence[Winner]) -> str:
     if not winners:
         return ""
     if all(each.certain for each in winners):
-        return "Repeats confirm it: the 95% intervals of the best and of all others are apart."
+        return (
+            "How sure is that? Repeats confirm it: the 95% intervals of the best and of all others are apart."
+        )
     if all(each.interval is None for each in winners):
         return (
-            "Each case was measured once, and servers differ from start to start: close figures may change "
-            "places. --serve-repeats=5 tells how sure the order is."
+            "How sure is that? Each case was measured once, and servers differ from start to start, so close "
+            "figures may change places: --serve-repeats=5 tells."
         )
     unsure = list(dict.fromkeys(each.figure for each in winners if not each.certain))
-    return f"Not certain: in {_and(unsure)} the 95% intervals overlap, or are not known."
+    return (
+        f"How sure is that? Not beyond doubt: in {_and(unsure)} another's 95% interval over server starts "
+        "overlaps the best's, or is not known."
+    )
 
 
 def races_of(winners: Sequence[Winner], run: str = "") -> Iterator[Race]:
-    """Yield the winners by what was asked."""
+    """Yield the winners by what was asked, told without the words that all share."""
+    short = told_apart([each.asked for each in winners]) if winners else {}
     for asked in dict.fromkeys(each.asked for each in winners):
         alike = tuple(winner_words(each) for each in winners if each.asked == asked)
-        yield Race(run=run, asked=asked, winners=alike)
+        yield Race(run=run, asked=short[asked], winners=alike)
 
 
 def winner_words(winner: Winner) -> WinnerWords:
     """Return a winner with its figure, its lead, and how sure it is."""
     why = []
     if winner.margin is not None and winner.runner_up:
-        why.append(f"{100 * winner.margin:.3g}% better than {winner.runner_up}")
+        why.append(f"{_percent(winner.margin)} better than {winner.runner_up}")
     elif winner.runner_up:
         why.append(f"before {winner.runner_up}")
     if winner.interval is not None:
@@ -140,19 +190,24 @@ def winner_words(winner: Winner) -> WinnerWords:
         why.append(f"95% interval {low} to {high}" + ("" if winner.certain else ", which overlaps another's"))
     return WinnerWords(
         figure=winner.figure,
+        meaning=next((text for word, text in FIGURE_MEANINGS.items() if word in winner.figure), ""),
         case=winner.case,
         value=f"{number(winner.value, decimals([winner.value]))} {winner.unit}".strip(),
         why="; ".join(why),
     )
 
 
-def _of_runs(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Sequence[Findings]) -> str:
-    told = [
-        f"{letter} ({run.name}): "
-        + answer(deciding_winners(each), [case for case in cases if case.letter == letter])
-        for letter, run, each in zip(letters_of(runs), runs, found, strict=True)
-    ]
-    return " ".join(told)
+_IN_FLIGHT = re.compile(r"\b(\d+) in flight")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{0 if share >= _TWO_DIGITS else 1}f}%"
+
+
+def _of_runs(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Sequence[Findings]) -> Iterator[str]:
+    for letter, run, each in zip(letters_of(runs), runs, found, strict=True):
+        own = [case for case in cases if case.letter == letter]
+        yield f"{letter} ({run.name}): {answer(deciding_winners(each), own)}"
 
 
 def _title(cases: Sequence[PageCase]) -> str:
@@ -185,7 +240,7 @@ def _cautions(cases: Sequence[PageCase]) -> Iterator[str]:
 def _facts(runs: Sequence[SavedRun]) -> Iterator[tuple[str, str]]:
     """Yield what was measured where; a fact in which runs differ is told of each."""
     told: Mapping[str, Callable[[SavedRun], str]] = {
-        "measured": lambda run: when(run) or NOT_AVAILABLE,
+        "measured": lambda run: _readable(when(run)) or NOT_AVAILABLE,
         "model": lambda run: _of_records(run, "model"),
         "weights": lambda run: _of_records(run, "weights"),
         "device": lambda run: _with_reason(run, "device"),
@@ -206,6 +261,11 @@ def _facts(runs: Sequence[SavedRun]) -> Iterator[tuple[str, str]]:
             yield name, "; ".join(f"{letter}: {value}" for letter, value in pairs)
 
 
+def _readable(instants: str) -> str:
+    """Return ``2026-11-23 11:27:04 UTC`` for what ISO 8601 has."""
+    return re.sub(r"(\d)T(\d)", r"\1 \2", instants).replace("+00:00", " UTC")
+
+
 def _of_records(run: SavedRun, name: str) -> str:
     return shown_over(name, [record.get(name) for record in run.records])
 
@@ -218,15 +278,14 @@ def _with_reason(run: SavedRun, name: str) -> str:
 
 
 def _window(run: SavedRun) -> str:
-    def over(name: str) -> str:
-        return shown_over(name, [_rounded(record, name) for record in run.records])
-
-    return f"{over('window_s')} s after {over('warmup_s')} s of warm-up"
+    window, warm_up = (_from_to(run, name) for name in ("window_s", "warmup_s"))
+    return f"{window} s after {warm_up} s of warm-up"
 
 
-def _rounded(record: Record, name: str) -> float | None:
-    value = record.get(name)
-    return None if value is None else round(float(value), 1)
+def _from_to(run: SavedRun, name: str) -> str:
+    values = [round(float(each[name]), 1) for each in run.records if each.get(name) is not None]
+    ends = dict.fromkeys((min(values), max(values))) if values else {}
+    return " to ".join(f"{each:g}" for each in ends) or NOT_AVAILABLE
 
 
 def _machine_facts(run: SavedRun) -> Mapping[str, Any]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.reports.page.cases import PageCase
-from pytest_servebench.reports.page.doubts import is_good, reasons_of
+from pytest_servebench.reports.page.doubts import in_short, is_good, reasons_of
 from pytest_servebench.reports.page.meanings import COLUMN_MEANINGS
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
 from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.table import BEST, Column, cells, split_constants, winners
 
 VERDICT = "verdict"
+_NAMES = 2
+"""Columns that name a case: stack and format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +39,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A case in the table: its cells, but for the last, and its verdict."""
+    """A case in the table: its cells, and between them its verdict."""
 
     case: PageCase
-    cells: tuple[Cell, ...]
+    name: tuple[Cell, ...]
+    """Stack and format, and the run where there are several."""
+    figures: tuple[Cell, ...]
     begins_group: bool
     """Whether it was asked otherwise than the case above it."""
 
@@ -53,6 +57,11 @@ class Line:
     def good(self) -> bool:
         """Whether it may be believed, and no limit was broken."""
         return is_good(self.case.row)
+
+    @property
+    def briefly(self) -> tuple[str, ...]:
+        """The reasons' first clauses."""
+        return tuple(dict.fromkeys(map(in_short, self.reasons)))
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -93,9 +102,8 @@ def _table(number: int, unsorted: Sequence[PageCase]) -> SummaryTable:
     columns = [column for column in columns if column.header != VERDICT]
     by_column = [_column_cells(column, chosen) for column in columns]
     runs = [_run_cell(case) for case in chosen] if any(case.letter for case in chosen) else []
-    if runs:
-        # After what names the row.
-        by_column.insert(1, runs)
+    named = [*by_column[:_NAMES], *([runs] if runs else [])]
+    by_column = [*named, *by_column[_NAMES:]]
     groups = [row.group for row in rows]
     return SummaryTable(
         anchor=f"table-{number}",
@@ -105,7 +113,8 @@ def _table(number: int, unsorted: Sequence[PageCase]) -> SummaryTable:
         lines=tuple(
             Line(
                 case=case,
-                cells=tuple(column[at] for column in by_column),
+                name=tuple(column[at] for column in named),
+                figures=tuple(column[at] for column in by_column[len(named) :]),
                 begins_group=at > 0 and groups[at] != groups[at - 1],
             )
             for at, case in enumerate(chosen)
@@ -119,9 +128,9 @@ def _headings(columns: Sequence[Column], *, many_runs: bool) -> tuple[Heading, .
         for each in columns
         if (text := heading_text(each))
     ]
-    if many_runs:
-        found.insert(1, Heading(text="run", meaning="which run it is of", numeric=False))
-    return (*found, Heading(text=VERDICT, meaning=COLUMN_MEANINGS[VERDICT], numeric=False))
+    verdict = Heading(text=VERDICT, meaning=COLUMN_MEANINGS[VERDICT], numeric=False)
+    run = [Heading(text="run", meaning="which run it is of", numeric=False)] * many_runs
+    return (*found[:_NAMES], *run, verdict, *found[_NAMES:])
 
 
 def _side_by_side(cases: Sequence[PageCase]) -> list[PageCase]:
