@@ -57,8 +57,9 @@
     for (const each of closed) each.open = false;
   });
 
+  const drawn = () => (document.documentElement.dataset.drawn = "yes");
   const specs = document.getElementById("specs");
-  if (!specs) return;
+  if (!specs) return drawn();
   const text = { labelColor: "var(--ink)", titleColor: "var(--ink)" };
   const lines = { domainColor: "var(--faint)", gridColor: "var(--rule)", tickColor: "var(--faint)" };
   const options = {
@@ -75,10 +76,13 @@
       title: { color: "var(--ink)", subtitleColor: "var(--faint)" },
       view: { stroke: "var(--rule)" },
     },
+    // What a specification does about what is missing is meant so; a reader could do nothing about it.
+    logLevel: vega.Error,
     renderer: "svg",
     tooltip: { theme: "custom" },
   };
   const draw = async () => {
+    document.getElementById("undrawn").remove();
     for (const [name, spec] of Object.entries(JSON.parse(specs.textContent))) {
       const place = document.querySelector(`[data-plot="${CSS.escape(name)}"]`);
       try {
@@ -89,7 +93,7 @@
         console.error(error);
       }
     }
-    document.documentElement.dataset.drawn = "yes";
+    drawn();
   };
   draw();
 })();
