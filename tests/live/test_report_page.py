@@ -86,7 +86,7 @@ def _only(allowed: str, asked: list[str]) -> Callable[[Any], None]:
 
 def _column(page: Any, heading: str) -> list[str]:
     """Return a summary table's column, as it is sorted now."""
-    return page.evaluate(
+    found: list[str] = page.evaluate(
         """heading => {
             const table = document.querySelector("table.sortable");
             const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.innerText.startsWith(heading));
@@ -94,6 +94,7 @@ def _column(page: Any, heading: str) -> list[str]:
         }""",
         heading,
     )
+    return found
 
 
 def _head(page: Any, heading: str) -> Any:
