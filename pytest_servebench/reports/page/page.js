@@ -87,6 +87,11 @@
       const place = document.querySelector(`[data-plot="${CSS.escape(name)}"]`);
       try {
         await vegaEmbed(place, spec, options);
+        // Containers of marks that have no name of their own are no pictures to a screen reader.
+        for (const each of place.querySelectorAll('svg [role="graphics-symbol"]:not([aria-label])')) {
+          each.removeAttribute("role");
+          each.removeAttribute("aria-roledescription");
+        }
       } catch (error) {
         place.textContent = `This plot could not be drawn: ${error.message}`;
         place.classList.add("absent");
