@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.reports.findings import Findings, findings_markdown, findings_of
+from pytest_servebench.reports.page import page_html
+from pytest_servebench.reports.pictures import latency_comparison, resource_analysis
 from pytest_servebench.reports.summary.csv_table import summary_csv
 from pytest_servebench.reports.summary.document import summary_json
 from pytest_servebench.reports.summary.markdown import summary_markdown
@@ -27,7 +27,6 @@ PARTS = (
     "latency_comparison.png",
     "resource_analysis.png",
 )
-_CHARTS = "matplotlib is not installed: pip install 'pytest-servebench[charts]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,20 +69,16 @@ def _content(make: Callable[[], bytes]) -> tuple[bytes | None, str]:
         return make(), ""
     except MissingPieceError as error:
         return None, f"{error.what}: {error.next_step}" if error.next_step else error.what
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        return None, f"no charts: {_CHARTS}"
 
 
 def _makers(runs: Sequence[SavedRun]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     findings = [_findings(run) for run in runs]
-    yield PAGE, lambda: _encoded(_made("page", "page_html", runs))
+    yield PAGE, lambda: _encoded(page_html(runs))
     yield "summary.md", lambda: _encoded(summary_markdown(runs, findings))
     yield "summary.csv", lambda: _encoded(summary_csv(runs))
     yield "summary.json", lambda: _encoded(summary_json(runs, [found for found, _ in findings]))
-    yield "latency_comparison.png", lambda: bytes(_made("pictures", "latency_comparison", runs))
-    yield "resource_analysis.png", lambda: bytes(_made("pictures", "resource_analysis", runs))
+    yield "latency_comparison.png", lambda: latency_comparison(runs)
+    yield "resource_analysis.png", lambda: resource_analysis(runs)
 
 
 def _findings(run: SavedRun) -> tuple[Findings, str]:
@@ -92,21 +87,6 @@ def _findings(run: SavedRun) -> tuple[Findings, str]:
         return Findings(), ""
     found = findings_of(run.records)
     return found, findings_markdown(found)
-
-
-def _made(room: str, name: str, given: object) -> Any:  # noqa: ANN401 (text or a picture)
-    """Return what a function of another room makes of ``given``; rooms are imported when they are needed."""
-    where = f"{__package__}.{room}"
-    try:
-        module = import_module(where)
-    except ModuleNotFoundError as error:
-        if error.name != where:
-            raise
-        module = None
-    function = getattr(module, name, None)
-    if function is None:
-        raise MissingPieceError(f"{where} has no {name}")
-    return function(given)
 
 
 def _encoded(text: str) -> bytes:

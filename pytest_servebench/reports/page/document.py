@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pytest_servebench.comparison.saved_runs import SavedRun
-from pytest_servebench.reports.findings.finding import Findings
+from pytest_servebench.reports.findings import Findings, findings_of
 from pytest_servebench.reports.notes import notes
 from pytest_servebench.reports.page.assets import hash_of, json_for_script, text_of, vega_scripts
 from pytest_servebench.reports.page.cases import PageCase, cases_of
@@ -18,6 +17,7 @@ from pytest_servebench.reports.page.meanings import JUDGEMENT_MEANINGS, VALIDITY
 from pytest_servebench.reports.page.opening import opening_of
 from pytest_servebench.reports.page.stage_tables import stage_tables
 from pytest_servebench.reports.page.summary import SummaryTable, summary_tables
+from pytest_servebench.reports.plots import plots_of
 from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.repeats import repeats_legend
 from pytest_servebench.reports.terminal import LEGEND, OF_MEMORY
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def page_html(runs: Sequence[SavedRun]) -> str:
     """Return the report of runs, side by side, as one HTML file that asks for nothing from anywhere."""
-    return page_of(runs, found=[_findings(run) for run in runs], plots=_plots(runs))
+    return page_of(runs, found=[findings_of(run.records) for run in runs], plots=plots_of(runs))
 
 
 def page_of(runs: Sequence[SavedRun], *, found: Sequence[Findings], plots: Sequence[Plot]) -> str:
@@ -72,18 +72,6 @@ def _notes(cases: Sequence[PageCase]) -> Iterator[str]:
         rows = [case.row for case in cases if case.letter == letter]
         for line in (*repeats_legend(rows), *notes(rows)):
             yield f"{letter}: {line}" if letter else line
-
-
-def _findings(run: SavedRun) -> Findings:
-    """Return what a run has found; nothing while that room has no such function."""
-    make = getattr(import_module("pytest_servebench.reports.findings"), "findings_of", None)
-    return Findings() if make is None else cast("Findings", make(run.records))
-
-
-def _plots(runs: Sequence[SavedRun]) -> tuple[Plot, ...]:
-    """Return the plots of the runs; none while that room has no such function."""
-    make = getattr(import_module("pytest_servebench.reports.plots"), "plots_of", None)
-    return () if make is None else cast("tuple[Plot, ...]", make(runs))
 
 
 def _template() -> Template:

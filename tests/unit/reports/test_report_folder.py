@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +24,23 @@ from tests.runs_made_up import made_up_run
 from tests.saved_records import repeats, saved_record
 
 MADE = {
-    ("page", "page_html"): lambda runs: f"<p>{len(runs)}",
-    ("pictures", "latency_comparison"): lambda runs: b"one",
-    ("pictures", "resource_analysis"): lambda runs: b"two",
+    "page_html": lambda runs: f"<p>{len(runs)}",
+    "latency_comparison": lambda _runs: b"one",
+    "resource_analysis": lambda _runs: b"two",
 }
 """Stand-ins of other rooms, which have tests of their own."""
 
 
 @pytest.fixture
-def rooms(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Any]:
-    """Return what the rooms make of runs, to be changed; all else is made by the real ones."""
-    made, real = dict(MADE), folder._made
+def rooms(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return how what a room makes of runs is changed; all else is made by the real ones."""
 
-    def stand_in(room: str, name: str, given: object) -> Any:
-        return made[room, name](given) if (room, name) in made else real(room, name, given)
+    def stand_in(**makers: Callable[[Any], object]) -> None:
+        for name, make in makers.items():
+            monkeypatch.setattr(folder, name, make)
 
-    monkeypatch.setattr(folder, "_made", stand_in)
-    return made
+    stand_in(**MADE)
+    return stand_in
 
 
 def a_run(**changes: Any) -> SavedRun:
@@ -67,36 +69,33 @@ def test_every_part_is_written_the_page_first(tmp_path: Path) -> None:
     assert modes == {stat.S_IMODE(plain.stat().st_mode)}
 
 
-def test_without_matplotlib_all_else_is_written(tmp_path: Path, rooms: dict[Any, Any]) -> None:
+def test_without_matplotlib_all_else_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts take an extra; a reader is told once which, and has everything else."""
-
-    def absent(_: object) -> bytes:
-        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib.pyplot")
-
-    rooms["pictures", "latency_comparison"] = rooms["pictures", "resource_analysis"] = absent
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(folder, "page_html", MADE["page_html"])
     written = write_report([a_run()], tmp_path)
     assert [path.name for path in written.paths] == list(PARTS[:4])
     (line,) = written.left_out
     assert "pip install 'pytest-servebench[charts]'" in line
 
 
-def test_a_room_that_says_what_is_missing_is_quoted(tmp_path: Path, rooms: dict[Any, Any]) -> None:
+def test_a_room_that_says_what_is_missing_is_quoted(tmp_path: Path, rooms: Callable[..., None]) -> None:
     """A missing piece names its remedy itself."""
 
     def absent(_: object) -> bytes:
         raise MissingPieceError("no charts", next_step="pip install them")
 
-    rooms["pictures", "latency_comparison"] = absent
+    rooms(latency_comparison=absent)
     assert write_report([a_run()], tmp_path).left_out == ("no charts: pip install them",)
 
 
-def test_another_missing_module_is_no_missing_chart(tmp_path: Path, rooms: dict[Any, Any]) -> None:
+def test_another_missing_module_is_no_missing_chart(tmp_path: Path, rooms: Callable[..., None]) -> None:
     """A broken installation is not told as one that lacks an extra."""
 
     def broken(_: object) -> str:
         raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
 
-    rooms["page", "page_html"] = broken
+    rooms(page_html=broken)
     with pytest.raises(ModuleNotFoundError):
         write_report([a_run()], tmp_path)
 
@@ -118,13 +117,13 @@ def test_a_reader_never_sees_half_a_part(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_nothing_is_written_before_all_is_made(tmp_path: Path, rooms: dict[Any, Any]) -> None:
+def test_nothing_is_written_before_all_is_made(tmp_path: Path, rooms: Callable[..., None]) -> None:
     """A fault in one part leaves no folder with some of them."""
 
     def broken(_: object) -> bytes:
         raise ValueError("a fault")
 
-    rooms["pictures", "resource_analysis"] = broken
+    rooms(resource_analysis=broken)
     with pytest.raises(ValueError, match="a fault"):
         write_report([a_run()], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -86,7 +86,7 @@ def test_what_the_gate_said_is_told() -> None:
     gate = {"baseline": {"name": "main"}, "failed": True, "changes": changes}
     text = text_of(*now, gate=gate)
     assert "### Gate against `main`: failed" in text
-    assert "**1 regression, 1 pass**" in text
+    assert "**1 regression, 1 passed**" in text
     assert text.count("| **regression** |") == 1
     assert "Gate" not in text_of(*now, gate={"changes": [{"edited": 1}]})
 
