@@ -64,7 +64,7 @@ REASONS = {
 }
 """What is said of a benchmark that was not run, by the id of its only parameter."""
 HOW_TO_CHOOSE = (
-    "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
+    "servebench: {count} not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
@@ -366,5 +366,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     elif idle:
         from pytest_servebench.offers import stack_names
 
-        text = HOW_TO_CHOOSE.format(count=len(idle), names=",".join(stack_names(config)))
+        count = "1 benchmark was" if len(idle) == 1 else f"{len(idle)} benchmarks were"
+        text = HOW_TO_CHOOSE.format(count=count, names=",".join(stack_names(config)))
         terminalreporter.write_line(text, yellow=True)

@@ -27,7 +27,7 @@ COMMANDS = {
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-servebench")
 def main() -> None:
-    """Keep model-serving stacks running in containers, and compare the runs that pytest has saved.
+    """Look after what pytest measures: this machine before, saved runs after, stacks that stay up.
 
-    Running ones are measured by pytest: `up` prints the command.
+    Measuring is pytest's: pytest --stack=NAME. Begin with `servebench doctor`.
     """

@@ -93,7 +93,8 @@ def _rate(given: Given, text: str, place: str) -> float:
         raise given.wrong(
             f"has no rate in {place}: {text!r}",
             seen=repr(given.text),
-            next_step=f"a rate is requests per second, 0 or from {LOWEST_PER_S:g} to {HIGHEST_PER_S:g}",
+            next_step=f"a rate is requests per second, 0 or from {LOWEST_PER_S:g} to {HIGHEST_PER_S:g}, "
+            "as in constant:100 or stages:2m:100",
         )
     return float(text)
 

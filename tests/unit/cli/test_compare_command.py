@@ -31,6 +31,17 @@ def compare(*words: str) -> Result:
     return CliRunner().invoke(main, ["compare", *words])
 
 
+@pytest.mark.parametrize(
+    ("command", "next_step"), [("compare", "BEFORE.json AFTER.json"), ("history", ".benchmarks")]
+)
+def test_without_a_run_the_next_step_is_a_command(command: str, next_step: str) -> None:
+    """A command that was typed alone says what to type behind it."""
+    done = CliRunner().invoke(main, [command])
+    assert done.exit_code == 2
+    assert "no run is given" in done.output
+    assert f"servebench {command} {next_step}" in done.output
+
+
 def test_the_table_is_plain_and_ends_well(folder: Path) -> None:
     """Without a terminal there is no colour, and without --fail the exit code is 0."""
     done = compare("before.json", "slower.json")
