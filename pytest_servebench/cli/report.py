@@ -13,6 +13,7 @@ from pytest_servebench.cli.showing import show
 from pytest_servebench.comparison.saved_runs import SavedRun, find_run
 from pytest_servebench.errors import PlanError
 from pytest_servebench.schemas import SCHEMAS, schema_text
+from pytest_servebench.words import listed
 
 FOLDER = "servebench-report"
 
@@ -56,8 +57,24 @@ def report(
             "no run is given",
             next_step="give a saved run: servebench report RUN.json; pytest --benchmark-autosave saves one",
         )
-    found = _named([find_run(word, baselines_dir=baselines) for word in runs], names)
+    found = _named([_fitting(find_run(word, baselines_dir=baselines)) for word in runs], names)
     _write(found, output)
+
+
+def _fitting(run: SavedRun) -> SavedRun:
+    """Return a run that a report can tell; raises `PlanError` for one that somebody has edited badly."""
+    from pytest_servebench.reports.misfits import misfit_of
+
+    for record in run.records:
+        if misfit := misfit_of(record):
+            raise PlanError(
+                "a record of this run cannot be told",
+                where=f"{listed(dict.fromkeys(map(str, run.paths)))}: {record['case']['id']}",
+                seen=misfit,
+                next_step="mend or remove that record, or measure anew; servebench report --schema record"
+                " prints what a record has",
+            )
+    return run
 
 
 def _named(runs: list[SavedRun], names: tuple[str, ...]) -> list[SavedRun]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_servebench.reports.findings import findings_lines, findings_of
+from pytest_servebench.reports.printable import printable
 from pytest_servebench.reports.rendering import wrapped
 from pytest_servebench.reports.terminal import brief_lines, report_lines, verdict_lines
 
@@ -32,6 +33,7 @@ def closing_lines(
     With a ``verbosity`` of -1 (pytest's -q) the tables with what is wrong and what was found, below that
     (-qq) what is wrong and the count of verdicts.
     """
+    records = [printable(record) for record in records]
     if verbosity < -1:
         found = verdict_lines(records)
         return found if paper.width is None else wrapped(found, paper.width)

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.plan import Deployment
+from pytest_servebench.reports.printable import printable, printable_text
 from pytest_servebench.results import Telemetry, Validity
 
 NOT_KEPT = "it is not in the saved run: a baseline keeps only what is compared"
@@ -77,8 +78,13 @@ _REFUSED = (Validity.WRONG_OUTPUT, Validity.ERRORS)
 
 
 def whole(run: SavedRun) -> SavedRun:
-    """Return the run with every field of docs/record.md in each of its records."""
-    return replace(run, records=tuple(whole_record(record) for record in run.records))
+    """Return the run with every field of docs/record.md in each of its records, its texts printable."""
+    return replace(
+        run,
+        name=printable_text(run.name),
+        records=tuple(whole_record(printable(record)) for record in run.records),
+        facts=tuple(printable(fact) for fact in run.facts),
+    )
 
 
 def whole_record(record: Record) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def whole_record(record: Record) -> dict[str, Any]:
         **_ELSE,
         "publishable": known not in _REFUSED,
         **{key: value for key, value in record.items() if value is not None or key not in _ELSE},
-        **{key: {**empty, **_object(record.get(key))} for key, empty in _OBJECTS.items()},
+        **{key: {**empty, **_told(record.get(key), empty)} for key, empty in _OBJECTS.items()},
         "validity": known,
         "telemetry": _telemetry(_object(record.get("telemetry"))),
         LACKS: [name for name in (*_NULL, *_OBJECTS) if name not in record],
@@ -106,6 +112,11 @@ def _telemetry(kept: Mapping[str, Any]) -> dict[str, Any]:
         **kept,
         "absent": {**missing, **_object(kept.get("absent"))},
     }
+
+
+def _told(value: object, empty: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an object says; null says nothing, where something else stands for what is not known."""
+    return {key: told for key, told in _object(value).items() if told is not None or empty.get(key) is None}
 
 
 def _object(value: object) -> Mapping[str, Any]:

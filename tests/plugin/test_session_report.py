@@ -155,3 +155,26 @@ def test_a_disk_that_is_full_at_the_end_costs_no_record(
     assert len(suite.records) == 1
     unsaved = run(suite, "--benchmark-quiet")
     assert "nobody asked for it: --benchmark-autosave" in said(unsaved)[0]
+
+
+CUT_SHORT = """
+def pytest_runtest_logfinish(nodeid):
+    if "test_speed" in nodeid:
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ends"),
+    [((), pytest.ExitCode.INTERRUPTED), (("-p", "no:terminal"), pytest.ExitCode.INTERRUPTED)],
+    ids=["ctrl-c", "without-a-terminal"],
+)
+def test_a_session_cut_short_reports_what_it_has(
+    suite: EchoSuite, arguments: tuple[str, ...], ends: pytest.ExitCode
+) -> None:
+    """Ctrl-C after a measured case keeps pytest's exit code, and what was measured is told."""
+    suite.write(more=CUT_SHORT)
+    result = suite.run_apart("--stack=echo", ONNX, "--serve-report=out", *arguments)
+    assert result.ret == ends, result.stdout.str()
+    assert "Traceback" not in result.stderr.str()
+    assert len(summary(suite)["cases"]) == 1

@@ -39,6 +39,16 @@ class Winner:
     certain: bool = False
     """Whether the intervals of the best and of all others are apart; never without repeats."""
 
+    @property
+    def is_level(self) -> bool:
+        """Whether nobody is ahead: another has the same figure, and no repeats tell them apart."""
+        return bool(self.tied) and self.interval is None
+
+    @property
+    def level(self) -> str:
+        """The cases with that figure: ``triton onnx and fastapi onnx``."""
+        return f"{', '.join((self.case, *self.tied[:-1]))} and {self.tied[-1]}" if self.tied else self.case
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

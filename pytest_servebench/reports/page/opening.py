@@ -93,6 +93,9 @@ def answer(winners: Sequence[Winner], cases: Sequence[PageCase]) -> str:
     """Return who is best in what, the case that is best most often first; or why nobody is."""
     if not winners:
         return no_winner(cases)
+    if all(each.is_level for each in winners):
+        return "No winner: the best cases have the same figures."
+    winners = [each for each in winners if not each.is_level]
     by_case: dict[str, list[Winner]] = {}
     for each in winners:
         by_case.setdefault(each.case, []).append(each)
@@ -181,7 +184,9 @@ def races_of(winners: Sequence[Winner], run: str = "") -> Iterator[Race]:
 def winner_words(winner: Winner) -> WinnerWords:
     """Return a winner with its figure, its lead, and how sure it is."""
     why = []
-    if winner.margin is not None and winner.runner_up:
+    if winner.is_level:
+        why.append("no winner: they are level")
+    elif winner.margin is not None and winner.runner_up:
         why.append(f"{_percent(winner.margin)} better than {winner.runner_up}")
     elif winner.runner_up:
         why.append(f"before {winner.runner_up}")
@@ -191,7 +196,7 @@ def winner_words(winner: Winner) -> WinnerWords:
     return WinnerWords(
         figure=winner.figure,
         meaning=next((text for word, text in FIGURE_MEANINGS.items() if word in winner.figure), ""),
-        case=winner.case,
+        case=winner.level if winner.is_level else winner.case,
         value=f"{number(winner.value, decimals([winner.value]))} {winner.unit}".strip(),
         why="; ".join(why),
     )

@@ -102,7 +102,8 @@ def _trials(case: ShownCase) -> Iterator[Point]:
     """Yield the trials of a search, of each rate the latest."""
     assert case.row.capacity is not None
     percentile = _percentile(str(case.row.capacity.get("objective") or ""))
-    latest = {trial["rate_per_s"]: trial for trial in case.row.capacity.get("trials") or ()}
+    trials = case.row.capacity.get("trials") or ()
+    latest = {rate: trial for trial in trials if (rate := trial.get("rate_per_s")) is not None}
     for rate, trial in sorted(latest.items()):
         ms, per_s = finite(trial.get("percentile_ms")), finite(rate)
         if percentile and ms is not None and per_s is not None:

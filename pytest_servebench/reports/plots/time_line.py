@@ -84,7 +84,7 @@ def _line(case: ShownCase, record: Record) -> TimeLine | None:
     if not slices:
         return None
     first = min(each["s"] for each in slices)
-    failed = sum(sum(columns.get(name) or ()) for name in _MISSED)
+    failed = sum(int(finite(each) or 0) for name in _MISSED for each in columns.get(name) or ())
     return TimeLine(
         words=case.whole_name,
         slices=slices,

@@ -35,6 +35,8 @@ def _doubt(winners: Sequence[Winner]) -> str:
 def _told(winner: Winner) -> str:
     (value,) = numbers([winner.value])
     unit = f" {winner.unit}" if winner.unit else ""
+    if winner.is_level:
+        return f"{winner.figure}: no winner, {winner.level} are level ({value}{unit})"
     behind = (
         f", {100 * winner.margin:.0f}% better than {winner.runner_up}"
         if winner.margin is not None and winner.runner_up

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.reports.findings import Winner, findings_of
+from pytest_servebench.reports.findings import Findings, Winner, findings_of
+from pytest_servebench.reports.page.opening import answer, winner_words
+from pytest_servebench.reports.summary.winner import winner_sentence
 from tests.found_records import found_record, found_replicates
 
 DOUBTS = ("unstable", "client_limited", "errors", "wrong_output", "undecided")
@@ -47,7 +50,31 @@ def test_equal_figures_are_a_tie_without_repeats() -> None:
     """What a reader sees as one figure has no winner."""
     found = winner([found_record(100.01), found_record(100.02, stack="fastapi")], "highest throughput")
     assert found is not None
-    assert found.tied == ("triton onnx",)
+    assert (found.case, found.tied) == ("fastapi onnx", ("triton onnx",))
+    assert found.is_level
+    words = winner_words(found)
+    assert (words.case, words.why) == ("fastapi onnx and triton onnx", "no winner: they are level")
+    assert answer([found], []) == "No winner: the best cases have the same figures."
+    told = winner_sentence(Findings(winners=(found,)), [])
+    assert told.startswith("highest throughput: no winner, fastapi onnx and triton onnx are level (")
+    assert "better" not in told
+
+
+def test_of_repeats_that_overlap_one_is_ahead_and_not_level() -> None:
+    """Their medians differ; that it may be chance is said beside them, as an overlap."""
+    close = [*found_replicates(100), *found_replicates(99.8, stack="fastapi")]
+    tied = winner(close, "highest throughput")
+    assert tied is not None
+    assert not tied.is_level
+
+
+def test_a_level_figure_does_not_hide_another_that_was_won() -> None:
+    """The first sentence names who is ahead where somebody is."""
+    found = winner([found_record(100), found_record(80, stack="fastapi")], "highest throughput")
+    assert found is not None
+    level = replace(found, figure="lowest p95", tied=("fastapi onnx",))
+    assert answer([level, found], []) == answer([found], [])
+    assert "p95" not in answer([level, found], [])
 
 
 def test_nobody_wins_alone() -> None:
@@ -74,6 +101,7 @@ def test_a_missing_repeat_wins_nothing() -> None:
     assert findings_of(records).winners == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(1, 1e5)), min_size=2, max_size=3))
 def test_a_figure_that_is_missing_never_wins(speeds: list[float | None]) -> None:
     """A race is among those that have the figure, and its winner has the most of it."""
