@@ -15,6 +15,8 @@ DECIDING = ("p95", "throughput", "holds", "capacity")
 _TWO_DIGITS = 0.1
 _MOST_CASES, _MOST_PLACES = 3, 2
 """What is told one by one; more is counted."""
+_SHORT = 30
+"""Letters of a load that a headline has room for."""
 _IN_FLIGHT = re.compile(r"\b(\d+) in flight")
 
 
@@ -57,7 +59,7 @@ def _figures(
         raced = sum(each.figure == figure for each in all_winners)
         if len(where) == raced:
             words.append(figure + (_lead(own[0]) if told and raced == 1 else ""))
-        elif len(where) <= _MOST_PLACES:
+        elif len(where) <= _MOST_PLACES and max(map(len, where)) <= _SHORT:
             words.append(f"{figure} with {listed(where)}")
         else:
             words.append(f"{figure} in {len(where)} of {raced} comparisons")

@@ -48,6 +48,16 @@ def test_winners_of_different_loads_are_told_apart() -> None:
     )
 
 
+def test_loads_of_many_words_are_counted() -> None:
+    """A headline stays one: what takes many words to tell apart stands under the findings."""
+    won = [a_winner(asked=f"test_speed: max batch {n}, {n} per request, {n} in flight") for n in (1, 8)]
+    won[1] = replace(won[1], case="fastapi onnx")
+    assert answer(won, ROWS) == (
+        "triton onnx is ahead: lowest p95 in 1 of 2 comparisons. "
+        "fastapi onnx: lowest p95 in 1 of 2 comparisons."
+    )
+
+
 def test_overlapping_intervals_make_no_winner() -> None:
     """What repeats cannot tell apart is not told as if they could."""
     won = [a_winner(interval=(4.0, 5.0), tied=("fastapi onnx", "fastapi pytorch"))]
