@@ -28,7 +28,7 @@ from pytest_servebench.reports.row import Row
 FEW_REPLIES = 100
 """Of fewer the p95 is one of the five slowest."""
 RANDOM_WEIGHTS = "random"
-_MOST_RACES = 3
+_MOST_RACES, _MOST_RUNS = 3, 2
 """What the first screen tells one by one; everything stands under the findings."""
 
 
@@ -80,8 +80,9 @@ def opening_of(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Seque
         for letter, each in zip(letters_of(runs), found, strict=True)
         for race in races_of(deciding_winners(each), letter)
     )
-    overall = tuple(_overall(runs, found)) if len(races) > 1 else ()
-    most = 0 if overall else _MOST_RACES
+    few = len(runs) <= _MOST_RUNS
+    overall = tuple(_overall(runs, found)) if few and len(races) > 1 else ()
+    most = 0 if overall or not few else _MOST_RACES
     return Opening(
         title=_title(cases),
         answers=(answer(deciding, _rows(cases)),) if one_run else tuple(_of_runs(runs, cases, found)),

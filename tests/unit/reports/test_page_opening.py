@@ -154,6 +154,9 @@ def test_the_best_of_all_stands_for_many_comparisons() -> None:
         "A: Lowest p95: triton",
         "B: Lowest p95: triton",
     )
+    three = [*two, a_run("friday")]
+    many = opening_of(three, cases_of(three), [found] * 3)
+    assert (many.overall, many.races, many.more_races) == ((), (), 6)
 
 
 @pytest.mark.parametrize(
