@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from pytest_servebench.comparison.saved_runs import SavedRun
@@ -19,6 +21,7 @@ from tests.made_up import SETTINGS, made_up_case, made_up_result
 from tests.saved_records import MACHINE, repeats, saved_record
 from tests.staged_loads import served, staged_load
 
+RECORDS = Path(__file__).parent / "records"
 VOID = frozenset({"meta", "br", "img", "input", "link", "hr"})
 ASKED = "test_speed: resnet50, 16 in flight"
 SPEEDS = {"fastapi": 1.0, "triton": 0.5, "torchserve": 12.0}
@@ -33,6 +36,26 @@ def a_run(name: str = "monday", *, slower: float = 1.0) -> SavedRun:
     records += repeats(3, stack="triton", model_format=ModelFormat.PYTORCH, batch=16)
     facts = {"run_id": name, "started": "2026-11-20T08:00:00+00:00", "plan": {"device_reason": "asked for"}}
     return SavedRun(name=name, records=tuple(records), facts=(facts,))
+
+
+def a_measured_run() -> SavedRun:
+    """Return what real servers were measured at: two stacks at three loads, repeats, stages, a capacity."""
+    closed, repeat, staged, capacity = (
+        json.loads((RECORDS / f"{name}.json").read_text())
+        for name in ("closed", "repeat", "staged", "capacity")
+    )
+    loads = [
+        {
+            **closed,
+            "case": {**closed["case"], "stack": stack},
+            "load": {**closed["load"], "concurrency": concurrency},
+            "images_per_s": closed["images_per_s"] * (1 + concurrency / 10),
+            "test": f"bench/test_it.py::test_speed[{stack}-c{concurrency}]",
+        }
+        for stack in ("fastapi", "triton")
+        for concurrency in (1, 2, 4)
+    ]
+    return SavedRun(name="measured", records=(*loads, repeat, staged, capacity))
 
 
 def a_staged_run() -> SavedRun:

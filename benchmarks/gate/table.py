@@ -60,9 +60,10 @@ def _inconclusive(counted: dict[str, Any]) -> str:
 
 def _others(summary: Summary) -> str:
     ours = {kind: summary["gate"][kind]["regression"] for kind in KINDS}
+    repeats = summary["measured"]["repeats"]
     rows = [
         [name, *(f"{found[kind]} of {summary['gate'][kind]['comparisons']}" for kind in KINDS)]
-        for name, found in {"**this gate, 5 v 5**": ours, **summary["others"]}.items()
+        for name, found in {f"**this gate, {repeats} v {repeats}**": ours, **summary["others"]}.items()
     ]
     heads = (
         "gate, on the same replicates",
@@ -78,7 +79,8 @@ def _spread(summary: Summary) -> str:
         for figure in SPREAD_FIGURES
         if (found := summary["spread"][figure]) is not None
     ]
-    heads = ("equal servers, run to run", "sd within 5 replicates", "sd over the whole time")
+    repeats = summary["measured"]["repeats"]
+    heads = ("equal servers, run to run", f"sd within {repeats} replicates", "sd over the whole time")
     return _table(heads, rows)
 
 

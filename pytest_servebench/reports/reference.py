@@ -101,22 +101,45 @@ def _beside(reference: ReferenceRow, cases: Sequence[Measured]) -> BesideReferen
     return BesideReference(reference=reference, absent=absent)
 
 
-def reference_markdown(records: Sequence[Record]) -> str:
-    """Return both tables as one, with a heading of the second level."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceTable:
+    """Both tables as one: of each stack a line of the reference, and one of the user's."""
+
+    words: str
+    """What must be known to read it."""
+    lines: tuple[tuple[str, ...], ...]
+    measured: bool
+    """Whether any of the user's lines has figures."""
+
+
+HEADER = ("stack", "whose", "p50 ms", "p95 ms", "images/s", "GPU %", "memory GB", "max batch")
+WORDS = 2
+"""Columns of words; the others are of numbers."""
+
+
+def reference_table(records: Sequence[Record]) -> ReferenceTable:
+    """Return the reference's figures beside those of a run."""
     beside = beside_reference(records)
     machines = dict.fromkeys(_machine(record) for record in records if record.get("machine"))
-    header = ["stack", "whose", "p50 ms", "p95 ms", "images/s", "GPU %", "memory GB", "max batch"]
-    lines = [f"| {' | '.join(header)} |", "|---|---|" + "---:|" * 6]
-    for each in beside:
-        lines += [_line(_of_reference(each.reference)), _line(_of_own(each))]
     yours = "; ".join(machines) or NOT_AVAILABLE
-    words = f"Other hardware, another load and other weights: {SOURCE}; yours, on {yours}. "
-    return "\n".join(
-        ["## Beside the reference", "", f"{words}Neither is a measure for the other.", "", *lines, ""]
+    return ReferenceTable(
+        words=f"Other hardware, another load and other weights: {SOURCE}; yours, on {yours}."
+        " Neither is a measure for the other.",
+        lines=tuple(tuple(of(each)) for each in beside for of in (_of_reference, _of_own)),
+        measured=any(each.own is not None for each in beside),
     )
 
 
-def _of_reference(row: ReferenceRow) -> list[str]:
+def reference_markdown(records: Sequence[Record]) -> str:
+    """Return both tables as one, with a heading of the second level."""
+    table = reference_table(records)
+    lines = [f"| {' | '.join(HEADER)} |", "|---" * WORDS + "|" + "---:|" * (len(HEADER) - WORDS)]
+    lines += map(_line, table.lines)
+    return "\n".join(["## Beside the reference", "", table.words, "", *lines, ""])
+
+
+def _of_reference(each: BesideReference) -> list[str]:
+    row = each.reference
     figures = (row.p50_ms, row.p95_ms, row.images_per_s, row.gpu_utilization_percent, row.memory_gb)
     return [row.stack, SOURCE, *(f"{value:,g}" for value in figures), str(row.max_batch_size)]
 

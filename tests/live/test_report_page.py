@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.reports.page import page_html
+from pytest_servebench.reports.page.assets import hash_of, text_of
 from tests.browser import the_browser
-from tests.report_pages import a_page, a_run, a_staged_run
+from tests.report_pages import a_measured_run, a_page, a_run, a_staged_run
 
 pytestmark = pytest.mark.live
 
@@ -37,10 +39,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": a_page(),
         "staged": a_page(a_staged_run()),
         "two": a_page(a_run("monday"), a_run("tuesday", slower=1.5)),
+        "measured": _that_warns(page_html([a_measured_run()])),
     }
     for name, html in made.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in made}
+
+
+def _that_warns(html: str) -> str:
+    """Return the page with a script that tells what Vega only warns of."""
+    script = text_of("page.js")
+    warning = script.replace("vega.Error", "vega.Warn")
+    assert warning != script
+    return html.replace(script, warning).replace(hash_of(script), hash_of(warning))
 
 
 @pytest.fixture
@@ -110,6 +121,7 @@ def _head(page: Any, heading: str) -> Any:
         ("one", DESK, "dark"),
         ("staged", PHONE, "dark"),
         ("two", DESK, "light"),
+        ("measured", PHONE, "light"),
     ],
 )
 def test_it_can_be_read_by_everybody(opened: Opened, name: str, size: tuple[int, int], scheme: str) -> None:
@@ -199,6 +211,40 @@ def test_plots_are_drawn(opened: Opened, size: tuple[int, int]) -> None:
     assert colours.count() == 2
     assert colours.first.evaluate("each => getComputedStyle(each).fill") == "rgb(0, 114, 178)"
     assert page.locator("details.vega-actions, .vega-actions").count() == 0
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_measured_figures_are_drawn(opened: Opened, size: tuple[int, int]) -> None:
+    """Every plot of measured records has marks within its frame, and Vega warns of nothing."""
+    page = opened("measured", size)
+    marks = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll(".plot")].map((plot) => [
+            plot.dataset.plot,
+            [...plot.querySelectorAll(".mark-rect path, .mark-symbol path, .mark-line path, .mark-rule line")]
+                .filter((mark) => !mark.closest(".role-axis, .role-legend"))
+                .filter((mark) => mark.getBoundingClientRect().width > 1).length,
+        ]))"""
+    )
+    assert len(marks) > 8
+    assert {name for name, count in marks.items() if not count} == set()
+
+
+def test_a_choice_is_drawn_and_fits_a_phone(opened: Opened) -> None:
+    """Drop-downs are no wider than the screen, and another case is another drawing."""
+    page = opened("measured", PHONE)
+    widths = page.locator("select").evaluate_all(
+        "all => all.map((each) => each.getBoundingClientRect().right)"
+    )
+    assert len(widths) > 1
+    assert max(widths) <= PHONE[0]
+    for plot in page.locator(".plot:has(select)").all():
+        before = plot.locator("svg").inner_html()
+        plot.locator("select").select_option(index=plot.locator("option").count() - 1)
+        name = plot.get_attribute("data-plot")
+        page.wait_for_function(
+            "([name, before]) => document.querySelector(`[data-plot=${name}] svg`).innerHTML !== before",
+            arg=[name, before],
+        )
 
 
 def test_it_reads_without_scripts(opened: Opened) -> None:

@@ -19,6 +19,7 @@ from pytest_servebench.reports.page.stage_tables import stage_tables
 from pytest_servebench.reports.page.summary import SummaryTable, summary_tables
 from pytest_servebench.reports.plots import plots_of
 from pytest_servebench.reports.plots.plot import Plot
+from pytest_servebench.reports.reference import HEADER, WORDS
 from pytest_servebench.reports.repeats import repeats_legend
 from pytest_servebench.reports.terminal import LEGEND, OF_MEMORY
 
@@ -48,6 +49,7 @@ def page_of(runs: Sequence[SavedRun], *, found: Sequence[Findings], plots: Seque
         plots=plots,
         specs=json_for_script({plot.name: plot.spec for plot in drawn}),
         findings=told_findings(runs, found),
+        reference_heads=[(name, at >= WORDS) for at, name in enumerate(HEADER)],
         validity=VALIDITY_MEANINGS,
         judgements=JUDGEMENT_MEANINGS,
         why_trust=WHY_TRUST,

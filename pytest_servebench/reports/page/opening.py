@@ -10,19 +10,25 @@ from typing import Any
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.reports.comparison_words import when
 from pytest_servebench.reports.findings.finding import Findings, Winner
+from pytest_servebench.reports.findings.headline import (
+    answer,
+    deciding_winners,
+    listed,
+    percent,
+    told_apart,
+    value_of,
+)
 from pytest_servebench.reports.numbers import decimals, number
 from pytest_servebench.reports.page.cases import PageCase, letters_of
 from pytest_servebench.reports.page.fields_shown import shown_over
 from pytest_servebench.reports.page.meanings import FIGURE_MEANINGS
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
+from pytest_servebench.reports.row import Row
 
-DECIDING = ("p95", "throughput", "holds", "capacity")
-"""Words in the names of figures that a stack is chosen by."""
 FEW_REPLIES = 100
 """Of fewer the p95 is one of the five slowest."""
 RANDOM_WEIGHTS = "random"
-_TWO_DIGITS = 0.1
-_MOST_CASES, _MOST_PLACES, _MOST_RACES = 3, 2, 3
+_MOST_RACES, _MOST_RUNS = 3, 2
 """What the first screen tells one by one; everything stands under the findings."""
 
 
@@ -54,11 +60,13 @@ class Opening:
     title: str
     answers: tuple[str, ...]
     """Who won, in a sentence or two for each run."""
+    overall: tuple[str, ...]
+    """The best of all configurations; empty where one race says the same."""
     certainty: str
     """How sure that is."""
     races: tuple[Race, ...]
     more_races: int
-    """How many more there are under the findings."""
+    """How many there are under the findings that are not told here."""
     cautions: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
 
@@ -72,85 +80,25 @@ def opening_of(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Seque
         for letter, each in zip(letters_of(runs), found, strict=True)
         for race in races_of(deciding_winners(each), letter)
     )
+    few = len(runs) <= _MOST_RUNS
+    overall = tuple(_overall(runs, found)) if few and len(races) > 1 else ()
+    most = 0 if overall or not few else _MOST_RACES
     return Opening(
         title=_title(cases),
-        answers=(answer(deciding, cases),) if one_run else tuple(_of_runs(runs, cases, found)),
+        answers=(answer(deciding, _rows(cases)),) if one_run else tuple(_of_runs(runs, cases, found)),
+        overall=overall,
         certainty=certainty(deciding),
-        races=races[:_MOST_RACES],
-        more_races=len(races[_MOST_RACES:]),
+        races=races[:most],
+        more_races=len(races[most:]),
         cautions=tuple(_cautions(cases)),
         facts=tuple(_facts(runs)),
     )
 
 
-def deciding_winners(found: Findings) -> tuple[Winner, ...]:
-    """Return the winners in figures that a stack is chosen by; all where none is."""
-    deciding = tuple(each for each in found.winners if any(word in each.figure for word in DECIDING))
-    return deciding or found.winners
-
-
-def answer(winners: Sequence[Winner], cases: Sequence[PageCase]) -> str:
-    """Return who is best in what, the case that is best most often first; or why nobody is."""
-    if not winners:
-        return no_winner(cases)
-    if all(each.is_level for each in winners):
-        return "No winner: the best cases have the same figures."
-    winners = [each for each in winners if not each.is_level]
-    by_case: dict[str, list[Winner]] = {}
-    for each in winners:
-        by_case.setdefault(each.case, []).append(each)
-    short = told_apart([each.asked for each in winners])
-    ranked = sorted(by_case.items(), key=lambda item: -len(item[1]))
-    told = [f"{case}: {_figures(won, winners, short)}" for case, won in ranked[:_MOST_CASES]]
-    told[0] = told[0].replace(": ", f" {_verb(winners)}: ", 1)
-    doubt = "No clear winner. " * all(each.interval is not None and not each.certain for each in winners)
-    return f"{doubt}{'. '.join(told)}."
-
-
-def _verb(winners: Sequence[Winner]) -> str:
-    return "wins" if all(each.certain for each in winners) else "is ahead"
-
-
-def _figures(won: Sequence[Winner], all_winners: Sequence[Winner], short: Mapping[str, str]) -> str:
-    """Return in what a case is best, and where that is not so everywhere, under which load."""
-    told = []
-    for figure in dict.fromkeys(each.figure for each in won):
-        where = [short[each.asked] for each in won if each.figure == figure]
-        raced = sum(each.figure == figure for each in all_winners)
-        if len(where) == raced:
-            told.append(figure)
-        elif len(where) <= _MOST_PLACES:
-            told.append(f"{figure} with {_and(where)}")
-        else:
-            told.append(f"{figure} in {len(where)} of {raced} comparisons")
-    return _and(told)
-
-
-def told_apart(asked: Sequence[str]) -> dict[str, str]:
-    """Return what was asked, without the words that all of them share."""
-    parts = {each: re.split(r"(?:, |: )", each) for each in asked}
-    shared = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
-    # The name of a test says less than what it asks.
-    return {
-        each: _IN_FLIGHT.sub(
-            lambda found: f"{found[1]} request{'s' * (found[1] != '1')} in flight",
-            ", ".join(own[1:] if len(own) > 1 and own[0] == words[0] else own) or each,
-        )
-        for each, words in parts.items()
-        for own in [[word for word in words if word not in shared]]
-    }
-
-
-def no_winner(cases: Sequence[PageCase]) -> str:
-    """Return why nobody won."""
-    believed = sum(case.row.is_believed for case in cases)
-    if len(cases) == 1:
-        return "No winner: one case was measured, and there is nothing to compare it with."
-    if not believed:
-        return f"No winner: none of the {len(cases)} cases may be believed; the table says why."
-    return (
-        f"No winner: {believed} of {len(cases)} cases may be believed, and no two of those were asked alike."
-    )
+def _overall(runs: Sequence[SavedRun], found: Sequence[Findings]) -> Iterator[str]:
+    """Yield the best of all configurations, with the run's letter where there are several."""
+    for letter, each in zip(letters_of(runs), found, strict=True):
+        yield from (f"{letter}: {sentence}" if letter else sentence for sentence in each.overall)
 
 
 def certainty(winners: Sequence[Winner]) -> str:
@@ -168,7 +116,7 @@ def certainty(winners: Sequence[Winner]) -> str:
         )
     unsure = list(dict.fromkeys(each.figure for each in winners if not each.certain))
     return (
-        f"How sure is that? Not beyond doubt: in {_and(unsure)} another's 95% interval over server starts "
+        f"How sure is that? Not beyond doubt: in {listed(unsure)} another's 95% interval over server starts "
         "overlaps the best's, or is not known."
     )
 
@@ -187,38 +135,40 @@ def winner_words(winner: Winner) -> WinnerWords:
     if winner.is_level:
         why.append("no winner: they are level")
     elif winner.margin is not None and winner.runner_up:
-        why.append(f"{_percent(winner.margin)} better than {winner.runner_up}")
+        why.append(f"{percent(winner.margin)} better than {winner.runner_up}")
     elif winner.runner_up:
         why.append(f"before {winner.runner_up}")
     if winner.interval is not None:
         low, high = (number(each, decimals([each])) for each in winner.interval)
-        why.append(f"95% interval {low} to {high}" + ("" if winner.certain else ", which overlaps another's"))
+        why.append(
+            f"95% interval {low} to {high}"
+            + ("" if winner.certain or winner.tied else ", another's is not known")
+        )
+    if winner.tied and not winner.is_level:
+        why.append(f"cannot be told from {listed(winner.tied)}")
     return WinnerWords(
         figure=winner.figure,
         meaning=next((text for word, text in FIGURE_MEANINGS.items() if word in winner.figure), ""),
         case=winner.level if winner.is_level else winner.case,
-        value=f"{number(winner.value, decimals([winner.value]))} {winner.unit}".strip(),
+        value=value_of(winner),
         why="; ".join(why),
     )
-
-
-_IN_FLIGHT = re.compile(r"\b(\d+) in flight")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.{0 if share >= _TWO_DIGITS else 1}f}%"
 
 
 def _of_runs(runs: Sequence[SavedRun], cases: Sequence[PageCase], found: Sequence[Findings]) -> Iterator[str]:
     for letter, run, each in zip(letters_of(runs), runs, found, strict=True):
         own = [case for case in cases if case.letter == letter]
-        yield f"{letter} ({run.name}): {answer(deciding_winners(each), own)}"
+        yield f"{letter} ({run.name}): {answer(deciding_winners(each), _rows(own))}"
+
+
+def _rows(cases: Sequence[PageCase]) -> list[Row]:
+    return [case.row for case in cases]
 
 
 def _title(cases: Sequence[PageCase]) -> str:
-    models = _and(list(dict.fromkeys(case.row.model for case in cases)))
-    stacks = _and(list(dict.fromkeys(case.row.stack for case in cases)))
-    devices = _and(list(dict.fromkeys(case.row.device for case in cases)))
+    models = listed(list(dict.fromkeys(case.row.model for case in cases)))
+    stacks = listed(list(dict.fromkeys(case.row.stack for case in cases)))
+    devices = listed(list(dict.fromkeys(case.row.device for case in cases)))
     return f"{models} served by {stacks}, on {devices}"
 
 
@@ -313,7 +263,3 @@ def _versions(facts: Mapping[str, Any]) -> str:
     packages = [f"{name} {version}" for name, version in (facts.get("packages") or {}).items() if version]
     driver = [f"GPU driver {facts['gpu_driver']}"] if facts.get("gpu_driver") else []
     return ", ".join([*packages, str(facts.get("python") or ""), *driver]).strip(", ") or NOT_AVAILABLE
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else NOT_AVAILABLE

@@ -71,11 +71,14 @@ def shown_cases(runs: Sequence[SavedRun]) -> tuple[ShownCase, ...]:
     rows = [row for _, row, _ in found]
     groups = {group: number for number, group in enumerate(dict.fromkeys(row.group for row in rows))}
     colours, said = variable_of(row.stack for row in rows), _said(rows)
+    met = {(groups[row.group], name) for name, row, _ in found}
+    # Runs of a load each have no figure in common to be told apart in.
+    told = len({name for _, name in met}) > 1 and len(met) > len(groups)
     taken: dict[tuple[int, str], int] = {}
     cases = []
     for run, row, records in found:
         group = groups[row.group]
-        label = f"{row.stack} {row.format}" + (f", {run}" if run else "")
+        label = f"{row.stack} {row.format}" + (f", {run}" if told else "")
         times = taken[group, label] = taken.get((group, label), 0) + 1
         cases.append(
             ShownCase(

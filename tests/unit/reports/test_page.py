@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from itertools import chain
 
 import pytest
 
 from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.reports.findings import Answer, Comparison
 from pytest_servebench.reports.page import page_html
 from pytest_servebench.reports.page.assets import hash_of, json_for_script, vega_scripts
 from pytest_servebench.reports.page.meanings import COLUMN_MEANINGS, VALIDITY_MEANINGS
@@ -175,6 +177,35 @@ def test_findings_are_told() -> None:
         *chain(*FINDINGS.bottlenecks),
     ):
         assert words in text
+
+
+def test_a_claim_is_told_by_its_comparisons() -> None:
+    """Each pair with its figures, its answer, and what would tell; the reason does not say them again."""
+    pair = Comparison(
+        cases="triton, max batch 8 against 1",
+        answer=Answer.NOT_MEASURABLE,
+        told="1.5 times",
+        why="repeat them",
+    )
+    (claim, *_) = FINDINGS.claims
+    found = replace(FINDINGS, claims=(replace(claim, reason="all in one", comparisons=(pair,)),))
+    text = parsed(a_page(found=found)).text
+    assert "triton, max batch 8 against 1: 1.5 times: not measurable here (repeat them)" in text
+    assert "all in one" not in text
+
+
+def test_the_reference_stands_beside_the_run() -> None:
+    """Both figures of each stack, with the words that keep them apart; of another model there is none."""
+    (table,) = (each for each in PAGE.all("table") if "reference's figures" in each.one("caption").text)
+    assert [cell.text for cell in cells_of(table, "stack")] == [
+        stack for stack in ("fastapi", "triton", "torchserve") for _ in range(2)
+    ]
+    assert [cell.text for cell in cells_of(table, "p95 ms")][0::2] == ["15", "8", "12"]
+    assert "n/a" not in [cell.text for cell in cells_of(table, "p95 ms")]
+    assert "Neither is a measure for the other." in PAGE.text
+    run = a_run()
+    others = [{**each, "case": {**each["case"], "model": "mine"}} for each in run.records]
+    assert "Beside the reference" not in a_page(replace(run, records=tuple(others)))
 
 
 def test_a_staged_load_has_its_stages() -> None:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.reports.findings.finding import Findings
+from pytest_servebench.reports.findings.headline import answer, deciding_winners, told_apart
 from pytest_servebench.reports.page.assets import text_of
 from pytest_servebench.reports.page.cases import cases_of
 from pytest_servebench.reports.page.doubts import in_short
 from pytest_servebench.reports.page.fields_shown import label, shown, shown_over
-from pytest_servebench.reports.page.opening import (
-    answer,
-    certainty,
-    deciding_winners,
-    opening_of,
-    told_apart,
-    winner_words,
-)
+from pytest_servebench.reports.page.opening import certainty, opening_of, winner_words
+from pytest_servebench.reports.row import Row
 from pytest_servebench.results import Validity
 from tests.report_pages import FINDINGS, a_run, a_winner
 from tests.saved_records import saved_record
 
 CASES = cases_of([a_run()])
+ROWS = [case.row for case in CASES]
 ONE = "test_latency: resnet50, 1 in flight"
 MANY = "test_throughput: resnet50, 16 in flight"
 
@@ -32,9 +29,9 @@ MANY = "test_throughput: resnet50, 16 in flight"
 def test_one_that_wins_everything_is_told_so() -> None:
     """It wins where repeats prove it, and is ahead where they do not."""
     won = [a_winner(certain=True), a_winner(figure="highest throughput", certain=True)]
-    assert answer(won, CASES) == "triton onnx wins: lowest p95 and highest throughput."
+    assert answer(won, ROWS) == "triton onnx wins: lowest p95 and highest throughput."
     won[1] = a_winner(figure="highest throughput")
-    assert answer(won, CASES) == "triton onnx is ahead: lowest p95 and highest throughput."
+    assert answer(won, ROWS) == "triton onnx is ahead: lowest p95 and highest throughput."
 
 
 def test_winners_of_different_loads_are_told_apart() -> None:
@@ -45,19 +42,30 @@ def test_winners_of_different_loads_are_told_apart() -> None:
         a_winner(asked=ONE, figure="highest throughput"),
         a_winner(asked=MANY, figure="highest throughput"),
     ]
-    assert answer(won, CASES) == (
+    assert answer(won, ROWS) == (
         "triton onnx is ahead: lowest p95 with 16 requests in flight and highest throughput. "
         "fastapi onnx: lowest p95 with 1 request in flight."
     )
 
 
+def test_loads_of_many_words_are_counted() -> None:
+    """A headline stays one: what takes many words to tell apart stands under the findings."""
+    won = [a_winner(asked=f"test_speed: max batch {n}, {n} per request, {n} in flight") for n in (1, 8)]
+    won[1] = replace(won[1], case="fastapi onnx")
+    assert answer(won, ROWS) == (
+        "triton onnx is ahead: lowest p95 in 1 of 2 comparisons. "
+        "fastapi onnx: lowest p95 in 1 of 2 comparisons."
+    )
+
+
 def test_overlapping_intervals_make_no_winner() -> None:
     """What repeats cannot tell apart is not told as if they could."""
-    won = [a_winner(interval=(4.0, 5.0))]
-    assert answer(won, CASES).startswith("No clear winner. triton onnx is ahead: ")
+    won = [a_winner(interval=(4.0, 5.0), tied=("fastapi onnx", "fastapi pytorch"))]
+    assert answer(won, ROWS).startswith("No clear winner. triton onnx is ahead: ")
     assert "overlaps" in certainty(won)
     assert winner_words(won[0]).why == (
-        "50% better than fastapi onnx; 95% interval 4.00 to 5.00, which overlaps another's"
+        "50% better than fastapi onnx; 95% interval 4.00 to 5.00; "
+        "cannot be told from fastapi onnx and fastapi pytorch"
     )
 
 
@@ -78,7 +86,7 @@ def test_why_nobody_won(validities: list[str], text: str) -> None:
         saved_record(stack=stack, result={"validity": Validity(validity), "reason": "why"})
         for stack, validity in zip(("fastapi", "triton"), validities, strict=False)
     ]
-    assert answer([], cases_of([SavedRun(name="a", records=tuple(records))])) == text
+    assert answer([], [Row.from_record(record) for record in records]) == text
 
 
 def test_how_sure_it_is() -> None:
@@ -127,6 +135,28 @@ def test_more_comparisons_than_a_screen_has_room_for_are_counted() -> None:
     opening = opening_of([a_run()], CASES, [found])
     assert [race.asked for race in opening.races] == ["max batch 0", "max batch 1", "max batch 2"]
     assert opening.more_races == 2
+
+
+def test_the_best_of_all_stands_for_many_comparisons() -> None:
+    """With several the first screen stays short; where there is one, its figures say the same."""
+    found = Findings(
+        overall=("Lowest p95: triton",), winners=tuple(a_winner(asked=each) for each in (ONE, MANY))
+    )
+    opening = opening_of([a_run()], CASES, [found])
+    assert opening.overall == ("Lowest p95: triton",)
+    assert opening.races == ()
+    assert opening.more_races == 2
+    alone = opening_of([a_run()], CASES, [replace(found, winners=(a_winner(),))])
+    assert alone.overall == ()
+    assert len(alone.races) == 1
+    two = [a_run("monday"), a_run("tuesday")]
+    assert opening_of(two, cases_of(two), [found, found]).overall == (
+        "A: Lowest p95: triton",
+        "B: Lowest p95: triton",
+    )
+    three = [*two, a_run("friday")]
+    many = opening_of(three, cases_of(three), [found] * 3)
+    assert (many.overall, many.races, many.more_races) == ((), (), 6)
 
 
 @pytest.mark.parametrize(

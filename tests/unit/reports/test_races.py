@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.reports.findings import Findings, Winner, findings_of
-from pytest_servebench.reports.page.opening import answer, winner_words
+from pytest_servebench.reports.findings.headline import answer
+from pytest_servebench.reports.page.opening import winner_words
 from pytest_servebench.reports.summary.winner import winner_sentence
 from tests.found_records import found_record, found_replicates
 
@@ -56,7 +57,7 @@ def test_equal_figures_are_a_tie_without_repeats() -> None:
     assert (words.case, words.why) == ("fastapi onnx and triton onnx", "no winner: they are level")
     assert answer([found], []) == "No winner: the best cases have the same figures."
     told = winner_sentence(Findings(winners=(found,)), [])
-    assert told.startswith("highest throughput: no winner, fastapi onnx and triton onnx are level (")
+    assert told.startswith("No winner: the best cases have the same figures")
     assert "better" not in told
 
 

@@ -13,6 +13,7 @@ from pytest_servebench.comparison.regression import changes_of
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.record import plain
 from pytest_servebench.reports.findings import Findings, Winner
+from pytest_servebench.reports.findings.headline import answer
 from pytest_servebench.reports.summary.fitting import Part, fitted
 from pytest_servebench.reports.summary.markdown import shown, summary_markdown
 from pytest_servebench.reports.summary.winner import winner_sentence
@@ -43,8 +44,8 @@ def test_the_winner_comes_first_and_the_best_is_bold() -> None:
     text = summary_markdown([run], [(Findings(winners=(WINNER,)), "### Findings\n\n- a claim")])
     title, *_ = text.splitlines()
     assert title == (
-        "## lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx); "
-        "not repeated, so it may be chance"
+        "## fastapi onnx is ahead: lowest p95 (8.55 ms, 50% better than triton onnx). "
+        "Measured once, so it may be chance"
     )
     assert "\n### Findings\n\n- a claim\n" in text
     rows = [line for line in text.splitlines() if line.startswith("| fastapi |")]
@@ -52,24 +53,28 @@ def test_the_winner_comes_first_and_the_best_is_bold() -> None:
     assert ["**8.55**" in row for row in rows] == [True, False]
 
 
-def test_a_certain_winner_is_told_without_a_doubt() -> None:
-    """Intervals that are apart need no warning; figures asked otherwise are not in the same breath."""
-    other = replace(WINNER, asked="else", figure="highest throughput", certain=False)
-    sentence = winner_sentence(Findings(winners=(replace(WINNER, certain=True), other)), [])
-    assert sentence == "lowest p95: fastapi onnx (8.55 ms, 50% better than triton onnx)"
+def test_the_page_and_the_summary_say_the_same() -> None:
+    """One wording of who wins; the summary's has figures, for no cards stand below it."""
+    found = Findings(winners=(replace(WINNER, certain=True),))
+    assert (
+        winner_sentence(found, []) == "fastapi onnx wins: lowest p95 (8.55 ms, 50% better than triton onnx)"
+    )
+    other = replace(WINNER, asked="test_speed, 1 in flight", case="triton onnx", certain=True)
+    many = Findings(winners=(*found.winners, other))
+    assert winner_sentence(many, []) == answer(many.winners, []).rstrip(".")
 
 
 def test_a_case_that_may_not_be_believed_wins_nothing_and_says_why() -> None:
     """The reason stands in the verdict's cell, and the title does not praise."""
     odd = saved_record(validity="unstable", reason="it drifted")
     text = text_of(odd)
-    assert text.startswith("## No winner: no case may be believed (1 unstable)\n")
+    assert text.startswith("## No winner: ")
     assert "unstable: it drifted |" in text
 
 
 def test_one_case_has_no_rival() -> None:
     """A race of one is none."""
-    assert text_of(saved_record()).startswith("## No winner: one case may be believed")
+    assert text_of(saved_record()).startswith("## No winner: one case was measured")
 
 
 def test_a_limit_that_was_not_held_is_in_the_verdict() -> None:

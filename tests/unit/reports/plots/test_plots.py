@@ -19,6 +19,7 @@ from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import ModelFormat
 from pytest_servebench.reports.plots import plots_of
 from pytest_servebench.reports.plots.plot import Plot
+from pytest_servebench.reports.plots.shown import shown_cases
 from pytest_servebench.reports.repeats import joined_rows
 from tests.saved_records import repeats, saved_record
 
@@ -231,6 +232,12 @@ def test_a_curve_takes_several_loads() -> None:
         ("p95", "8"),
     ]
     assert {each["label"] for each in points} == {"fastapi onnx"}
+
+
+def test_runs_of_a_load_each_are_not_named_in_legends() -> None:
+    """A name in every label would make as many lines of a legend as there are runs."""
+    cases = shown_cases([run_of(at_load(1), name="a"), run_of(at_load(8), name="b")])
+    assert {case.label for case in cases} == {"fastapi onnx"}
 
 
 def test_loads_that_two_runs_share_make_a_curve_for_each() -> None:
