@@ -8,10 +8,15 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client bench-telemetry bench-gate test lint clean
+.PHONY: bench bench-client bench-telemetry bench-gate test lint docs pictures clean
 
+# The report's path is said last, of a red run too; one of an earlier run is not taken for it.
+REPORT := .servebench/report
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet $(if $(QUICK),--serve-quick) $(ARGS)
+	@rm -f $(REPORT)/report.html
+	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-autosave --benchmark-quiet --serve-report=$(REPORT) \
+	  $(if $(QUICK),--serve-quick) $(ARGS); status=$$?; \
+	  if test -e $(REPORT)/report.html; then echo "report: $(REPORT)/report.html"; fi; exit $$status
 
 # Our sender beside wrk, k6, Locust, aiohttp and httpx, over gRPC beside perf_analyzer: docs/client.md.
 bench-client: $(INSTALLED)
@@ -38,10 +43,22 @@ lint: $(INSTALLED)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows docs/examples/ci/github-*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci docs/examples/ci/gitlab-ci.yml
 
+# The documentation as a site, in site/: open site/index.html. It asks nothing of any other machine.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+# README's pictures of a saved run: make pictures RUN=.benchmarks/.../0001_....json; needs Chromium.
+pictures: $(INSTALLED)
+	$(BIN)/python docs/pictures/capture.py "$(RUN)" test_latency > .servebench-terminal.svg
+	mv .servebench-terminal.svg docs/pictures/terminal.svg
+	$(BIN)/servebench report "$(RUN)" --output .servebench-report
+	$(BIN)/python docs/pictures/shot.py .servebench-report/report.html > .servebench-report/report.png
+	mv .servebench-report/report.png docs/pictures/report.png
+
 # Installed again when what is to be installed has changed.
 $(INSTALLED): pyproject.toml constraints.txt install.sh
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh install.sh .venv
 	touch $(INSTALLED)
 
 clean:
-	rm -rf .venv .servebench-cache .benchmarks
+	rm -rf .venv .servebench-cache .benchmarks site

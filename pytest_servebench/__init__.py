@@ -21,23 +21,28 @@ if TYPE_CHECKING:
         Plan,
         WireProtocol,
     )
+    from pytest_servebench.reports.findings.finding import Answer, Claim, Findings
     from pytest_servebench.results import CaseResult, Endpoint, Summary, Validity, Verdict
     from pytest_servebench.session import NamedAnswer, Servebench
 
 _HOME = {
     "capacity": ("Capacity",),
     "plan": ("Case", "Deployment", "Device", "Load", "ModelFormat", "Payload", "Plan", "WireProtocol"),
+    "reports.findings.finding": ("Answer", "Claim", "Findings"),
     "results": ("CaseResult", "Endpoint", "Summary", "Validity", "Verdict"),
     "session": ("NamedAnswer", "Servebench"),
 }
 
 __all__ = [
+    "Answer",
     "Capacity",
     "Case",
     "CaseResult",
+    "Claim",
     "Deployment",
     "Device",
     "Endpoint",
+    "Findings",
     "Load",
     "ModelFormat",
     "NamedAnswer",

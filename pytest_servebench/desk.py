@@ -37,13 +37,18 @@ from pytest_servebench.offers import offered_stacks
 from pytest_servebench.onlookers import Onlookers
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
+from pytest_servebench.options.marker import of_form
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
 from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.recording import Recorder, register
-from pytest_servebench.reports.terminal import header_lines, monitoring_lines, report_lines
+from pytest_servebench.reporting import open_report
+from pytest_servebench.reports.closing import Paper, closing_lines
+from pytest_servebench.reports.findings import Findings, findings_of
+from pytest_servebench.reports.rendering import wrapped
+from pytest_servebench.reports.terminal import header_lines, monitoring_lines
 from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
@@ -55,10 +60,6 @@ from pytest_servebench.telemetry.machine import machine_facts
 SHORT_S = 0.3
 """Warm-up and measured time of a load that records nothing (``--benchmark-disable``)."""
 COMPLAINT = pytest.StashKey[str]()
-
-
-WIDTH_OF_A_FILE = 160
-"""Columns of a table that no terminal bounds: all of them fit."""
 
 
 class Desk:
@@ -84,7 +85,8 @@ class Desk:
         self._facts = plan_facts(plan)
         self._recorder: Recorder = register(config, machine=machine, plan=self._facts)
         self._gate = open_gate(config, plan.gate, self._recorder, plan.stacks)
-        self._onlookers = Onlookers(config, plan.repeats)
+        open_report(config, plan.report_dir, self._recorder)
+        self._onlookers = Onlookers(config, plan.repeats, plan.stacks)
         self.turns = Turns()
         self.containers = RunContainers(plan.launcher, getattr(config, "workerinput", {}))
         self._session = BenchSession(
@@ -146,11 +148,16 @@ class Desk:
     def cases(self, asked: Mapping[str, Any]) -> tuple[Case, ...]:
         """Return the cases of a benchmark from its marker's arguments."""
         plan = self._plan
+        asked = of_form(asked, quick=plan.quick)
         if self._recorder.short:
             settings = {**plan.settings, "duration": f"{SHORT_S:g}s"}  # so that stages are shortened too
             plan = replace(plan, warmup_s=SHORT_S, duration_s=SHORT_S, settings=settings)
             plan = replace(plan, steady=False, precision=None, repeats=1)
         return cases_for(plan, stacks_offer=self._session.stacks, **asked)
+
+    def findings(self) -> Findings:
+        """Return what was found so far."""
+        return findings_of(self._recorder.records)
 
     def first_case(self, stack: str) -> Case | None:
         """Return the first case of ``stack`` in the plan; None when it was not chosen."""
@@ -182,23 +189,22 @@ class Desk:
         """Return the lines of the session's header."""
         lines = header_lines(self._plan, self._machine, self._plan.model, self._weights)
         lines += [] if self._gate is None else self._gate.header()
-        return [*lines, *filter(None, [self._recorder.notice, self.containers.notice])]
+        lines += filter(None, [self._recorder.notice, self.containers.notice])
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        width = None if reporter is None else _paper(reporter).width
+        return lines if width is None else wrapped(lines, width)
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
-        """Write the table of everything measured."""
-        records = self._recorder.records
+        """Write the tables of everything measured; with -q and -qq less."""
+        records, verbosity = self._recorder.records, self._config.get_verbosity()
         if not records:
             return
-        reporter.section("servebench", sep="=")
-        terminal = reporter._tw  # noqa: SLF001 (its width and colour are nowhere else)
-        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-        width = terminal.fullwidth if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_FILE
-        for line in report_lines(records, width=width, colour=terminal.hasmarkup, encoding=encoding):
-            terminal.line(line)
-        for line in monitoring_lines(records, self._began_ms, wall_ns() // 1_000_000):
-            terminal.line(line)
-        for line in self._limits.notes(self._session.stacks):
-            terminal.line(line)
+        if verbosity >= -1:
+            reporter.section("servebench", sep="=")
+        more = monitoring_lines(records, self._began_ms, wall_ns() // 1_000_000)
+        more += self._limits.notes(self._session.stacks)
+        for line in closing_lines(records, _paper(reporter), verbosity=verbosity, more=more):
+            reporter.write_line(line)
 
     def report(self) -> None:
         """Hand every record to those who make something of them; a worker leaves it to the controller."""
@@ -284,6 +290,14 @@ def open_desk(config: pytest.Config) -> Desk:
     surroundings = replace(look_around(gpus), turn=turn_of(config))
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
     return Desk(config, plan, stacks, surroundings, machine_facts(every), gpu_uuids=every.uuids)
+
+
+def _paper(reporter: pytest.TerminalReporter) -> Paper:
+    """Return what is written on: it has a width on a terminal, or where somebody has said which."""
+    terminal = reporter._tw  # noqa: SLF001 (its width and colour are nowhere else)
+    bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return Paper(width=terminal.fullwidth if bounded else None, colour=terminal.hasmarkup, encoding=encoding)
 
 
 def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str:

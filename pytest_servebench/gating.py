@@ -7,6 +7,7 @@ regression fails the session, not a test, for no single repeat of a case is slow
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from pytest_servebench.comparison.saved_runs import SavedRun, described, find_ba
 from pytest_servebench.errors import PlanError
 from pytest_servebench.record import plain
 from pytest_servebench.recording import Recorder
-from pytest_servebench.reports.gate import gate_header, gate_lines
+from pytest_servebench.reports.gate import Line, gate_header, gate_lines
 from pytest_servebench.spreading import has_case
 from pytest_servebench.words import listed
 
@@ -92,25 +93,26 @@ class SessionGate:
         finished = yield
         if self._judged is not None and self._judged.failing:
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            if not self._config.pluginmanager.hasplugin("terminalreporter"):
+                # -p no:terminal: nobody else says why the exit code is 1.
+                sys.stderr.writelines(f"{line.text}\n" for line in self._lines(self._judged))
         return finished
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what became worse, below the table."""
-        judged = self._judged
-        if judged is None:
-            return
+        for line in () if self._judged is None else self._lines(self._judged):
+            terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
+
+    def _lines(self, judged: Judged) -> list[Line]:
         if not self._recorder.records:
             failed = ", and nothing is green that was not compared" if judged.failing else ""
             text = f"servebench gate: nothing was measured, so nothing was compared with {self._name}{failed}"
-            terminalreporter.write_line(text, red=bool(judged.failing), yellow=not judged.failing)
-            return
+            return [Line(text, "red" if judged.failing else "yellow")]
         warned = sum(bool((each.get("telemetry") or {}).get("warnings")) for each in self._recorder.records)
-        lines = gate_lines(
+        return gate_lines(
             judged.changes, judged.failing, baseline=self._name, not_asked=judged.not_asked, warned=warned
         )
-        for line in lines:
-            terminalreporter.write_line(line.text, **({line.colour: True} if line.colour else {}))
 
     @property
     def _name(self) -> str:

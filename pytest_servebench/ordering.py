@@ -16,6 +16,9 @@ from pytest_servebench.plan import Case, Deployment
 
 Place = tuple[int, int, bool, int]
 FIRST = -1
+LAST = 1_000_000
+FINDINGS = "servebench_findings"
+"""The fixture of tests that ask what all others have found."""
 
 
 def case_of(item: pytest.Item) -> Case | None:
@@ -30,7 +33,7 @@ def arrange(items: list[pytest.Item], stacks: Sequence[str]) -> tuple[Deployment
 
     What was deselected is no longer needed. A test of a stack that is not repeated comes before the
     stack's cases, where nothing is; else after those of the first repeat, whose servers then have done
-    nothing before that those of other repeats have not.
+    nothing before that those of other repeats have not. A test that asks for findings comes after all.
     """
     cases = {item: case for item in items if (case := case_of(item))}
     deployments = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
@@ -38,6 +41,8 @@ def arrange(items: list[pytest.Item], stacks: Sequence[str]) -> tuple[Deployment
 
     def place(item: pytest.Item) -> Place:
         case = cases.get(item)
+        if asks_for_findings(item):
+            return LAST, LAST, True, LAST
         if case is None:
             stack = _stack_used(item, stacks)
             return 1, stack, repeats and stack != FIRST, FIRST
@@ -46,6 +51,11 @@ def arrange(items: list[pytest.Item], stacks: Sequence[str]) -> tuple[Deployment
 
     items.sort(key=place)
     return tuple(deployments)
+
+
+def asks_for_findings(item: pytest.Item) -> bool:
+    """Return whether a test measures nothing itself, but asks what was found."""
+    return FINDINGS in getattr(item, "fixturenames", ())
 
 
 def _stack_used(item: pytest.Item, stacks: Sequence[str]) -> int:

@@ -373,6 +373,8 @@ class Plan:
     """Whether each model is measured in process too."""
     thresholds_path: Path | None = None
     require_thresholds: bool = False
+    report_dir: Path | None = None
+    """Where the report is written at the session's end; None: nowhere."""
     quick: bool = False
     cache_dir: Path = Path(".servebench-cache")
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_servebench.desk import Desk
     from pytest_servebench.interfaces import Stack
     from pytest_servebench.plan import Threshold
+    from pytest_servebench.reports.findings import Findings
     from pytest_servebench.results import CaseResult, Endpoint, Verdict
     from pytest_servebench.session import Servebench
 
@@ -63,14 +64,14 @@ REASONS = {
 }
 """What is said of a benchmark that was not run, by the id of its only parameter."""
 HOW_TO_CHOOSE = (
-    "servebench: {count} benchmarks were not run, because no stack was chosen. Choose with "
+    "servebench: {count} not run, because no stack was chosen. Choose with "
     "--stack=all, --stack=available, or --stack={names}; --serve-quick for a first look."
 )
 MARKER = (
     "servebench(concurrency=1, arrivals=..., objective=..., items_per_request=(1,), batch_sizes=..., "
-    "formats=..., payloads=..., protocols=..., model=..., images='synthetic', once=False): "
+    "formats=..., payloads=..., protocols=..., model=..., images='synthetic', once=False, quick={}): "
     "run the test once per case of the plan, given as 'case', and as often as --serve-repeats says, "
-    "but for one that is asked once."
+    "but for one that is asked once; what quick has stands in for the others in a quick run."
 )
 
 
@@ -185,7 +186,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect benchmarks that wait for a stack, for arrivals or for an objective."""
-    idle = [item for item in items if _is_idle(item)]
+    nothing_found = config.stash.get(DESK, None) is None
+    idle = [item for item in items if _is_idle(item) or (nothing_found and _asks_for_findings(item))]
     if not idle:
         return
     items[:] = [item for item in items if item not in idle]
@@ -200,6 +202,11 @@ def _is_idle(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     marked = item.get_closest_marker("servebench") is not None
     return marked and callspec is not None and callspec.params.get("case", item) is None
+
+
+def _asks_for_findings(item: pytest.Item) -> bool:
+    """Return whether a test asks what the benchmarks of its session have found."""
+    return servebench_findings.__name__ in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -236,6 +243,17 @@ def servebench(request: pytest.FixtureRequest) -> Servebench:
     except ServebenchError as error:
         trouble = str(error)
     pytest.fail(trouble, pytrace=False)
+
+
+@pytest.fixture
+def servebench_findings(request: pytest.FixtureRequest) -> Findings:
+    """Tell what the benchmarks of this session have found; a test that asks comes after all of them."""
+    desk = request.config.stash.get(DESK, None)
+    if desk is None:
+        pytest.skip("no stack was chosen: --stack=all, --stack=available, or by name")
+    if hasattr(request.config, "workerinput"):
+        pytest.skip("with -n no worker has all records: the findings are told below the table")
+    return desk.findings()
 
 
 @pytest.fixture
@@ -348,5 +366,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     elif idle:
         from pytest_servebench.offers import stack_names
 
-        text = HOW_TO_CHOOSE.format(count=len(idle), names=",".join(stack_names(config)))
+        count = "1 benchmark was" if len(idle) == 1 else f"{len(idle)} benchmarks were"
+        text = HOW_TO_CHOOSE.format(count=count, names=",".join(stack_names(config)))
         terminalreporter.write_line(text, yellow=True)

@@ -22,7 +22,8 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "repeat": ("repeat",),
     "validity": ("validity",),
     "reason": ("reason",),
-    "verdict": ("verdict", "judgement"),
+    # Not "verdict": that of the baseline is of no single repeat, and a gate may pass what has no limits.
+    "limits_verdict": ("verdict", "judgement"),
 }
 """Where a record has each."""
 

@@ -87,7 +87,11 @@ def asked(endpoint: Endpoint, request: WireRequest, driver: Driver) -> Reply:
     """Return the reply with a server's counters; raises `LoadError`, also for one that is a refusal."""
     reply = driver.exchange(endpoint, request, COUNTERS_TIMEOUT_S)
     if reply.status != (200 if request.protocol is WireProtocol.HTTP else 0):
-        raise LoadError("The server refuses to tell its counters.", seen=f"status {reply.status}")
+        raise LoadError(
+            "The server refuses to tell its counters.",
+            seen=f"status {reply.status}",
+            next_step="see the server's log",
+        )
     return reply
 
 

@@ -29,6 +29,8 @@ COUNT = pytest.StashKey[int]()
 """Cases that this run of a test has recorded so far, in whichever of its phases."""
 REPORT_FIELD = "servebench"
 ONLY_OPTION = "servebench_only"
+FIXTURES = ("servebench", "servebench_findings")
+"""What makes a test a benchmark."""
 
 UNSAVED = "record: nothing is saved, because pytest-benchmark is not active (-p no:benchmark)"
 CODSPEED = "record: CodSpeed is on and deselects serving benchmarks; leave out --codspeed to run them"
@@ -50,7 +52,7 @@ class Recorder:
         *,
         machine: Mapping[str, Any],
         plan: Mapping[str, Any],
-        fixtures: Sequence[str] = ("servebench",),
+        fixtures: Sequence[str] = FIXTURES,
     ) -> None:
         self._config = config
         self._fixtures = frozenset(fixtures)
@@ -65,12 +67,20 @@ class Recorder:
         """The run's metadata, saved beside its records."""
         self.records: list[dict[str, Any]] = []
         """Records in order of completion, invalid ones too; empty on an xdist worker."""
+        self.is_saved = False
+        """Whether pytest-benchmark has saved the run."""
+        self._commit: object = None
         self._latest: dict[_Key, tuple[dict[str, Any], Sequence[object]]] = {}
 
     @property
     def _session(self) -> Private:
         """pytest-benchmark's session, or None where the user has switched the plugin off."""
         return getattr(self._config, "_benchmarksession", None)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The run's metadata as `SavedRun.facts` has them: with the commit, if anything was saved."""
+        return {**self.run, "commit": self._commit}
 
     @property
     def short(self) -> bool:
@@ -165,6 +175,13 @@ class Recorder:
             if skip and names & self._fixtures:
                 item.add_marker(pytest.mark.skip(reason="Skipping benchmark (--benchmark-skip active)."))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self) -> None:
+        """Let -q leave out pytest-benchmark's tables, as ``--benchmark-quiet`` does."""
+        session = self._session
+        if session is not None and self._config.get_verbosity() < 0 and not session.histogram:
+            session.quiet = True
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         """Add GPU and driver, and drop the clock rate of this instant, which differs on every run."""
@@ -178,6 +195,7 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Save the run and every record, those without a single correct answer too."""
+        self.is_saved, self._commit = True, output_json.get("commit_info")
         output_json["servebench"] = {**self.run, "records": self.records}
 
 
@@ -190,7 +208,7 @@ def register(
     *,
     machine: Mapping[str, Any],
     plan: Mapping[str, Any],
-    fixtures: Sequence[str] = ("servebench",),
+    fixtures: Sequence[str] = FIXTURES,
 ) -> Recorder:
     """Register and return the recorder; call it in ``pytest_configure`` of a session that has stacks.
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pytest_servebench.cores import physical_cores
 from pytest_servebench.k6.binary import find_k6
-from pytest_servebench.launchers.docker import engine_facts
+from pytest_servebench.launchers.docker import EngineFacts, engine_facts
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.telemetry.gpu_devices import Gpus, visible_devices
 
 
-def look_around(gpus: Gpus) -> Surroundings:
-    """Return what this machine offers to a plan."""
-    engine, cores = engine_facts(), physical_cores()
+def look_around(gpus: Gpus, engine: EngineFacts | None = None) -> Surroundings:
+    """Return what this machine offers to a plan; the ``engine`` is asked when not given."""
+    engine, cores = engine or engine_facts(), physical_cores()
     return Surroundings(
         logical_cores=sum(map(len, cores)),
         cores=cores,

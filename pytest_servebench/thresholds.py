@@ -235,7 +235,12 @@ def _limit_row(source: TomlSource, at: KeyPath, row: Row, profiles: Collection[s
 
 def _limit(source: TomlSource, at: KeyPath, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise source.wrong(at, f"{at[-1]!r} must be a number above 0", seen=repr(value))
+        raise source.wrong(
+            at,
+            f"{at[-1]!r} must be a number above 0",
+            seen=repr(value),
+            next_step=f"write it as in: {at[-1]} = 50",
+        )
     return float(value)
 
 
@@ -263,7 +268,9 @@ def _words(
     given: list[Any] = value if many and isinstance(value, list) else [value]
     form = "a word, or a list of words" if many else "a word"
     if not given or not all(isinstance(word, str) and word for word in given):
-        raise source.wrong(at, f"{at[-1]!r} must be {form}", seen=repr(value))
+        raise source.wrong(
+            at, f"{at[-1]!r} must be {form}", seen=repr(value), next_step=f'write it as in: {at[-1]} = "..."'
+        )
     for word in given:
         if allowed is not None and word not in allowed:
             raise source.wrong(
@@ -285,5 +292,10 @@ def _counts(
     given: list[Any] = value if many and isinstance(value, list) else [value]
     form = "a whole number from 1" + (', or like "2b" (twice max_batch_size)' if relative else "")
     if not given or not all(is_count(one, relative=relative) for one in given):
-        raise source.wrong(at, f"{at[-1]!r} must be {form}{', or a list of them' * many}", seen=repr(value))
+        raise source.wrong(
+            at,
+            f"{at[-1]!r} must be {form}{', or a list of them' * many}",
+            seen=repr(value),
+            next_step=f"write it as in: {at[-1]} = 8",
+        )
     return tuple(given)

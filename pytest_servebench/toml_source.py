@@ -31,7 +31,9 @@ class TomlSource:
         try:
             data: dict[str, Any] = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            raise PlanError(f"{self.name} is not valid TOML", seen=str(error)) from error
+            raise PlanError(
+                f"{self.name} is not valid TOML", seen=str(error), next_step="correct that line"
+            ) from error
         return data
 
     def line_of(self, path: KeyPath) -> int:

@@ -142,6 +142,17 @@ int nvmlSystemGetDriverVersion(char *version, unsigned int length) {
     return code;
 }
 
+static int cuda_version(int *version) {
+    unsigned long long found = 0;
+    int code = say_number("cuda_version", &found);
+    *version = (int)found;
+    return code;
+}
+
+int nvmlSystemGetCudaDriverVersion(int *version) { return cuda_version(version); }
+
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { return cuda_version(version); }
+
 int nvmlDeviceGetCount_v2(unsigned int *count) {
     unsigned long long number = 0;
     int code = users ? say_number("count", &number) : UNINITIALIZED;
@@ -235,6 +246,10 @@ int nvmlDeviceGetPowerUsage(Device device, unsigned int *mw) { return small_numb
 
 int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned int *mw) {
     return small_number_of(device, "power_limit", mw);
+}
+
+int nvmlDeviceGetPersistenceMode(Device device, unsigned int *mode) {
+    return small_number_of(device, "persistence", mode);
 }
 
 int nvmlDeviceGetClockInfo(Device device, unsigned int kind, unsigned int *mhz) {

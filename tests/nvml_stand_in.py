@@ -66,6 +66,7 @@ class StandInGpu:
     energy_mj: int | Course | Fault = Fault.NOT_SUPPORTED
     power_mw: int | Course | Fault = Fault.NOT_SUPPORTED
     power_limit_mw: int | Fault = Fault.NOT_SUPPORTED
+    persistence: int | Fault = Fault.NOT_SUPPORTED
     sm_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
     memory_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
     temperature_c: int | Course | Fault = Fault.NOT_SUPPORTED
@@ -90,17 +91,20 @@ class NvmlStandIn:
         fault: Fault | None = None,
         cuda_order: Sequence[int] | None = None,
         cuda_fault: int = 0,
+        cuda_version: int | Fault = Fault.FUNCTION_NOT_FOUND,
     ) -> None:
         """Have this machine these GPUs, in NVML's order, from now on.
 
         ``fault`` is what opening NVML returns, ``cuda_fault`` what opening CUDA does; ``cuda_order``
         lists the GPUs by NVML index in the order CUDA counts them, the same one where it is not given.
+        ``cuda_version`` is the newest that the driver runs, 13000 for 13.0.
         """
         order = range(len(gpus)) if cuda_order is None else cuda_order
         lines = [
             f"init {_asked(fault or 0)}",
             f"count {sum(gpu.part_of is None for gpu in gpus)}",
             "driver 550.54",
+            f"cuda_version {_asked(cuda_version)}",
             f"cuda_init {f'!{cuda_fault}' if cuda_fault else 0}",
             f"cuda {' '.join(map(str, order))}",
         ]
@@ -187,6 +191,7 @@ def _of_power_and_processes(gpu: StandInGpu) -> dict[str, str]:
         "energy": _asked(gpu.energy_mj),
         "power": _asked(gpu.power_mw),
         "power_limit": _asked(gpu.power_limit_mw),
+        "persistence": _asked(gpu.persistence),
         "sm_clock": _asked(gpu.sm_clock_mhz),
         "memory_clock": _asked(gpu.memory_clock_mhz),
         "temperature": _asked(gpu.temperature_c),

@@ -16,7 +16,7 @@ SIDES: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 """The sides that take turns, by experiment. Of A/B the three slow-downs share the replicates of A."""
 SAME_PER_BLOCK = 2
-BLOCKS, REPEATS = 20, 5
+BLOCKS, REPEATS = 20, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

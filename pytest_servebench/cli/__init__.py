@@ -1,4 +1,4 @@
-"""``servebench``: keeps stacks running, and compares what was measured."""
+"""``servebench``: tells what can run here, keeps stacks running, and compares what was measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pytest_servebench.cli.lazy import LazyCommand, LazyGroup
 
 _ROOM = "pytest_servebench.cli"
 COMMANDS = {
+    "doctor": LazyCommand(
+        f"{_ROOM}.doctor", "Tell what would run here, why not the rest, and what mends it."
+    ),
     "up": LazyCommand(f"{_ROOM}.stacks", "Start stacks in containers and wait until they answer."),
     "down": LazyCommand(f"{_ROOM}.stacks", "End what `up` started: its containers and network are removed."),
     "ps": LazyCommand(f"{_ROOM}.stacks", "Show the containers of what is up."),
@@ -16,6 +19,7 @@ COMMANDS = {
     "baseline": LazyCommand(
         f"{_ROOM}.baseline", "Promote a saved run to a baseline, and look after baselines."
     ),
+    "report": LazyCommand(f"{_ROOM}.report", "Write the report of saved runs into a folder, side by side."),
     "history": LazyCommand(f"{_ROOM}.history", "Find when figures changed, over many saved runs."),
 }
 
@@ -23,7 +27,7 @@ COMMANDS = {
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-servebench")
 def main() -> None:
-    """Keep model-serving stacks running in containers, and compare the runs that pytest has saved.
+    """Look after what pytest measures: this machine before, saved runs after, stacks that stay up.
 
-    Running ones are measured by pytest: `up` prints the command.
+    Measuring is pytest's: pytest --stack=NAME. Begin with `servebench doctor`.
     """

@@ -22,6 +22,7 @@ from pytest_servebench.cli.showing import Screen, screen, show, write
 from pytest_servebench.comparison.changes import Severity
 from pytest_servebench.comparison.saved_runs import find_run
 from pytest_servebench.comparison.side_by_side import SideBySide, side_by_side
+from pytest_servebench.errors import PlanError
 from pytest_servebench.reports.comparison import comparison_lines
 from pytest_servebench.reports.comparison_data import comparison_csv, comparison_json
 from pytest_servebench.reports.comparison_markdown import comparison_markdown
@@ -31,7 +32,7 @@ FORMATS = ("table", "markdown", "csv", "json")
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="A B [C]...")
+@click.argument("runs", nargs=-1, metavar="A B [C]...")
 @figures_option
 @click.option(
     "--format",
@@ -66,6 +67,11 @@ def compare(
     A is the baseline of all others. Each is a promoted baseline, a file that pytest-benchmark saved, a folder
     of such files, or several of these with commas between, whose repeats are read as one run's.
     """
+    if not runs:
+        raise PlanError(
+            "no run is given",
+            next_step="give two or more, the baseline first: servebench compare BEFORE.json AFTER.json",
+        )
     side = side_by_side(
         [find_run(word, baselines_dir=baselines) for word in runs],
         limits=chosen_limits(fail),

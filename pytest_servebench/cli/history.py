@@ -22,12 +22,13 @@ from pytest_servebench.cli.showing import screen, show, write_bytes
 from pytest_servebench.comparison.changes import ChangeLimit, Severity
 from pytest_servebench.comparison.chronicle import read_chronicle
 from pytest_servebench.comparison.history import Series, failures, series_of
+from pytest_servebench.errors import PlanError
 from pytest_servebench.reports.history import history_json, history_lines
 from pytest_servebench.reports.history_picture import check_picture, left_out_panels, picture
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, metavar="RUN...")
 @figures_option
 @click.option(
     "--format",
@@ -63,6 +64,11 @@ def history(
     ordered by when they started; those of another machine, other versions or another load are a series
     of their own.
     """
+    if not runs:
+        raise PlanError(
+            "no run is given",
+            next_step="give some: servebench history .benchmarks; pytest --benchmark-autosave fills that",
+        )
     limits = chosen_limits(fail) or ()
     if output is not None:
         check_picture(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,16 @@ def screen(*, into_file: bool) -> Screen:
     width = shutil.get_terminal_size((80, 24)).columns
     if into_file:
         return Screen(width=width, colour=False, encoding="utf-8")
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Screen(width=width, colour=_is_terminal() and not plain, encoding=_encoding())
+    return Screen(width=width, colour=_is_coloured(), encoding=_encoding())
+
+
+def _is_coloured() -> bool:
+    """Return whether colours are wanted, by the rules of pytest: ``NO_COLOR``, then ``FORCE_COLOR``."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return _is_terminal() and os.environ.get("TERM") != "dumb"
 
 
 def _is_terminal() -> bool:
@@ -56,21 +64,26 @@ def show(text: str) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write ``text`` into a file, whose folder is made; raises `PlanError` where that cannot be."""
-    _writing(path, lambda: path.write_text(text, encoding="utf-8"))
+    _writing(path, text.encode("utf-8", "replace"))
     show(f"written: {click.format_filename(path)}\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a picture as `write` does text."""
-    _writing(path, lambda: path.write_bytes(content))
+    _writing(path, content)
     show(f"written: {click.format_filename(path)}\n")
 
 
-def _writing(path: Path, act: Callable[[], object]) -> None:
+def _writing(path: Path, content: bytes) -> None:
+    is_new = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        act()
+        is_new = not path.exists()
+        path.write_bytes(content)
     except OSError as error:
+        if is_new:
+            with suppress(OSError):
+                path.unlink()  # half of it, or nothing, is worse than no file
         raise PlanError(
             "the output cannot be written",
             where=str(path),

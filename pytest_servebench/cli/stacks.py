@@ -15,6 +15,7 @@ import click
 from pytest_servebench.cli.complaining import complaining
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.command import Compose
+from pytest_servebench.compose.ending import told_to_end
 from pytest_servebench.compose.ports import check_ports
 from pytest_servebench.compose.preparing import prepare
 from pytest_servebench.compose.project import DEFAULT_PROJECT, Project, dashboard_url, default_state_dir
@@ -141,8 +142,10 @@ def _project_option(command: Callable[P, T]) -> Callable[P, T]:
 def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **asked: Any) -> None:  # noqa: ANN401 (click's)
     """Start stacks in containers and wait until they answer.
 
-    Then it prints how to ask, measure, watch and end them. Ports are chosen by environment variables:
-    FASTAPI_PORT=18000 servebench up --stack fastapi.
+    Then it prints how to ask, measure, watch and end them. Interrupted or told to end before that
+    (Ctrl-C, SIGTERM, a closed terminal), it ends what it has started.
+
+    Ports are chosen by environment variables: FASTAPI_PORT=18000 servebench up --stack fastapi.
     """
     state_dir = default_state_dir(tools.environment)
     engine = tools.engine(tools.environment)
@@ -163,7 +166,8 @@ def up(tools: Tools, /, *, write_only: bool, deadline: float, project: str, **as
     if write_only:
         tools.say(_by_hand(known, compose))
         return
-    bring_up(known, compose, before, tools, deadline)
+    with told_to_end():
+        bring_up(known, compose, before, tools, deadline)
     for line in ready_lines(known, wanted):
         tools.say(line)
 

@@ -34,6 +34,7 @@ _MARK = "servebench_baseline"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DEPTH = 5
 """How deep a file is indented: a line holds a replicate."""
+_ELSEWHERE = "see whose that folder is, and what room its disk has; or give another"
 PROMOTE = "servebench baseline promote RUN.json"
 """What somebody types who has none."""
 
@@ -159,7 +160,9 @@ class BaselineStore:
                 next_step="give --replace to promote over it, or another name with --as",
             ) from error
         except OSError as error:
-            raise PlanError("the baseline cannot be written", where=str(path), seen=str(error)) from error
+            raise PlanError(
+                "the baseline cannot be written", where=str(path), seen=str(error), next_step=_ELSEWHERE
+            ) from error
         return path
 
     def drop(self, name: str) -> Path:
@@ -170,7 +173,9 @@ class BaselineStore:
         except FileNotFoundError as error:
             raise self._unknown(name, next_step="servebench baseline list tells of each") from error
         except OSError as error:
-            raise PlanError("the baseline cannot be removed", where=str(path), seen=str(error)) from error
+            raise PlanError(
+                "the baseline cannot be removed", where=str(path), seen=str(error), next_step=_ELSEWHERE
+            ) from error
         return path
 
     def _put(self, path: Path, text: str, *, replace: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, log, sqrt
-from statistics import fmean, median, stdev
+from statistics import fmean, median, stdev, variance
 
 from pytest_servebench.comparison.figures import FIGURES
 from pytest_servebench.comparison.replicates import Record
@@ -51,6 +51,48 @@ def across_runs(values: Sequence[float], confidence: float = CONFIDENCE) -> Acro
     if not values:
         return None
     return AcrossRuns(median=median(values), interval=_interval(values, confidence), replicates=len(values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """How many times as great one side's figure is as the other's."""
+
+    value: float
+    """Of the geometric means."""
+    interval: Interval | None
+    """95% confidence interval, over runs; None: nothing tells it."""
+
+
+def ratio_across(
+    over: Sequence[float], under: Sequence[float], confidence: float = CONFIDENCE
+) -> Ratio | None:
+    """Return the ratio of two sides' replicates; None for a side without values, or with one not above 0.
+
+    The interval is Welch's on the logarithms (B. L. Welch, Biometrika 34, 1947), as `across_runs` takes
+    Student's: the two sides may vary from start to start by unequal shares. There is none for fewer than two
+    replicates on a side.
+    """
+    values = (*over, *under)
+    if not over or not under or not all(isfinite(value) and value > 0 for value in values):
+        return None
+    logs = [[log(value) for value in side] for side in (over, under)]
+    middle = fmean(logs[0]) - fmean(logs[1])
+    if min(map(len, logs)) < FEWEST:
+        return Ratio(value=exp(middle), interval=None)
+    one, other = ((variance(side) / len(side), len(side)) for side in logs)
+    half = _welch_half(one, other, confidence)
+    return Ratio(value=exp(middle), interval=(exp(middle - half), exp(middle + half)))
+
+
+def _welch_half(one: tuple[float, int], other: tuple[float, int], confidence: float) -> float:
+    """Return half of Welch's interval, of two means' variances and counts."""
+    from scipy.special import stdtrit
+
+    together = one[0] + other[0]
+    if not together:
+        return 0.0
+    freedom = 1 / sum((mean_variance / together) ** 2 / (count - 1) for mean_variance, count in (one, other))
+    return float(stdtrit(freedom, 0.5 + confidence / 2)) * sqrt(together)
 
 
 def overlap(one: Interval, other: Interval) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from math import isfinite
 from pathlib import Path
 from stat import S_ISFIFO, S_ISREG
 from typing import Any
@@ -45,7 +44,7 @@ def _parsed(content: bytes) -> object:
 
 def _finite(text: str) -> float | None:
     number = float(text)
-    return number if isfinite(number) else None
+    return number if abs(number) < 10**_MOST_DIGITS else None
 
 
 def _countable(text: str) -> int | None:

@@ -14,7 +14,7 @@ from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import PlanError
 from pytest_servebench.words import listed
 
-GATING_REPEATS = 5
+GATING_REPEATS = 10
 """Repeats of the runs that will be judged, where nobody says otherwise."""
 _VALID = "valid"
 

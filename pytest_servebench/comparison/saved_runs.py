@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from itertools import chain
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytest_servebench.words import did_you_mean, listed
 
 STORAGE = Path(".benchmarks")
 """Where pytest-benchmark saves runs, in a folder for each kind of machine."""
+_HOW_TO_MEASURE = "save one in which a stack was measured: pytest --stack=NAME --benchmark-json=FILE"
 _HOW_TO_SAVE = "save one with --benchmark-json=FILE, --benchmark-save=NAME or --benchmark-autosave"
 
 
@@ -211,6 +213,8 @@ def _check_twice(whole: SavedRun) -> None:
 def _read(path: Path) -> SavedRun:
     try:
         saved = read_json(path)
+    except JSONDecodeError as error:
+        raise _unreadable(path, f"it is not JSON: {error}") from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, str(error)) from error
     if is_baseline(saved):
@@ -219,16 +223,24 @@ def _read(path: Path) -> SavedRun:
         raise _unreadable(path, "the file is empty")
     run = saved.get("servebench") if isinstance(saved, dict) else None
     if not isinstance(run, dict) or not isinstance(run.get("records"), list):
-        raise PlanError(
-            "this file is no run of pytest-servebench",
-            where=str(path),
-            seen="it has no servebench.records",
-            next_step=_HOW_TO_SAVE,
-        )
+        raise _no_run(path, saved)
     _check(path, run["records"])
     facts = {key: value for key, value in run.items() if key != "records"}
     facts["commit"] = saved.get("commit_info")
     return SavedRun(name=path.stem, records=tuple(run["records"]), facts=(facts,), paths=(path,))
+
+
+def _no_run(path: Path, saved: object) -> PlanError:
+    """Return the error for JSON that is something else; a report's own summary is the likeliest."""
+    what = "this file is no run of pytest-servebench"
+    if isinstance(saved, dict) and {"runs", "cases", "winners"} <= saved.keys():
+        return PlanError(
+            what,
+            where=str(path),
+            seen="it is the summary of a report",
+            next_step=f"give the run that the report was made of; if none was kept, {_HOW_TO_SAVE}",
+        )
+    return PlanError(what, where=str(path), seen="it has no servebench.records", next_step=_HOW_TO_MEASURE)
 
 
 def _check(path: Path, records: Iterable[Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pytest_servebench.compose.ending import ToldToEnd
 from pytest_servebench.errors import LaunchError, MissingPieceError
 
 CANDIDATES = (("docker", "compose"), ("docker-compose",))
@@ -50,8 +51,10 @@ class Compose:
         with subprocess.Popen(self.command(*words), env=self._environment()) as process:
             try:
                 code = process.wait()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as end:
                 # It was interrupted, too: killed at once, it would leave the engine at work.
+                if isinstance(end, ToldToEnd):
+                    process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_INTERRUPTED_S)
                 process.kill()
@@ -91,8 +94,11 @@ class Compose:
         )
 
 
-def find_compose(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the program that is Docker Compose here; raises `MissingPieceError`."""
+def find_compose(environment: Mapping[str, str], *, timeout_s: float = _VERSION_TIMEOUT_S) -> tuple[str, ...]:
+    """Return the program that is Docker Compose here; raises `MissingPieceError`.
+
+    Each candidate has ``timeout_s`` to tell its version.
+    """
     answers = []
     for argv in CANDIDATES:
         try:
@@ -102,7 +108,7 @@ def find_compose(environment: Mapping[str, str]) -> tuple[str, ...]:
                 check=False,
                 capture_output=True,
                 text=True,
-                timeout=_VERSION_TIMEOUT_S,
+                timeout=timeout_s,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             answers.append(f"{' '.join(argv)}: {getattr(error, 'strerror', None) or 'no answer'}")

@@ -23,7 +23,7 @@ def check_ports(
 
     ``known`` are the projects that are up: the ports of that of the same name become free.
     """
-    held = {port: project.name for project in known for port in _ports(project)}
+    held = {port: project.name for project in known for port in ports_of(project)}
     for service in wanted.services:
         for role, port in service.published(environment).items():
             holder = held.get(port, "")
@@ -35,14 +35,15 @@ def check_ports(
                 f"port {port}, for {service.name}'s {role}, is taken",
                 where=LOOPBACK,
                 seen=f"the project {holder} has it" if holder else "somebody listens there",
-                next_step=f"choose another: {variable}={_other(port)} servebench up ...{ends}",
+                next_step=f"choose another: {variable}={another(port)} servebench up ...{ends}",
             )
 
 
-def _ports(project: Project) -> list[int]:
+def ports_of(project: Project) -> list[int]:
     """Return every port that ``project`` was published at."""
     return [port for name in project.services for port in SERVICES[name].published(project.settings).values()]
 
 
-def _other(port: int) -> int:
+def another(port: int) -> int:
+    """Return the port that is proposed in place of ``port``."""
     return port + _FURTHER if port + _FURTHER < 2**16 else port - _FURTHER

@@ -144,7 +144,11 @@ def _await(service: Service, project: Project, compose: Compose, tools: Tools, d
     words = compose.last_words(service.name)
     if readiness.stage is Stage.ENDED:
         raise LaunchError(
-            f"{service.name} ended before it was ready", where=f"project {project.name}", seen=words
+            f"{service.name} ended before it was ready",
+            where=f"project {project.name}",
+            seen=words,
+            next_step="its last lines are above; see whether its image fits the device (--device=cpu), "
+            "and whether there is memory left",
         )
     raise ServerNotReadyError(
         f"{service.name} is not ready after {deadline_s:g} s",

@@ -26,6 +26,7 @@ CHUNK = 1024
 _NS_PER_S = 1e9
 _STREAM = 1
 """Keeps the draws of a seed apart from those that choose which replies are kept."""
+_LIST = "one offset in seconds a line, or a JSON list of them"
 
 
 def schedule(arrivals: Arrivals, seed: int, chunk: int = CHUNK) -> Iterator[Offsets]:
@@ -195,9 +196,11 @@ def _rows_of_list(text: str, name: str) -> list[tuple[str, object]]:
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise PlanError(f"{name} is not a JSON list", seen=str(error)) from error
+        raise PlanError(f"{name} is not a JSON list", seen=str(error), next_step=_LIST) from error
     except RecursionError as error:
-        raise PlanError(f"{name} is not a JSON list", seen="lists nested too deeply") from error
+        raise PlanError(
+            f"{name} is not a JSON list", seen="lists nested too deeply", next_step=_LIST
+        ) from error
     return [(f"number {number} of the list", one) for number, one in enumerate(given, start=1)]
 
 

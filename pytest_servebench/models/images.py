@@ -47,7 +47,7 @@ def image_set(name: str, card: ModelCard, count: int, seed: int) -> tuple[Image,
     elif name == "photographs":
         named = _photographs(count)
     else:
-        raise PlanError(f"there is no image set {name!r}", seen=f"the sets are {', '.join(IMAGE_SETS)}")
+        raise PlanError(f"there is no image set {name!r}", next_step=f"use one of: {', '.join(IMAGE_SETS)}")
     return tuple(
         Image(index=index, jpeg=jpeg, tensor=preprocess(jpeg, card), name=title)
         for index, (title, jpeg) in enumerate(named)

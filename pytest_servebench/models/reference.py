@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 _BATCH = 8
 _MOST_THREADS = 2
+_ANEW = "see what is said of it; to have the model exported anew, remove {folder}"
 
 
 def reference_logits(artifact: Artifact, images: Sequence[Image]) -> Floats:
@@ -33,7 +34,7 @@ def reference_logits(artifact: Artifact, images: Sequence[Image]) -> Floats:
     the model cannot run or its outputs are not finite.
     """
     if not images:
-        raise ModelError("a reference needs at least one image")
+        raise ModelError("a reference needs at least one image", next_step="ask for one or more")
     tensors = np.stack([image.tensor for image in images])
     model = artifact.path.with_name("model.onnx")
     kept = artifact.path.with_name(f"reference-{_key(model, tensors)}.npy")
@@ -52,6 +53,7 @@ def _key(model: Path, tensors: Floats) -> str:
             "the reference is computed with the ONNX file of the model, which cannot be read",
             where=str(model),
             seen=str(error),
+            next_step=_ANEW.format(folder=model.parent),
         ) from error
     digest.update(repr(tensors.shape).encode())
     digest.update(tensors.tobytes())
@@ -83,7 +85,12 @@ def _compute(model: Path, tensors: Floats) -> Floats:
         rows = [session.run(["output"], {"input": batch})[0] for batch in batches]
     except Exception as error:
         # onnxruntime's exceptions have no common base of their own.
-        raise ModelError("the model could not run", where=str(model), seen=str(error)) from error
+        raise ModelError(
+            "the model could not run",
+            where=str(model),
+            seen=str(error),
+            next_step=_ANEW.format(folder=model.parent),
+        ) from error
     logits: Floats = np.concatenate(rows).astype(np.float32)
     if not np.isfinite(logits).all():
         raise ModelError(
@@ -110,4 +117,9 @@ def _session(model: Path) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError("the model could not be loaded", where=str(model), seen=str(error)) from error
+        raise ModelError(
+            "the model could not be loaded",
+            where=str(model),
+            seen=str(error),
+            next_step=_ANEW.format(folder=model.parent),
+        ) from error

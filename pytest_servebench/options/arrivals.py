@@ -55,14 +55,20 @@ def parse_arrivals(given: Given) -> Arrivals | None:
         )
     if kind in (CLOSED, "reference"):
         if has_rest:
-            raise given.wrong(f"takes nothing after {kind}", seen=repr(given.text))
+            raise given.wrong(
+                f"takes nothing after {kind}", seen=repr(given.text), next_step=f"give {kind} alone"
+            )
         return None if kind == CLOSED else REFERENCE
     if kind == "replay":
         return _replay(given, rest)
     if kind in ("constant", "poisson"):
         per_s = _rate(given, rest, kind)
         if not per_s:
-            raise given.wrong(f"has a rate of 0 in {kind}: nothing would arrive", seen=repr(given.text))
+            raise given.wrong(
+                f"has a rate of 0 in {kind}: nothing would arrive",
+                seen=repr(given.text),
+                next_step=f"give a rate above 0, as in {kind}:50",
+            )
         return Constant(per_s) if kind == "constant" else Poisson(per_s)
     return _staged(given, rest, random=kind == "poisson-stages")
 
@@ -87,7 +93,8 @@ def _rate(given: Given, text: str, place: str) -> float:
         raise given.wrong(
             f"has no rate in {place}: {text!r}",
             seen=repr(given.text),
-            next_step=f"a rate is requests per second, 0 or from {LOWEST_PER_S:g} to {HIGHEST_PER_S:g}",
+            next_step=f"a rate is requests per second, 0 or from {LOWEST_PER_S:g} to {HIGHEST_PER_S:g}, "
+            "as in constant:100 or stages:2m:100",
         )
     return float(text)
 
@@ -122,7 +129,11 @@ def _replay(given: Given, file: str) -> Replay:
         _check_size(given, path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise given.wrong("names a file that cannot be read", seen=str(error)) from error
+        raise given.wrong(
+            "names a file that cannot be read",
+            seen=str(error),
+            next_step="give a text file of offsets; a path is relative to where the option is written",
+        ) from error
     try:
         offsets_ns = parse_offsets(text, str(path))
     except PlanError as error:

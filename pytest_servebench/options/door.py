@@ -18,6 +18,7 @@ from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.option import OPTIONS, Option
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import MODELS, plan_for
+from pytest_servebench.options.report import check_writable
 from pytest_servebench.plan import Plan
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource
@@ -62,7 +63,13 @@ def make_plan(
     asked = asked_of(config)
     plan = plan_for(asked, offered, surroundings, models)
     if plan.thresholds_path is not None and not plan.thresholds_path.is_file():
-        raise asked["thresholds"].wrong("is not a file", seen=str(plan.thresholds_path))
+        raise asked["thresholds"].wrong(
+            "is not a file",
+            seen=str(plan.thresholds_path),
+            next_step="give one; a path is relative to where the option is written",
+        )
+    if plan.report_dir is not None and not hasattr(config, "workerinput"):  # workers write none
+        check_writable(asked["report"], plan.report_dir)
     return plan
 
 
@@ -132,6 +139,7 @@ def _given_at(source: TomlSource, option: Option, value: object, base: Path) -> 
             path,
             f"{option.key!r} must be a word, a number, true or false, or a list of them",
             seen=repr(value),
+            next_step=f'write it as in: {option.key} = "..."; pytest --help has what it takes',
         )
     where = f"[tool.servebench] in {source.name}, line {source.line_of(path)}"
     return Given(flag=option.flag, text=_text(value), source=where, base=base)
@@ -148,4 +156,6 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} cannot be read", seen=str(error)) from error
+        raise PlanError(
+            f"{path} cannot be read", seen=str(error), next_step="make it readable, as text in UTF-8"
+        ) from error

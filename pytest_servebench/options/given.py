@@ -60,7 +60,9 @@ class Given:
         """Return the comma-separated parts, in order, each once."""
         parts = tuple(dict.fromkeys(part.strip() for part in self.text.split(",")))
         if "" in parts:
-            raise self.wrong("has an empty value", seen=repr(self.text))
+            raise self.wrong(
+                "has an empty value", seen=repr(self.text), next_step="give a value, or leave the option out"
+            )
         return parts
 
 
@@ -97,7 +99,11 @@ def parse_stacks(given: Given, offered: Collection[str]) -> StackWish:
         names.append(name)
         if is_url:
             if name in attached:
-                raise given.wrong(f"gives two addresses for {name}", seen=f"{attached[name]}, {url}")
+                raise given.wrong(
+                    f"gives two addresses for {name}",
+                    seen=f"{attached[name]}, {url}",
+                    next_step="give one of them",
+                )
             attached[name] = _server_url(given, name, url)
     return StackWish(names=tuple(dict.fromkeys(names)), everything=everything, attached=attached)
 
@@ -190,10 +196,10 @@ def parse_device(given: Given) -> Device | None:
     return None if kind == "auto" else Device(kind, int(index or 0))
 
 
-def parse_path(given: Given) -> Path:
-    """Return the path, resolved against where it was written."""
+def parse_path(given: Given, what: str = "file") -> Path:
+    """Return the path of a file, or ``what`` else, resolved against where it was written."""
     if not given.text.strip():
-        raise given.wrong("has an empty value", next_step="give a file")
+        raise given.wrong("has an empty value", next_step=f"give a {what}")
     return given.base / Path(given.text).expanduser()
 
 

@@ -21,6 +21,8 @@ from pytest_servebench.words import Word, did_you_mean, listed
 IMAGE_SETS = ("synthetic", "photographs")
 OPEN = "open"
 """A marker's word: arrivals, or an objective, as the user asks for, and no case when nobody asks."""
+QUICK = "quick"
+"""A marker's keyword: what it asks instead in a quick run."""
 WAITING = (OPEN, STAGED)
 """Words of a benchmark that is run on request only."""
 
@@ -40,6 +42,7 @@ def marker_arguments(
     readers: dict[str, Callable[[str, object, str], Any]] = {
         **_READERS,
         "arrivals": partial(_read_arrivals, base=base),
+        QUICK: partial(_read_quick, base=base),
     }
     if positional:
         raise PlanError(
@@ -99,6 +102,12 @@ def _read_arrivals(key: str, value: object, where: str, base: Path) -> Arrivals 
     return parse_arrivals(Given(flag="the marker servebench, arrivals:", text=value, source=where, base=base))
 
 
+def _read_quick(key: str, value: object, where: str, base: Path) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value.keys() <= {"concurrency", *_READERS}:
+        raise _wrong(key, value, where, f"a mapping from some of: {listed(_READERS)}")
+    return marker_arguments(value, where=where, base=base)
+
+
 def _read_objective(key: str, value: object, where: str) -> Objective | str:
     if not isinstance(value, str):
         raise _wrong(key, value, where, 'an objective, as in "p95<=50ms,errors<2%", or "open"')
@@ -150,3 +159,9 @@ _READERS: Mapping[str, Callable[[str, object, str], Any]] = {
     "images": _read_images,
     "once": _read_truth,
 }
+
+
+def of_form(asked: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
+    """Return a marker's arguments; in a quick run those under ``quick`` stand in for the others."""
+    usual = {key: value for key, value in asked.items() if key != QUICK}
+    return {**usual, **asked.get(QUICK, {})} if quick else usual

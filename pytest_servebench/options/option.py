@@ -209,6 +209,12 @@ OPTIONS = (
     ),
     Option("require-thresholds", "Fail a case that no limit speaks of."),
     Option(
+        "report",
+        "Folder for the report at the end of the session: report.html, summaries as markdown, CSV and JSON, "
+        "and charts. It is made, and files of an earlier report in it are replaced. Default: none.",
+        "DIR",
+    ),
+    Option(
         "baseline",
         "Compare the run with a baseline that was promoted (servebench baseline promote), or with the saved "
         f"run at a path, and fail on a regression; {NO_BASELINE}: with nothing. Default: {NO_BASELINE}.",

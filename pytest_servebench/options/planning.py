@@ -62,9 +62,9 @@ AUTO_WARMUPS = 10
 QUICK = Pace(batch_sizes=(8,), duration_s=2.0, warmup_s=0.5)
 
 
-BASELINE_REPEATS = 5
-"""How often every case is measured when nobody says and the run is compared: with fewer on either side no
-change could be significant, once it is one of several (5 of 5 above 5 of 5 is 1 chance in 252)."""
+BASELINE_REPEATS = 10
+"""How often every case is measured when nobody says and the run is compared: where equal servers differ by 5%
+from start to start, five starts find a slow-down of 10% in three of four comparisons (docs/gate-proof.md)."""
 
 
 def default_repeats(asked: Asked) -> int:
@@ -102,6 +102,7 @@ def plan_for(
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         raw=_value(asked, "raw", parse_truth, default=True),
         require_thresholds=_value(asked, "require-thresholds", parse_truth, default=False),
+        report_dir=_value(asked, "report", partial(parse_path, what="folder"), None),
         gate=parse_gate(asked),
         settings={key: given.text for key, given in asked.items()},
     )

@@ -134,6 +134,8 @@ def _host_of(destination: str) -> str:
 def _count(given: Given, text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > MOST_WORKERS:
         raise given.wrong(
-            f"is not a number of workers from 1 to {MOST_WORKERS}: {text}", seen=repr(given.text)
+            f"is not a number of workers from 1 to {MOST_WORKERS}: {text}",
+            seen=repr(given.text),
+            next_step="give a number, as in 4 or 4*popen",
         )
     return int(text)

@@ -32,8 +32,8 @@ def comparison_markdown(side: SideBySide) -> str:
         f"**{headline(side)}**",
         "\n".join(f"- {letter}: {escaped(words)}" for letter, words in legend(side)),
         "\n".join(f"- {escaped(line)}" for line in (*difference_lines(side), *one_sided_lines(side))),
-        "\n".join(_notable(side)),
-        "\n".join(_doubts(side)),
+        "\n".join(notable(side)),
+        "\n".join(doubts(side)),
         "\n".join(_all(side)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -52,7 +52,7 @@ def code(text: str, *, in_table: bool = False) -> str:
     return shown.replace("|", "\\|") if in_table else shown
 
 
-def _notable(side: SideBySide) -> Iterator[str]:
+def notable(side: SideBySide) -> Iterator[str]:
     """Yield the regressions, then the improvements."""
     found = [
         (letter, row, change)
@@ -64,7 +64,9 @@ def _notable(side: SideBySide) -> Iterator[str]:
     if found:
         many = len(side.letters) > len("AB")
         run = ["run"] if many else []
-        yield from _head(["verdict", *run, "case", "figure", "A", "now", "change", "95% interval", "limit"])
+        yield from table_head(
+            ["verdict", *run, "case", "figure", "A", "now", "change", "95% interval", "limit"]
+        )
     for letter, row, change in found:
         was, now = numbers([change.baseline, change.now])
         cells = [
@@ -74,10 +76,10 @@ def _notable(side: SideBySide) -> Iterator[str]:
             _figure(row),
         ]
         cells += [was, now, change_words(change), interval_words(change), f"{100 * (change.limit or 0):g}%"]
-        yield _line(cells)
+        yield table_line(cells)
 
 
-def _doubts(side: SideBySide) -> Iterator[str]:
+def doubts(side: SideBySide) -> Iterator[str]:
     """Yield each reason of a doubt with the number of figures it is of."""
     for letter, changes in shared_doubts(side):
         first = changes[0]
@@ -105,20 +107,22 @@ def _all(side: SideBySide) -> Iterator[str]:
 
 
 def _table(columns: Sequence[ComparisonColumn], rows: Iterable[ComparedFigure]) -> Iterator[str]:
-    yield from _head(
+    yield from table_head(
         [column.header.replace("\n", " ") for column in columns], [column.numeric for column in columns]
     )
     for row in rows:
-        yield _line([escaped(column.cells(row)[0]) for column in columns])
+        yield table_line([escaped(column.cells(row)[0]) for column in columns])
 
 
-def _head(headers: Sequence[str], numeric: Sequence[bool] = ()) -> Iterator[str]:
+def table_head(headers: Sequence[str], numeric: Sequence[bool] = ()) -> Iterator[str]:
+    """Yield the first two lines of a table; ``numeric`` columns are aligned to the right."""
     right = numeric or [False] * len(headers)
-    yield _line(headers)
-    yield _line(["--:" if one else "---" for one in right])
+    yield table_line(headers)
+    yield table_line(["--:" if one else "---" for one in right])
 
 
-def _line(cells: Iterable[str]) -> str:
+def table_line(cells: Iterable[str]) -> str:
+    """Return a line of a table; its cells are escaped already."""
     return f"| {' | '.join(cells)} |"
 
 

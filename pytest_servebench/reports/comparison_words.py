@@ -14,13 +14,13 @@ from pytest_servebench.reports.rendering import NOT_AVAILABLE
 _COUNTED = (
     (ChangeVerdict.REGRESSION, "regression", "regressions"),
     (ChangeVerdict.IMPROVEMENT, "improvement", "improvements"),
-    (ChangeVerdict.PASS, "pass", "pass"),
+    (ChangeVerdict.PASS, "passed", "passed"),
     (ChangeVerdict.INCONCLUSIVE, "inconclusive", "inconclusive"),
 )
 
 
 def headline(side: SideBySide) -> str:
-    """Return ``2 regressions, 1 improvement, 21 pass, 3 inconclusive``; what there is none of is left out."""
+    """Return ``2 regressions, 1 improvement, 21 passed``; what there is none of is left out."""
     counts = side.verdicts
     told = [
         f"{counts[verdict]} {one if counts[verdict] == 1 else many}"

@@ -29,6 +29,16 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [*lines, *_warnings(rows), *_absent(rows), *_shared_reasons(rows)]
 
 
+def faults(rows: Sequence[Row]) -> list[str]:
+    """Return only what is wrong: each doubt and each breach."""
+    lines: list[str] = []
+    for row in rows:
+        measured = row.replicates or (row,)
+        lines += _doubts(row, [one for one in measured if one.validity != VALID])
+        lines += [f"breach: {one.label}: {sentence}" for one in measured for sentence in one.breaches]
+    return lines
+
+
 def capacity_line(row: Row, capacity: Mapping[str, Any]) -> str:
     """Return what a search found: the last rate that held, the first that failed, and the objective."""
     failing = capacity["first_failing_per_s"]

@@ -21,6 +21,11 @@ def numbers(values: Sequence[float | None]) -> list[str]:
     return [number(value, places) for value in values]
 
 
+def three_digits(value: float | None) -> str:
+    """Return a value with three digits that count, and never fewer before the point than there are."""
+    return numbers([value])[0]
+
+
 def decimals(values: Sequence[float], most: int = 2) -> int:
     """Return how many decimals show three significant digits of the smallest value, at most ``most``."""
     smallest = min((abs(value) for value in values if value), default=100.0)

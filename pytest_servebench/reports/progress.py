@@ -20,6 +20,8 @@ from pytest_servebench.results import Progress
 ERASE_LINE = "\r\x1b[2K"
 ONE_UP = "\x1b[1A"
 NARROWEST = 20
+CTRL_C = "^C"
+"""What a terminal writes when the key is pressed."""
 
 
 def wants_progress(*, is_terminal: bool, quiet: bool, worker: bool, environment: Mapping[str, str]) -> bool:
@@ -44,14 +46,25 @@ def own_terminal(stream: TextIO) -> FileIO | None:
     return None
 
 
-def progress_text(label: str, progress: Progress) -> str:
-    """Return the line: what runs, its stage, requests/s, p95, errors and the time left."""
+def progress_text(label: str, progress: Progress, room: int | None = None) -> str:
+    """Return the line: what runs, its stage, requests/s, p95, errors and the time left.
+
+    Where that is longer than ``room`` its words are shorter, so that the end of a case's name, which tells
+    it from others, is not cut off; without errors these go first.
+    """
     p95_ms = progress.response_time_p95_ms
     p95 = NOT_AVAILABLE if p95_ms is None else f"{p95_ms:,.1f} ms"
     errors = f"{progress.errors:,} error{'' if progress.errors == 1 else 's'}"
-    speed = f"{progress.throughput_per_s:,.0f} requests/s"
-    left = f"{max(0.0, progress.remaining_s):.0f} s left"
-    return f"{progress.stage} {left}, {speed}, p95 {p95}, {errors} | {label}"
+    speed = f"{progress.throughput_per_s:,.0f}"
+    left = f"{max(0.0, progress.remaining_s):.0f} s"
+    short = f"{progress.stage} {left}, {speed}/s, p95 {p95}"
+    wrong = f", {errors}" if progress.errors else ""
+    forms = (
+        f"{progress.stage} {left} left, {speed} requests/s, p95 {p95}, {errors} | {label}",
+        f"{progress.stage} {left} left, {speed}/s, p95 {p95}{wrong} | {label}",
+        f"{short}{wrong} | {label}",
+    )
+    return next((form for form in forms if room is None or len(form) <= room), forms[-1])
 
 
 @dataclass
@@ -87,7 +100,8 @@ class LiveProgress:
 
     def progress(self, progress: Progress) -> None:
         """Show how far the load is."""
-        self.show(progress_text(self.label, progress))
+        if self.terminal is not None:
+            self.show(progress_text(self.label, progress, self._room()))
 
     def show(self, text: str) -> None:
         """Replace the live line by ``text``, cut to the terminal's width."""
@@ -95,7 +109,7 @@ class LiveProgress:
             return
         opening = "" if self._shown else self._open()
         self._shown = True
-        self._write(opening + ERASE_LINE + text[: self._width() - 1])
+        self._write(opening + ERASE_LINE + text[: self._room()])
 
     def finish(self) -> None:
         """Erase the live line and put the cursor back where pytest left it; may be called twice."""
@@ -109,6 +123,10 @@ class LiveProgress:
         """Return what leaves pytest's unfinished line alone: the live line goes below it."""
         self._indent = self.cursor() % self._width()
         return "\n" if self._indent else ""
+
+    def _room(self) -> int:
+        """Return how long the line may be: a Ctrl-C is echoed behind it, and must not wrap either."""
+        return self._width() - len(CTRL_C) - 1
 
     def _width(self) -> int:
         assert self.terminal is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from textwrap import wrap
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -15,6 +17,22 @@ UNBOUNDED = 10_000
 def natural_width(table: Table) -> int:
     """Return how many columns of a terminal a table takes when nothing in it is cut."""
     return Console(width=UNBOUNDED, file=io.StringIO()).measure(table).maximum
+
+
+def wrapped(lines: Iterable[str], width: int) -> list[str]:
+    """Return sentences as lines of ``width`` columns, broken between words; what goes on is indented.
+
+    A word that is longer, as a path, stays whole: it can be copied. So does a line that has colours.
+    """
+    return [
+        part
+        for line in lines
+        for part in (
+            [line]
+            if len(line) <= width or "\x1b" in line
+            else wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        )
+    ]
 
 
 def rendered(renderable: RenderableType, *, width: int, colour: bool, encoding: str) -> list[str]:

@@ -24,8 +24,8 @@ WORST_FIRST = (
 )
 GRAVEST_FIRST = (Judgement.FAIL, Judgement.INCONCLUSIVE, Judgement.UNGATED, Judgement.PASS)
 LEGEND = (
-    "repeats: figures are medians of the valid ones; +-%: how far the median of all possible starts",
-    "may be off (95% confidence interval, its longer arm); nothing is best whose interval overlaps another's",
+    "repeats: figures are medians of the valid ones; +-%: how far the median of all possible starts "
+    "may be off (95% confidence interval, its longer arm); nothing is best whose interval overlaps another's"
 )
 
 
@@ -76,7 +76,7 @@ def joined(replicates: tuple[Row, ...]) -> Row:
 def repeats_legend(rows: Sequence[Row]) -> Iterator[str]:
     """Yield what has to be known of joined rows, and which of them lack something."""
     if any(row.replicates for row in rows):
-        yield from LEGEND
+        yield LEGEND
     for row in rows:
         if row.replicates and len(row.replicates) < row.repeats:
             yield f"missing: {row.label}: {len(row.replicates)} of {row.repeats} repeats were measured"

@@ -36,13 +36,13 @@ def _rates(stage: Stage) -> str:
 
 
 def _failed(stage: Stage) -> str:
-    counts = stage["counts"]
-    return str(counts["errors"] + counts["timeouts"] + counts["wrong"])
+    counts = [stage["counts"][name] for name in ("errors", "timeouts", "wrong")]
+    return NOT_AVAILABLE if None in counts else str(sum(counts))
 
 
 def _predictions(stage: Stage) -> str:
     compared, wrong = stage["checks"]["predictions_compared"], stage["checks"]["predictions_wrong"]
-    return f"{compared - wrong} of {compared}" if compared else NOT_AVAILABLE
+    return f"{compared - wrong} of {compared}" if compared and wrong is not None else NOT_AVAILABLE
 
 
 def _time(name: str) -> Callable[[Stage], str]:
@@ -59,7 +59,7 @@ COLUMNS = (
     StageColumn(header="p95\nms", cell=_time("p95")),
     StageColumn(header="p99\nms", cell=_time("p99"), sacrifice=7),
     StageColumn(header="failed", cell=_failed),
-    StageColumn(header="dropped", cell=lambda stage: str(stage["counts"]["dropped"]), sacrifice=1),
+    StageColumn(header="dropped", cell=lambda stage: number(stage["counts"]["dropped"], 0), sacrifice=1),
     StageColumn(
         header="status\n%", cell=lambda stage: _percent(stage["checks"]["status_share"]), sacrifice=4
     ),

@@ -17,7 +17,7 @@ from rich.text import Text
 from pytest_servebench.arrivals import Staged
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.plan import LauncherKind, Plan
-from pytest_servebench.reports.notes import notes
+from pytest_servebench.reports.notes import faults, notes
 from pytest_servebench.reports.rendering import NOT_AVAILABLE, natural_width, rendered
 from pytest_servebench.reports.repeats import joined_rows, repeats_legend, repeats_text
 from pytest_servebench.reports.row import Row
@@ -34,6 +34,7 @@ LEGEND = {
     NOT_AVAILABLE: f"{NOT_AVAILABLE}: not reported",
 }
 """What signs in a table mean."""
+NOT_SHOWN = "not shown at"
 OF_MEMORY = "memory: of the GPU, without one of the server's process tree"
 
 
@@ -135,6 +136,32 @@ def report_lines(
     an ``encoding`` without line-drawing characters gets ASCII lines.
     """
     rows = joined_rows(records)
+    lines = table_lines(records, width=width, colour=colour, encoding=encoding)
+    return [*lines, *_legend(lines), *repeats_legend(rows), *notes(rows)] if rows else []
+
+
+def brief_lines(
+    records: Sequence[Mapping[str, Any]], *, width: int, colour: bool, encoding: str = "utf-8"
+) -> list[str]:
+    """Return the tables, and below them only what is wrong: for ``-q``."""
+    lines = table_lines(records, width=width, colour=colour, encoding=encoding)
+    return [*(line for line in lines if not line.startswith(NOT_SHOWN)), *faults(joined_rows(records))]
+
+
+def verdict_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what is wrong, a line each, and how many cases have which verdict: for ``-qq``."""
+    rows = joined_rows(records)
+    counts = Counter(row.verdict for row in rows)
+    told = "; ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    cases = f"{len(rows)} case{'s' * (len(rows) != 1)}"
+    return [*faults(rows), f"servebench: {cases}: {told}"] if rows else []
+
+
+def table_lines(
+    records: Sequence[Mapping[str, Any]], *, width: int, colour: bool, encoding: str = "utf-8"
+) -> list[str]:
+    """Return a table per benchmark under its title, and the stages of a load that had some."""
+    rows = joined_rows(records)
     lines: list[str] = []
     for benchmark in dict.fromkeys(row.benchmark for row in rows):
         chosen = in_groups([row for row in rows if row.benchmark == benchmark])
@@ -143,17 +170,19 @@ def report_lines(
         table = result_table(chosen, kept)
         lines += ["", f"{benchmark}: {title}" if benchmark else title]
         lines += rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
-        left_out = [column.header.replace("\n", " ") for column in columns if column not in kept]
-        lines += [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+        left_out = [
+            column.header.replace("-\n", "").replace("\n", " ") for column in columns if column not in kept
+        ]
+        lines += [f"{NOT_SHOWN} {width} columns: {', '.join(left_out)}"] if left_out else []
         for record in records:
             if record.get("stages") and record.get("benchmark", "") == benchmark:
                 lines += _stage_lines(record, width=width, colour=colour, encoding=encoding)
-    return [*lines, *_legend(lines), *repeats_legend(rows), *notes(rows)] if rows else []
+    return lines
 
 
 def _legend(lines: Sequence[str]) -> list[str]:
     """Return what signs and figures mean, of those that ``lines`` have."""
-    text = "\n".join(line for line in lines if not line.startswith("not shown at "))
+    text = "\n".join(line for line in lines if not line.startswith(NOT_SHOWN))
     plain = _ESCAPE.sub(" ", text)
     signs = "; ".join(meaning for sign, meaning in LEGEND.items() if sign in plain)
     return [line for line in (signs, OF_MEMORY * ("memory" in plain)) if line]
@@ -213,8 +242,10 @@ def _stage_lines(record: Mapping[str, Any], *, width: int, colour: bool, encodin
         kept = narrower(kept)
     table = stage_table(stages, kept)
     shown = rendered(table, width=max(width, natural_width(table)), colour=colour, encoding=encoding)
-    left_out = [column.header.replace("\n", " ") for column in STAGE_COLUMNS if column not in kept]
-    missing = [f"not shown at {width} columns: {', '.join(left_out)}"] if left_out else []
+    left_out = [
+        column.header.replace("-\n", "").replace("\n", " ") for column in STAGE_COLUMNS if column not in kept
+    ]
+    missing = [f"{NOT_SHOWN} {width} columns: {', '.join(left_out)}"] if left_out else []
     doubts = [stage["reason"] for stage in stages if stage["verdict"] in DOUBTFUL and stage["reason"]]
     return ["", stage_title(Row.from_record(record).label, record), *shown, *missing, *doubts]
 

@@ -86,7 +86,7 @@ class AskedFastapi:
             by_batch = by_bound(_text(reply), "batch_size_distribution", deployment.served_name)
         except ValueError as error:
             raise AnswerError(
-                "the metrics of fastapi cannot be read", where="/metrics", seen=str(error)
+                "the metrics of fastapi cannot be read", where="/metrics", seen=str(error), next_step=_SEE_LOG
             ) from error
         return ServerCounters(
             images=values.get("batch_size_distribution_sum"),

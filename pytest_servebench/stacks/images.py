@@ -13,6 +13,8 @@ CUDA_BASE = "nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04"
 CPU_BASE = "python:3.11.14-slim-bookworm"
 TRITON_BASE = "nvcr.io/nvidia/tritonserver:25.10-py3"
 """NVIDIA's Triton; the last part is the month of its release."""
+TRITON_CUDA = "13.0.2"
+"""The CUDA of that release, by NVIDIA's release notes of Triton 25.10."""
 
 TEMPORARY = "/tmp"  # noqa: S108 (of a container, where it lies in memory)
 """What every server may write to."""

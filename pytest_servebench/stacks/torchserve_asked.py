@@ -129,7 +129,10 @@ class AskedTorchserve:
             by_batch = by_bound(text, BATCH_SIZE_METRIC, deployment.served_name)
         except ValueError as error:
             raise AnswerError(
-                "the metrics of torchserve cannot be read", where="/metrics", seen=str(error)
+                "the metrics of torchserve cannot be read",
+                where="/metrics",
+                seen=str(error),
+                next_step="see the server's log, and its version",
             ) from error
         queue_us = totals.get("ts_queue_latency_microseconds")
         inference_us = totals.get("ts_inference_latency_microseconds")

@@ -39,7 +39,8 @@ from pytest_servebench.stacks.triton_wheel import (
     running_interpreter,
 )
 
-_ENGINES = {ModelFormat.ONNX: ("onnxruntime", INSTALL), ModelFormat.PYTORCH: ("torch", "pip install torch")}
+_MODELS = 'pip install "pytest-servebench[models]"'
+_ENGINES = {ModelFormat.ONNX: ("onnxruntime", INSTALL), ModelFormat.PYTORCH: ("torch", _MODELS)}
 """The package that runs a format inside the Python backend, and how to get it."""
 
 # The backend starts its stubs by an unquoted shell command, so no path it sees may hold

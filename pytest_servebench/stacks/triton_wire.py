@@ -135,6 +135,7 @@ def counters(model: str, reply: Reply) -> ServerCounters:
             f"Triton's statistics of {model} could not be read",
             where=f"GET /v2/models/{model}/stats, status {reply.status}",
             seen=_excerpt(reply),
+            next_step=_READ_LOG,
         ) from error
 
 

@@ -16,6 +16,8 @@ _UNIFIED = ""
 """Under which the one hierarchy of v2 is known, which names no controller."""
 _PLACES = ("docker/{id}", "system.slice/docker-{id}.scope", "machine.slice/libpod-{id}.scope", "libpod/{id}")
 """Where engines put containers, with either of their cgroup drivers."""
+_NO_LIMIT = 2**60
+"""Bytes: v1 writes the largest number of whole pages where there is no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,16 @@ class Cgroup:
         with suppress(OSError, ValueError):
             return frozenset(map(int, (folder / "cgroup.procs").read_text().split())) - {0}
         return frozenset()
+
+    def cpu_limit_cores(self) -> float | None:
+        """Return how much CPU time it, or what it lies in, is granted, in cores; None: nothing limits it."""
+        folders = () if self.cpu is None else _upwards(self.cpu)
+        return min((limit for each in folders if (limit := _cpu_limit(each)) is not None), default=None)
+
+    def memory_limit_bytes(self) -> int | None:
+        """Return how much memory it, or what it lies in, may have; None: nothing limits it."""
+        folders = () if self.memory is None else _upwards(self.memory)
+        return min((limit for each in folders if (limit := _memory_limit(each)) is not None), default=None)
 
     def throttling(self) -> Throttling | None:
         """Return how often it, or what it lies in, was held back; None where nothing has a limit."""
@@ -171,6 +183,29 @@ def _throttling(folder: Path) -> Throttling | None:
         seen = _table(folder / "cpu.stat")
         if seen.get("nr_periods"):
             return Throttling(periods=seen["nr_periods"], throttled=seen.get("nr_throttled", 0))
+    return None
+
+
+def _cpu_limit(folder: Path) -> float | None:
+    """Read ``cpu.max`` (v2) or CFS's quota and period (v1); ``max`` and a negative quota are no limit."""
+    with suppress(OSError, ValueError):
+        v2 = folder / "cpu.max"
+        if v2.exists():
+            quota, period = v2.read_text().split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{each}_us").read_text().strip() for each in ("quota", "period")
+            )
+        return int(quota) / int(period) if int(quota) > 0 else None
+    return None
+
+
+def _memory_limit(folder: Path) -> int | None:
+    """Read ``memory.max`` (v2) or its v1 name, in which a number beyond any memory is no limit."""
+    with suppress(OSError, ValueError):
+        v2 = folder / "memory.max"
+        limit = int((v2 if v2.exists() else folder / "memory.limit_in_bytes").read_text())
+        return limit if limit < _NO_LIMIT else None
     return None
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from pytest_servebench import onlookers
-from pytest_servebench.onlookers import LoggedWaits, Onlookers
+from pytest_servebench.onlookers import FinishedCases, LoggedWaits, Onlookers
 from pytest_servebench.plan import Plan
+from pytest_servebench.recording import REPORT_FIELD
 from pytest_servebench.reports.progress import LiveProgress
 from pytest_servebench.session import BenchSession
+from pytest_servebench.testing.clock import FakeClock
 from tests.echo_house import case, deployment
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
+from tests.saved_records import saved_record
 
 MAKES_AN_IMAGE = """
 import pytest_servebench.session as session
@@ -70,6 +73,39 @@ def test_a_wait_is_worth_a_line_after_ten_seconds_and_each_minute() -> None:
     assert said[3:] == ["servebench waiting again (10 s so far)"]
 
 
+@pytest.mark.parametrize("every", [False, True])
+def test_a_finished_case_is_worth_a_line_every_ten_seconds(*, every: bool) -> None:
+    """So a session of seconds has none, a long one tells where it is; with -v each case has its line."""
+    said: list[str] = []
+    clock = FakeClock()
+    told = FinishedCases(said.append, every=every, stacks=("triton",), clock=clock)
+    told.pytest_xdist_node_collection_finished(["t.py::a[triton-onnx-tensor-http-b8-i1-c16]", "t.py::b"])
+    for seconds in (4, 7, 1):
+        clock.sleep_s(seconds)
+        told.pytest_runtest_logreport(reported(saved_record(stack="triton")))
+        told.pytest_runtest_logfinish()
+        told.pytest_runtest_logfinish()  # of a test that measured nothing
+    what = "test_speed triton onnx, batch 8, 1 per request, 16 in flight: p95 8.55 ms, 2.00 images/s, valid"
+    lines = [f"servebench 1 of 1, 4 s: {what}", f"servebench 2, 11 s: {what}", f"servebench 3, 12 s: {what}"]
+    assert said == (lines if every else lines[1:2])
+
+
+def reported(record: dict[str, Any]) -> Any:
+    """Return a test's report that carries a record."""
+    return SimpleNamespace(**{REPORT_FIELD: [{"record": record}]})
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "1"), ("-q",)], ids=" ".join)
+def test_each_case_is_told_where_asked(suite: EchoSuite, more: tuple[str, ...]) -> None:
+    """With -v also by the controller of workers, in a line of its own; -q wins."""
+    suite.write()
+    result = (suite.run_apart if "-n" in more else suite.run)("--stack=echo", ONNX, "-v", *more, *more)
+    said = [line for line in result.outlines if line.startswith("servebench 1 of 1, ")]
+    assert len(said) == ("-q" not in more)
+    tables = [line for line in result.outlines if "benchmark 'test_speed" in line]
+    assert bool(tables) == ("-q" not in more), "-q leaves out those of pytest-benchmark, too"
+
+
 def test_a_person_sees_which_repeat_it_is(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the case's name, which a narrow terminal cuts off."""
     labels: list[str] = []
@@ -112,5 +148,6 @@ def test_a_log_says_who_is_waited_for(suite: EchoSuite, monkeypatch: pytest.Monk
 def test_quiet_sessions_and_workers_have_no_log(verbosity: int, *, worker: bool) -> None:
     """Their waits are told to nobody, so nothing is read for it either."""
     told: Any = {"workerinput": {}} if worker else {}
+    told |= {"option": SimpleNamespace(), "pluginmanager": pytest.PytestPluginManager()}
     config: Any = SimpleNamespace(get_verbosity=lambda: verbosity, **told)
     assert (Onlookers(config).wait is None) == (verbosity < 0 or worker)

@@ -70,7 +70,7 @@ def test_a_run_against_itself_passes(suite: EchoSuite) -> None:
     """The same figures are no change, and nothing is inconclusive."""
     done = servebench("compare", "fast.json", "fast.json", "--fail=p95:5%,throughput:5%")
     assert done.exit_code == 0, done.output
-    assert done.output.endswith("\n4 pass\n")
+    assert done.output.endswith("\n4 passed\n")
 
 
 def test_runs_without_repeats_show_their_numbers(suite: EchoSuite) -> None:

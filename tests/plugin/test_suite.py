@@ -85,7 +85,7 @@ def test_workers_without_a_stack_say_how_to_choose_too(suite: EchoSuite) -> None
     suite.write()
     result = suite.run_apart("-n2")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["servebench: 1 benchmarks were not run*"])
+    result.stdout.fnmatch_lines(["servebench: 1 benchmark was not run*"])
 
 
 def test_an_unknown_stack_is_a_usage_error(suite: EchoSuite) -> None:

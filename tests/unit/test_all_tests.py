@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,14 @@ OF_AN_ENGINE = re.compile(r"mark\.docker\b|\bthe_engine\b|\bclient: Any\b")
 FILES = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
-def run_by(group: Group) -> Iterator[Path]:
-    """Yield the test files that the group's command runs."""
+@cache
+def run_by(group: Group) -> frozenset[Path]:
+    """Return the test files that the group's command runs."""
     words = command(group, [])
     ignored = {ROOT / word.removeprefix(PRUNES) for word in words if word.startswith(PRUNES)}
     given = {ROOT / word for word in words if word.startswith("tests")}
-    for file in FILES:
-        above = {file, *file.parents}
-        if above & given and not above & ignored:
-            yield file
+    above = {file: {file, *file.parents} for file in FILES}
+    return frozenset(file for file in FILES if above[file] & given and not above[file] & ignored)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

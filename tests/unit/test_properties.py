@@ -19,7 +19,7 @@ def test_a_record_has_its_figures() -> None:
     assert found["servebench_p99_ms"] == times["p99"]
     assert found["servebench_images_per_s"] == record["images_per_s"]
     assert found["servebench_validity"] == "valid"
-    assert found["servebench_verdict"] == "pass"
+    assert found["servebench_limits_verdict"] == "pass"
     assert found["servebench_repeat"] == 2
     assert found["servebench_memory_gb"] == pytest.approx(1.2)
 

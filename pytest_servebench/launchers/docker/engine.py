@@ -36,6 +36,8 @@ class EngineFacts:
     absent: str = ""
     """Why ``version`` is empty."""
     nvidia_runtime: bool = False
+    data_folder: str = ""
+    """Where it keeps images; empty: it does not say."""
 
 
 def engine_facts(environment: Mapping[str, str] = os.environ) -> EngineFacts:
@@ -52,7 +54,11 @@ def engine_facts(environment: Mapping[str, str] = os.environ) -> EngineFacts:
         info = _engine_info(_at(address, environment))
     except (DockerException, OSError) as error:
         return EngineFacts(absent=f"no Docker engine answers at {address}: {error}")
-    return EngineFacts(version=info["ServerVersion"], nvidia_runtime="nvidia" in info.get("Runtimes", {}))
+    return EngineFacts(
+        version=info["ServerVersion"],
+        nvidia_runtime="nvidia" in info.get("Runtimes", {}),
+        data_folder=str(info.get("DockerRootDir") or ""),
+    )
 
 
 def _at(address: EngineAddress, environment: Mapping[str, str]) -> dict[str, str]:

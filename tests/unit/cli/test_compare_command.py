@@ -31,6 +31,17 @@ def compare(*words: str) -> Result:
     return CliRunner().invoke(main, ["compare", *words])
 
 
+@pytest.mark.parametrize(
+    ("command", "next_step"), [("compare", "BEFORE.json AFTER.json"), ("history", ".benchmarks")]
+)
+def test_without_a_run_the_next_step_is_a_command(command: str, next_step: str) -> None:
+    """A command that was typed alone says what to type behind it."""
+    done = CliRunner().invoke(main, [command])
+    assert done.exit_code == 2
+    assert "no run is given" in done.output
+    assert f"servebench {command} {next_step}" in done.output
+
+
 def test_the_table_is_plain_and_ends_well(folder: Path) -> None:
     """Without a terminal there is no colour, and without --fail the exit code is 0."""
     done = compare("before.json", "slower.json")
@@ -72,6 +83,38 @@ def test_an_output_that_cannot_be_written_is_an_error(folder: Path) -> None:
     done = compare("before.json", "slower.json", "--output=before.json/summary.md")
     assert done.exit_code == 2
     assert "the output cannot be written" in done.output
+
+
+def test_an_output_that_breaks_off_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full leaves neither an empty file nor half of one; an earlier one is not removed."""
+
+    def full(path: Path, _content: bytes) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = compare("before.json", "slower.json", "--output=out.txt")
+    assert (done.exit_code, "No space left" in done.output) == (2, True)
+    assert not (folder / "out.txt").exists()
+    assert compare("before.json", "slower.json", "--output=before.json").exit_code == 2
+    assert (folder / "before.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_colours_are_by_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], *, coloured: bool
+) -> None:
+    """FORCE_COLOR colours what no terminal shows, as a CI's log; NO_COLOR wins."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (
+        "\x1b[" in CliRunner().invoke(main, ["compare", "before.json", "slower.json"], color=True).output
+    ) == coloured
 
 
 def test_csv_and_json_are_read_by_programs(folder: Path) -> None:

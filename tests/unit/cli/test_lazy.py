@@ -56,7 +56,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert loaded_after("--help") == set()
 
 
-@pytest.mark.parametrize("command", ["compare", "history"])
+@pytest.mark.parametrize("command", ["compare", "history", "report"])
 def test_help_of_a_comparison_needs_no_tests(command: str) -> None:
     """Statistics, engines and pictures are imported when there is something to compute or to draw."""
     heavy = {"docker", "torch", "scipy", "matplotlib", "ruptures", "httpx", "pytest", "onnx"}

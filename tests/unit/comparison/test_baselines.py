@@ -193,7 +193,7 @@ def test_what_speaks_against_a_run_is_named() -> None:
     """Runs that are not valid, that are too few, that were not measured alike, or of one server."""
     few = doubts_of([*repeats(1), *repeats(5, stack="triton")])
     (doubt,) = few
-    assert doubt.startswith("1 of 2 cases have 1 repeat, with which no change is significant beside 5")
+    assert doubt.startswith("1 of 2 cases have 1 repeat, with which no change is significant beside 10")
     assert "fastapi-onnx" in doubt
     records = repeats(5)
     records[1] |= {"validity": "unstable", "reason": "it drifts"}

@@ -102,9 +102,11 @@ def test_what_is_not_there_is_told_with_what_is(here: Path) -> None:
     ("content", "what"),
     [
         ("", "the file is empty"),
-        ("{", "Expecting property name"),
+        ("{", "it is not JSON: Expecting property name"),
+        ("<!doctype html>", "it is not JSON: "),
         ("[]", "it has no servebench.records"),
         ('{"benchmarks": [], "machine_info": {}}', "it has no servebench.records"),
+        ('{"schema": 1, "runs": [], "cases": [], "winners": []}', "it is the summary of a report"),
         ('{"servebench": {"records": {}}}', "it has no servebench.records"),
         ('{"servebench": {"records": []}}', "servebench.records is empty"),
         ('{"servebench": {"records": [{"case": {}}]}}', "record 1 has no schema"),

@@ -136,3 +136,11 @@ def test_a_limit_is_told_as_it_was_given(limit: float, text: str) -> None:
 def test_a_p_is_told_to_two_digits(p_value: float, text: str) -> None:
     """And none is told to be zero."""
     assert sentence(change(p_value=p_value)).endswith(text)
+
+
+def test_p_is_said_once() -> None:
+    """Where the reason of a doubt names it, the figures do not."""
+    why = "beyond the limit, but its p of 0.35 is not below 0.05, so that it may be chance"
+    noise: dict[str, Any] = {"verdict": ChangeVerdict.INCONCLUSIVE, "doubt": Doubt.NOISE, "p_value": 0.35}
+    assert "p 0.35" not in sentence(change(**noise, reason=why))
+    assert "p 0.35" in sentence(change(**noise, reason="it does not survive the correction"))

@@ -9,16 +9,16 @@ from benchmarks.gate.schedule import BLOCKS, REPEATS, SAME, SLOWED, missing, tur
 
 
 def test_the_whole_form_is_forty_of_the_same_and_twenty_of_each_slow_down() -> None:
-    """5 v 5 replicates: 400 starts of A/A; 400 of A/B, whose three slow-downs share the replicates of A."""
+    """10 v 10 replicates: 800 starts of A/A; 800 of A/B, whose three slow-downs share the replicates of A."""
     whole = turns(BLOCKS, REPEATS)
-    assert len(whole) == len(set(whole)) == 800
+    assert len(whole) == len(set(whole)) == 1600
     groups = Counter(kind for kind, _ in {turn.group for turn in whole})
     assert groups == {SAME: 40, SLOWED: 20}
     assert Counter(turn.sleeps for turn in whole if turn.experiment == SLOWED) == {
-        0.0: 100,
-        0.05: 100,
-        0.1: 100,
-        0.2: 100,
+        0.0: 200,
+        0.05: 200,
+        0.1: 200,
+        0.2: 200,
     }
 
 

@@ -82,7 +82,7 @@ def test_more_photographs_than_there_are_is_an_error() -> None:
 
 def test_an_unknown_set_names_the_known_ones() -> None:
     """A wrong word says which are right."""
-    with pytest.raises(PlanError, match="no image set 'cats'\n  seen: the sets are synthetic, photographs"):
+    with pytest.raises(PlanError, match="no image set 'cats'\n  next: use one of: synthetic, photographs"):
         image_set("cats", CARD, 1, 0)
 
 

@@ -102,6 +102,8 @@ def test_wrong_arrivals_name_their_place(text: str, message: str) -> None:
         read(text)
     assert caught.value.what.startswith(f"{FLAG} {message}")
     assert caught.value.where == "command line"
+    if "has no rate in" in message:
+        assert "as in constant:100" in caught.value.next_step
 
 
 def test_a_replays_file_is_relative_to_where_it_was_named_and_checked_at_once(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ def test_without_a_baseline_nothing_is_compared() -> None:
 
 
 def test_a_baseline_alone_has_the_default_limits() -> None:
-    """And five repeats."""
+    """And ten repeats."""
     assert plan(baseline="main").gate == GateSettings(baseline="main", limits=DEFAULT_LIMITS)
-    assert plan(baseline="main").repeats == 5
+    assert plan(baseline="main").repeats == 10
     assert plan(baseline="main", repeats="3").repeats == 3
 
 

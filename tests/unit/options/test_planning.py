@@ -92,6 +92,7 @@ EVERYTHING: dict[str, Any] = {
     "raw": "no",
     "thresholds": "/t.toml",
     "require_thresholds": "yes",
+    "report": "/out",
     "baseline": "main",
     "fail": "p99:7%",
     "inconclusive": "warn",
@@ -144,6 +145,7 @@ def test_everything_given_reaches_the_plan() -> None:
         thresholds_path=Path("/t.toml"),
         raw=False,
         require_thresholds=True,
+        report_dir=Path("/out"),
         gate=GATE,
         settings=chosen.settings,
     )
@@ -153,7 +155,7 @@ def test_a_run_that_is_compared_is_repeated() -> None:
     """One replicate proves nothing, so whoever compares has five, unless somebody says how many."""
     baseline = Given(flag="--serve-baseline", text="main")
     assert default_repeats({}) == 1
-    assert default_repeats({"baseline": baseline}) == BASELINE_REPEATS == 5
+    assert default_repeats({"baseline": baseline}) == BASELINE_REPEATS == 10
     assert plan().repeats == 1
     assert plan(repeats="3").repeats == 3
 

@@ -65,7 +65,7 @@ def test_the_table_of_two_runs() -> None:
 def test_the_counts_are_one_line() -> None:
     """Counts are of judged figures, in words, none of which is there for nothing."""
     assert headline(many_sided()) == "2 regressions, 2 improvements, 4 inconclusive"
-    assert headline(side_by_side([BEFORE, BEFORE])) == "2 pass"
+    assert headline(side_by_side([BEFORE, BEFORE])) == "2 passed"
     unjudged = side_by_side([BEFORE, SLOWER], figures=["p50"])
     assert headline(unjudged) == "nothing judged: no figure that is shown has a limit"
 

@@ -44,7 +44,7 @@ def test_a_narrow_terminal_loses_it_before_throughput_and_p95() -> None:
         width for width in range(40, 200) if "ciency  " in shown(*records, width=width).split("not shown")[0]
     ]
     narrow = shown(*records, width=min(kept) - 1)
-    assert "effi- ciency" in narrow.split("not shown at")[1]
+    assert "efficiency" in narrow.split("not shown at")[1]
     assert "images/s" in narrow.split("not shown at")[0]
     wide = shown(*records, width=min(kept)).split("not shown at")[1]
     assert "memory GB" in wide

@@ -9,7 +9,7 @@ import struct
 import termios
 import tty
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -59,6 +59,25 @@ def test_line_says_all_a_watcher_wants() -> None:
     assert progress_text("triton-onnx", MEASURING) == (
         "measuring 3 s left, 1,234 requests/s, p95 8.0 ms, 1 error | triton-onnx"
     )
+
+
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        (80, "measuring 3 s left, 1,234 requests/s, p95 8.0 ms, 1 error | triton-onnx"),
+        (70, "measuring 3 s left, 1,234/s, p95 8.0 ms, 1 error | triton-onnx"),
+        (20, "measuring 3 s, 1,234/s, p95 8.0 ms, 1 error | triton-onnx"),
+    ],
+)
+def test_a_narrow_terminal_gets_shorter_words(room: int, text: str) -> None:
+    """The end of a case's name tells it from others, so words go before it; errors are never left out."""
+    assert progress_text("triton-onnx", MEASURING, room) == text
+
+
+def test_without_errors_they_are_the_first_to_go() -> None:
+    """0 errors is what everybody expects."""
+    text = progress_text("triton-onnx", replace(MEASURING, errors=0), 60)
+    assert text == "measuring 3 s left, 1,234/s, p95 8.0 ms | triton-onnx"
 
 
 def test_missing_p95_is_not_available() -> None:
@@ -123,13 +142,13 @@ def test_line_stays_where_it_is_on_an_empty_line(terminal: FakeTerminal) -> None
 
 
 def test_long_line_is_cut_to_the_terminal(terminal: FakeTerminal) -> None:
-    """A line never wraps, since a wrapped line cannot be erased; a resize is seen at once."""
+    """A wrapped line cannot be erased, not even with the ^C of an interrupt behind it; a resize is seen."""
     own = own_terminal(terminal.slave)
     assert own is not None
     with own, LiveProgress(own) as live:
         terminal.resize(30)
         live.show("x" * 100)
-        assert terminal.written() == "\r\x1b[2K" + "x" * 29
+        assert terminal.written() == "\r\x1b[2K" + "x" * 27
 
 
 def test_nothing_shown_leaves_nothing(terminal: FakeTerminal) -> None:

@@ -1,0 +1,145 @@
+"""``summary.md``: a run for the summary of a CI job or a pull request, what counts first (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_servebench.comparison.conditions import conditions
+from pytest_servebench.comparison.fingerprint import fingerprint
+from pytest_servebench.comparison.saved_runs import SavedRun, described
+from pytest_servebench.comparison.side_by_side import side_by_side
+from pytest_servebench.reports.comparison_markdown import comparison_markdown, escaped, table_head, table_line
+from pytest_servebench.reports.comparison_words import when
+from pytest_servebench.reports.findings import Findings
+from pytest_servebench.reports.notes import notes
+from pytest_servebench.reports.repeats import repeats_legend
+from pytest_servebench.reports.summary.cases import SummaryCase, cases_of, letter
+from pytest_servebench.reports.summary.fitting import MOST_BYTES, Part, fitted
+from pytest_servebench.reports.summary.gate import gate_part
+from pytest_servebench.reports.summary.winner import winner_sentence
+from pytest_servebench.reports.table import BEST, cells, split_constants
+from pytest_servebench.reports.terminal import in_groups
+
+_MOST_RUNS = 26
+"""As many can be compared."""
+_REACTS = re.compile(r"@|#(?=\d)|:(?=[0-9_+-]*[a-z][a-z0-9_+-]*:)")
+"""What would call somebody, link an issue, or become a picture."""
+
+
+def summary_markdown(
+    runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]], most_bytes: int = MOST_BYTES
+) -> str:
+    """Return the summary of ``runs``, not longer than ``most_bytes``; GitHub and GitLab show it.
+
+    ``findings`` are those of each run, with their markdown. What a user wrote is shown as it is written: it
+    calls nobody, links nothing and draws nothing.
+    """
+    return fitted(list(_parts(runs, findings)), most_bytes)
+
+
+def shown(text: str) -> str:
+    """Return ``text`` so that GitHub shows it as it is, in a table too."""
+    return inert(escaped(text))
+
+
+def inert(markdown: str) -> str:
+    """Return ``markdown`` in which nobody is called, no issue is linked, and no sum is set."""
+    return _REACTS.sub(lambda match: f"{match[0]}&#8203;", markdown).replace("$", "&#36;")
+
+
+def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -> Iterator[Part]:
+    cases = cases_of(runs)
+    many = len(runs) > 1
+    for number, (run, (found, _)) in enumerate(zip(runs, findings, strict=True)):
+        own = [case for case in cases if case.run == letter(number)]
+        yield _title(run, found, own, f"{letter(number)}: " if many else "")
+        yield from _tables(own)
+        if (gate := gate_part(run)) is not None:
+            yield gate
+    if many:
+        yield _comparison(runs)
+    for number, (_, text) in enumerate(findings):
+        of_run = f" of {letter(number)}" if many else ""
+        if text.strip():
+            yield Part(name=f"findings{of_run}", lines=tuple(inert(text).rstrip().splitlines()))
+    for number, run in enumerate(runs):
+        own = [case for case in cases if case.run == letter(number)]
+        yield from _folded(run, own, f" of {letter(number)}" if many else "")
+
+
+def _title(run: SavedRun, found: Findings, cases: Sequence[SummaryCase], run_letter: str) -> Part:
+    sentence = winner_sentence(found, [case.row for case in cases])
+    facts = f"{run_letter}{shown(described(run))}" if run.records else run_letter
+    return Part(name="the winner", head=(f"## {shown(sentence)}", "", facts))
+
+
+def _tables(cases: Sequence[SummaryCase]) -> Iterator[Part]:
+    """Yield a table for each benchmark of one run."""
+    for benchmark in dict.fromkeys(case.row.benchmark for case in cases):
+        rows = in_groups([case.row for case in cases if case.row.benchmark == benchmark])
+        reasons = {id(case.row): case.reason for case in cases}
+        words, columns = split_constants(rows)
+        body = [[_cell(text) for text in cells(column, rows)] for column in columns]
+        if columns:
+            body[-1] = [_verdict(row.verdict, reasons[id(row)]) for row in rows]
+        headers = [column.header.replace("-\n", "").replace("\n", " ") for column in columns]
+        title = f"### {shown(benchmark)}: {shown(words)}" if benchmark else f"### {shown(words)}"
+        yield Part(
+            name=f"table of {benchmark}",
+            head=(title, "", *table_head(headers, [column.numeric for column in columns])),
+            lines=tuple(table_line(each) for each in zip(*body, strict=True)),
+        )
+
+
+def _cell(text: str) -> str:
+    return f"**{shown(text.removeprefix(BEST))}**" if text.startswith(BEST) else shown(text)
+
+
+def _verdict(verdict: str, reason: str) -> str:
+    return f"{shown(verdict)}: {shown(reason)}" if reason else shown(verdict)
+
+
+def _comparison(runs: Sequence[SavedRun]) -> Part:
+    head = ("### Side by side", "")
+    if len(runs) > _MOST_RUNS:
+        return Part(name="side by side", head=(*head, f"More than {_MOST_RUNS} runs are not compared."))
+    text = comparison_markdown(side_by_side(runs))
+    return Part(name="side by side: see servebench compare", head=(*head, text.rstrip()))
+
+
+def _folded(run: SavedRun, cases: Sequence[SummaryCase], of_run: str) -> Iterator[Part]:
+    """Yield what is one click away: notes and conditions."""
+    rows = [case.row for case in cases]
+    said = [f"- {shown(line)}" for line in (*repeats_legend(rows), *notes(rows))]
+    if said:
+        yield _details(f"Notes{of_run}", said)
+    facts = [
+        table_line((shown(name), shown(values)))
+        for name, values in _conditions(run).items()
+        if values.strip()
+    ]
+    if facts:
+        yield _details(f"Conditions{of_run}", facts, tuple(table_head(("fact", "value"))))
+
+
+def _details(title: str, lines: Sequence[str], head: tuple[str, ...] = ()) -> Part:
+    return Part(
+        name=title.lower(),
+        head=(f"<details><summary>{title}</summary>", "", *head),
+        lines=tuple(lines),
+        tail=("", "</details>"),
+    )
+
+
+def _conditions(run: SavedRun) -> dict[str, str]:
+    """Return what a run's cases were measured under, every value of each fact, those of no case left out."""
+    facts: dict[str, dict[str, None]] = {}
+    for record in run.records:
+        told: dict[str, Any] = {"backend": record["backend"], **fingerprint(record), **conditions(record)}
+        for name, value in told.items():
+            facts.setdefault(name, {})[str(value)] = None
+    measured = {"measured": when(run)}
+    values = {name: [one for one in found if one != "none"] for name, found in facts.items()}
+    return {**measured, **{name: ", ".join(found) for name, found in values.items()}}
