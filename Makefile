@@ -30,7 +30,7 @@ bench-telemetry: $(INSTALLED)
 bench-gate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gate $(ARGS)
 
-# Those that only compute on all cores, then those that take time, one by one.
+# In three groups: what only computes on all cores, what waits for servers by two, what is timed one by one.
 test: $(INSTALLED)
 	$(BIN)/python -m tests $(ARGS)
 

@@ -57,16 +57,27 @@ def drift_of(slices: Sequence[Slice], limits: DriftLimits, burst: int) -> str:
 
 
 def _trend(name: str, unit: str, values: Numbers, limits: DriftLimits, slack: float) -> str:
-    from scipy.stats import kendalltau, theilslopes
-
     if len(values) < limits.fewest_parts or np.ptp(values) == 0:
         return ""
-    at = np.arange(len(values))
-    slope = float(theilslopes(values, at).slope)
-    middle, change = float(np.median(values)), slope * (len(values) - 1)
-    if abs(change) - slack <= limits.change * middle or kendalltau(at, values).pvalue > limits.chance:
+    middle, change = float(np.median(values)), slope_of(values) * (len(values) - 1)
+    if abs(change) - slack <= limits.change * middle or _chance(values) > limits.chance:
         return ""
     return (
         f"the {name} {'rose' if change > 0 else 'fell'} steadily from about {middle - change / 2:.3g} to "
         f"{middle + change / 2:.3g} {unit} within the window: it is not one steady state"
     )
+
+
+def slope_of(values: Numbers) -> float:
+    """Return Theil and Sen's slope per step: the median over all pairs, as `scipy.stats.theilslopes` has it.
+
+    Every window is asked for it, and to import `scipy.stats` takes a second: only a steep one needs more.
+    """
+    earlier, later = np.triu_indices(len(values), k=1)
+    return float(np.median((values[later] - values[earlier]) / (later - earlier)))
+
+
+def _chance(values: Numbers) -> float:
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(np.arange(len(values)), values).pvalue)

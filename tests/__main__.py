@@ -1,40 +1,108 @@
-"""Runs every test: first those that only compute, on all cores, then those that take time, one by one.
+"""Runs every test, in three groups one after the other; `GROUPS` says which is in which, and why.
 
-Usage: python -m tests [ARGUMENTS FOR PYTEST]
+Usage: python -m tests [--group=computing,paired,alone] [ARGUMENTS FOR PYTEST]
 """
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-ONLY_COMPUTE = (
-    "tests/unit",
-    "tests/plugin/test_arrivals_chosen.py",
-    "tests/plugin/test_docs_plans.py",
-    "tests/plugin/test_entries.py",
-    "tests/plugin/test_plugin_options.py",
-    "tests/plugin/test_recording.py",
-    "tests/plugin/test_recording_stock.py",
+
+@dataclass(frozen=True)
+class Group:
+    """Tests that are run alike."""
+
+    name: str
+    why: str
+    options: tuple[str, ...]
+    """What pytest is told besides the paths."""
+    paths: tuple[str, ...] = ()
+    """Folders and files; none: all that no other group names, so also a file that is new."""
+
+
+COMPUTING = Group(
+    name="computing",
+    why="right however busy the machine is, and it has no more to do than to compute",
+    # By file: what the tests of a file share is made once.
+    options=("-n", "logical", "--maxprocesses=8", "--dist=loadfile"),
+    paths=(
+        "tests/unit",
+        "tests/contract/test_stacks.py",
+        "tests/contract/test_stacks_in_containers.py",
+        "tests/contract/test_stacks_sharing.py",
+        "tests/contract/test_stacks_wire.py",
+        "tests/plugin/test_arrivals_chosen.py",
+        "tests/plugin/test_docs_plans.py",
+        "tests/plugin/test_engine_needed.py",
+        "tests/plugin/test_entries.py",
+        "tests/plugin/test_gate_stock_rule.py",
+        "tests/plugin/test_plugin_options.py",
+        "tests/plugin/test_recording.py",
+        "tests/plugin/test_recording_stock.py",
+    ),
 )
-"""What is right however busy the machine is. All others send real loads or start real servers."""
-ON_ALL_CORES = ("-n", "logical", "--maxprocesses=8", "--dist=loadfile")
-"""By file: what the tests of a file share is made once."""
+PAIRED = Group(
+    name="paired",
+    why="real servers and real loads, whose figures nobody compares: that a case is valid, what is said and "
+    "in which order is right as long as each of two tests has a core. They wait more than they compute",
+    options=("-n", "2", "--dist=loadfile", "--durations=15"),
+    paths=(
+        "tests/contract/test_driver_exchange.py",
+        "tests/contract/test_driver_faults.py",
+        "tests/contract/test_grpc_driver.py",
+        "tests/contract/test_grpc_faults.py",
+        "tests/contract/test_null_server_program.py",
+        "tests/contract/test_raw_baseline_program.py",
+        "tests/live/test_curl_lines.py",
+        "tests/live/test_doctor.py",
+        "tests/live/test_fastapi_endings.py",
+        "tests/live/test_fastapi_server.py",
+        "tests/live/test_fastapi_tritonclient.py",
+        "tests/live/test_k6_endings.py",
+        "tests/live/test_leaves_nothing.py",
+        "tests/live/test_process_launcher.py",
+        "tests/live/test_process_owner.py",
+        "tests/live/test_report_page.py",
+        "tests/live/test_server_fixtures.py",
+        "tests/live/test_torchserve_server.py",
+        "tests/live/test_triton_server.py",
+        "tests/plugin/test_capacity_chosen.py",
+        "tests/plugin/test_docker_unused.py",
+        "tests/plugin/test_findings_asked.py",
+        "tests/plugin/test_gpu_telemetry.py",
+        "tests/plugin/test_k6_suite.py",
+        "tests/plugin/test_load_profile.py",
+        "tests/plugin/test_monitoring.py",
+        "tests/plugin/test_nothing_unseen.py",
+        "tests/plugin/test_onlookers.py",
+        "tests/plugin/test_parallel_runs.py",
+        "tests/plugin/test_repeats.py",
+        "tests/plugin/test_session_report.py",
+        "tests/plugin/test_suite.py",
+    ),
+)
+ALONE = Group(
+    name="alone",
+    why="compares figures, counts what the whole machine holds (regions of shared memory, containers of an "
+    "engine), or has not been looked at yet: one test at a time",
+    options=("--durations=25",),
+)
+GROUPS = (COMPUTING, PAIRED, ALONE)
 
 
-def commands(arguments: Sequence[str]) -> list[list[str]]:
-    """Return both runs of pytest; ``arguments`` are for both."""
-    pytest_here = [sys.executable, "-m", "pytest"]
-    others = ["tests", *(f"--ignore={path}" for path in ONLY_COMPUTE)]
-    return [
-        [*pytest_here, *ONLY_COMPUTE, *ON_ALL_CORES, *arguments],
-        [*pytest_here, *others, "--durations=25", *arguments],
-    ]
+def command(group: Group, arguments: Sequence[str]) -> list[str]:
+    """Return the run of pytest for a group; ``arguments`` are for all of them."""
+    others = (f"--ignore={path}" for other in GROUPS if other is not group for path in other.paths)
+    paths = group.paths or ("tests", *others)
+    return [sys.executable, "-m", "pytest", *paths, *group.options, *arguments]
 
 
 def verdict(exit_codes: Sequence[int]) -> int:
@@ -44,9 +112,23 @@ def verdict(exit_codes: Sequence[int]) -> int:
     return next(filter(None, told), 0) if told else nothing
 
 
+def chosen(arguments: Sequence[str]) -> tuple[tuple[Group, ...], list[str]]:
+    """Return the groups that are asked for, in their order, and the arguments for pytest."""
+    names = [group.name for group in GROUPS]
+    parser = argparse.ArgumentParser("python -m tests", add_help=False, allow_abbrev=False)
+    parser.add_argument("--group", default=",".join(names))
+    known, others = parser.parse_known_args(arguments)
+    asked = known.group.split(",")
+    if unknown := set(asked) - set(names):
+        parser.error(f"--group: {', '.join(sorted(unknown))}: allowed are {', '.join(names)}")
+    return tuple(group for group in GROUPS if group.name in asked), others
+
+
 def _exit_codes(arguments: Sequence[str]) -> Iterator[int]:
-    for command in commands(arguments):
-        with subprocess.Popen(command) as run:
+    groups, others = chosen(arguments)
+    for group in groups:
+        print(f"\n{group.name} tests: {group.why}", flush=True)  # noqa: T201 (a program of its own)
+        with subprocess.Popen(command(group, others)) as run:
             # Ctrl-C reaches it as it reaches us, and it has servers to stop before it ends.
             signal.signal(signal.SIGINT, _let_it_end)
             signal.signal(signal.SIGTERM, lambda *_, run=run: run.terminate())

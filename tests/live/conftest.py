@@ -35,6 +35,14 @@ def _hang_ups_are_heard() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_worker() -> Iterator[None]:
+    """Sessions that tests start are nobody's workers, though this may be one: pytest-benchmark looks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_XDIST_WORKER", raising=False)
+        yield
+
+
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """Return a working folder with a space in its path."""

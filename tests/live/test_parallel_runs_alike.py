@@ -63,7 +63,7 @@ def measured(suite: EchoSuite, workers: str) -> tuple[list[str], dict[str, dict[
     A neighbour who takes the cores away within a window makes it `unstable`, which says nothing of workers.
     """
     (suite.pytester.path / "windows").unlink(missing_ok=True)
-    suite.run_apart("--stack=one,other", "-n", workers, "--serve-duration=2", "--serve-warmup=0.5")
+    suite.run_apart("--stack=one,other", "-n", workers, "--serve-duration=1", "--serve-warmup=0.3")
     assert {record["validity"] for record in suite.records.values()} <= {"valid", "unstable"}
     return sorted(bench["name"] for bench in suite.json["benchmarks"]), suite.records
 

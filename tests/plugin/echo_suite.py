@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-# Imported here, so that sessions inside this process find them there and do not import them each anew.
+# Imported here, so that sessions inside this process find them there and do not import them each anew;
+# scipy alone is a second for every session that compares.
+import scipy.stats  # noqa: F401 (see above)
+
 import pytest_servebench.desk
 import pytest_servebench.stacks  # noqa: F401 (see above)
 import tests.echo_stack  # noqa: F401 (see above)

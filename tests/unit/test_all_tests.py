@@ -1,45 +1,77 @@
-"""How all tests are run: in two halves that leave none out, with one word at the end."""
+"""How all tests are run: in groups that leave none out, with one word at the end."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import pytest
 
-from tests.__main__ import ONLY_COMPUTE, commands, verdict
+from tests.__main__ import ALONE, COMPUTING, GROUPS, PAIRED, Group, chosen, command, verdict
 from tests.doc_blocks import ROOT
 
 FAILED, NOTHING = int(pytest.ExitCode.TESTS_FAILED), int(pytest.ExitCode.NO_TESTS_COLLECTED)
+PRUNES = "--ignore="
+OF_AN_ENGINE = re.compile(r"mark\.docker\b|\bthe_engine\b|\bclient: Any\b")
+FILES = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
-def test_what_one_half_names_the_other_leaves_out() -> None:
-    """No test runs twice, and none is in neither half: each path is there and ignored by the second."""
-    first, second = commands(["-x"])
-    for path in ONLY_COMPUTE:
-        assert (ROOT / path).exists(), path
-        assert path in first
-        assert f"--ignore={path}" in second
-    assert "tests" in second
-    assert sum(word.startswith("--ignore") for word in second) == len(ONLY_COMPUTE)
-    assert first[-1] == second[-1] == "-x"
+@cache
+def run_by(group: Group) -> frozenset[Path]:
+    """Return the test files that the group's command runs."""
+    words = command(group, [])
+    ignored = {ROOT / word.removeprefix(PRUNES) for word in words if word.startswith(PRUNES)}
+    given = {ROOT / word for word in words if word.startswith("tests")}
+    above = {file: {file, *file.parents} for file in FILES}
+    return frozenset(file for file in FILES if above[file] & given and not above[file] & ignored)
 
 
-def test_only_what_computes_runs_beside_others() -> None:
-    """Loads and servers are timed, so nothing else may run meanwhile."""
-    first, second = commands([])
-    assert "-n" in first
-    assert "-n" not in second
-    assert not [path for path in ONLY_COMPUTE if path.startswith(("tests/live", "tests/contract"))]
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_is_in_one_group(file: Path) -> None:
+    """No test runs twice, and none is left out."""
+    assert len([group.name for group in GROUPS if file in run_by(group)]) == 1
+
+
+@pytest.mark.parametrize("path", [*COMPUTING.paths, *PAIRED.paths])
+def test_what_a_group_names_is_there(path: str) -> None:
+    """A file that was renamed would go over to those that run alone, and nobody would see it."""
+    assert (ROOT / path).exists()
+
+
+def test_what_is_compared_runs_alone() -> None:
+    """Figures, the engine's containers and the regions of the machine belong to one test at a time."""
+    assert "-n" not in command(ALONE, [])
+    assert PAIRED.options[:2] == ("-n", "2")
+    for file in run_by(PAIRED):
+        assert not OF_AN_ENGINE.search(file.read_text(encoding="utf-8")), file
+
+
+def test_servers_are_not_started_by_what_computes() -> None:
+    """It runs beside whatever else goes on, in CI beside the building of images."""
+    for file in run_by(COMPUTING):
+        assert "pytest.mark.live" not in file.read_text(encoding="utf-8") or file == Path(__file__), file
+
+
+def test_groups_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """All by default; what is not ours is pytest's; a name that is none is a usage error."""
+    assert chosen(["-x"]) == (GROUPS, ["-x"])
+    assert chosen(["--group=alone,computing", "-k", "this"]) == ((COMPUTING, ALONE), ["-k", "this"])
+    assert all(command(group, ["-x"])[-1] == "-x" for group in GROUPS)
+    with pytest.raises(SystemExit):
+        chosen(["--group=alone,slow"])
+    assert "--group: slow: allowed are computing, paired, alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("ended", "code"),
     [
-        ([0, 0], 0),
-        ([0, FAILED], FAILED),
-        ([FAILED, 0], FAILED),
+        ([0, 0, 0], 0),
+        ([0, FAILED, 0], FAILED),
+        ([FAILED, 0, 0], FAILED),
         ([FAILED, NOTHING], FAILED),
-        ([NOTHING, 0], 0),
+        ([NOTHING, 0, NOTHING], 0),
         ([NOTHING, NOTHING], NOTHING),
         ([-9, 0], -9),
         ([int(pytest.ExitCode.INTERRUPTED)], int(pytest.ExitCode.INTERRUPTED)),
@@ -47,5 +79,5 @@ def test_only_what_computes_runs_beside_others() -> None:
     ids=str,
 )
 def test_the_word_at_the_end(ended: Sequence[int], code: int) -> None:
-    """Red when either half is; a selection that lies in one half is not red for the other's emptiness."""
+    """Red when any group is; a selection that lies in one group is not red for another's emptiness."""
     assert verdict(ended) == code

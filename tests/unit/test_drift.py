@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy.stats import theilslopes
 
-from pytest_servebench.drift import DriftLimits, drift_of
+from pytest_servebench.drift import DriftLimits, drift_of, slope_of
 from pytest_servebench.samples import Slice
 from tests.simulated import Random, autocorrelated, in_batches, line, one_by_one, poisson_queue
 
@@ -106,3 +111,20 @@ def test_small_changes_and_few_replies_are_left_alone() -> None:
     few = ends[::50][:80]
     assert drift_of(line(few, np.interp(few, [0, 4], [0.01, 0.05]), LENGTH_S), DriftLimits(), 1) == ""
     assert drift_of((), DriftLimits(), 1) == ""
+
+
+@given(some.lists(some.floats(0, 1e6), min_size=2, max_size=14))
+def test_the_slope_is_theil_and_sens(values: list[float]) -> None:
+    """It is scipy's, which takes a second to import."""
+    assert slope_of(np.array(values)) == pytest.approx(theilslopes(values).slope, rel=1e-9, abs=1e-9)
+
+
+def test_a_steady_window_needs_no_library() -> None:
+    """Every session asks for the drift of its windows; only a steep one costs the import of scipy.stats."""
+    script = (
+        "import sys; import numpy as np; from pytest_servebench.drift import DriftLimits, _trend; "
+        "said = _trend('p95', 'ms', np.array([5.0, 6.0] * 5), DriftLimits(), 0.0); "
+        "print([said], 'scipy.stats' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[''] False"
