@@ -34,6 +34,12 @@ def test_every_file_is_in_one_group(file: Path) -> None:
     assert len([group.name for group in GROUPS if file in run_by(group)]) == 1
 
 
+def test_no_two_files_share_a_name() -> None:
+    """Tests are no packages: of two files of one name pytest takes the first, and cannot take the second."""
+    names = [file.name for file in FILES]
+    assert not [name for name in names if names.count(name) > 1]
+
+
 @pytest.mark.parametrize("path", [*COMPUTING.paths, *PAIRED.paths])
 def test_what_a_group_names_is_there(path: str) -> None:
     """A file that was renamed would go over to those that run alone, and nobody would see it."""
