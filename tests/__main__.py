@@ -56,9 +56,6 @@ PAIRED = Group(
     options=("-n", "2", "--dist=loadfile", "--durations=15"),
     paths=(
         "tests/contract/test_driver_exchange.py",
-        "tests/contract/test_driver_faults.py",
-        "tests/contract/test_grpc_driver.py",
-        "tests/contract/test_grpc_faults.py",
         "tests/contract/test_null_server_program.py",
         "tests/contract/test_raw_baseline_program.py",
         "tests/live/test_curl_lines.py",

@@ -39,7 +39,8 @@ def _hang_ups_are_heard() -> None:
 def _no_worker() -> Iterator[None]:
     """Sessions that tests start are nobody's workers, though this may be one: pytest-benchmark looks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTEST_XDIST_WORKER", raising=False)
+        for told_by_xdist in ("PYTEST_XDIST_WORKER", "COLUMNS"):
+            patch.delenv(told_by_xdist, raising=False)
         yield
 
 

@@ -14,8 +14,12 @@ from tests.plugin.recorded_suite import CONFTEST, PLUGINS, PYTHONPATH, ROOT, SUI
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions inside this one are nobody's workers, though it may be one: pytest-benchmark looks at this."""
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    """Sessions inside this one are nobody's workers, though it may be one: pytest-benchmark looks at this.
+
+    Nor has their output the width of the terminal that this one was started from, which xdist hands on.
+    """
+    for told_by_xdist in ("PYTEST_XDIST_WORKER", "COLUMNS"):
+        monkeypatch.delenv(told_by_xdist, raising=False)
 
 
 @pytest.fixture
