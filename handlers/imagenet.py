@@ -56,19 +56,28 @@ def preprocess(encoded: bytes, card: Card) -> Floats:
     torchvision's ``Resize``, ``CenterCrop`` and ``Normalize`` do. Raises ``ValueError``
     with a reason for bytes that are no whole image.
     """
+    pixels = np.asarray(_cropped(encoded, card), dtype=np.float32) / np.float32(255)
+    normal = (pixels - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+
+
+def pixels_of(encoded: bytes, card: Card) -> npt.NDArray[np.uint8]:
+    """Return uint8 [3, crop, crop]: what `preprocess` normalises, for a model that does so itself."""
+    pixels = np.asarray(_cropped(encoded, card), dtype=np.uint8)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _cropped(encoded: bytes, card: Card) -> Image.Image:
     image = _resize_shorter_side(_decode(encoded), card)
     left = round((image.width - card.crop) / 2)
     top = round((image.height - card.crop) / 2)
-    image = image.crop((left, top, left + card.crop, top + card.crop))
-    pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
-    normal = (pixels - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+    return image.crop((left, top, left + card.crop, top + card.crop))
 
 
 def _decode(encoded: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))
-        _check_size(image.size)
+        check_size(image.size)
         # Transparency is dropped, not blended; kept, Pillow would warn of the drop.
         image.info.pop("transparency", None)
         return image.convert("RGB")
@@ -77,20 +86,25 @@ def _decode(encoded: bytes) -> Image.Image:
         raise ValueError(f"not a readable image: {error}") from error
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def check_size(size: tuple[int, int]) -> None:
+    """Raise ``ValueError`` for more pixels than `MOST_PIXELS`."""
     if size[0] * size[1] > MOST_PIXELS:
         raise ValueError(f"{size[0]} x {size[1]} pixels are more than {MOST_PIXELS}")
 
 
+def resized(size: tuple[int, int], card: Card) -> tuple[int, int]:
+    """Return width and height with the shorter one as the card has it, the longer rounded down."""
+    width, height = size
+    if width <= height:
+        return (card.resize, int(card.resize * height / width))
+    return (int(card.resize * width / height), card.resize)
+
+
 def _resize_shorter_side(image: Image.Image, card: Card) -> Image.Image:
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    width, height = image.size
-    if width <= height:
-        size = (card.resize, int(card.resize * height / width))
-    else:
-        size = (int(card.resize * width / height), card.resize)
+    size = resized(image.size, card)
     # A line of pixels, a few bytes when encoded, would become a strip of gigabytes.
-    _check_size(size)
+    check_size(size)
     return image.resize(size, filters[card.interpolation])
 
 

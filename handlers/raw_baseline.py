@@ -14,13 +14,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine import Engine, Floats, load_engine
+from engine import Engine, Numbers, load_engine
 from imagenet import Card
 
 ENOUGH_BATCHES = 5
@@ -51,6 +51,13 @@ class Asked:
     """The time after which it ends with the batch that runs, once there are `FEWEST_BATCHES`."""
     parent_pid: int
     """Who asks: without them nobody reads the answer."""
+    format: str = ""
+    """``tensorrt``: the file is compiled first; else what the file is."""
+    input_dtype: str = ""
+    """As `engine.EngineOptions` has it, like the next two."""
+    max_batch_size: int = 0
+    """0: the largest that the engine is made for here."""
+    cache_path: str = ""
 
 
 def measure(
@@ -74,40 +81,75 @@ def measure(
             return batches, passed_s
 
 
-def engine_of(asked: Asked) -> Engine:
-    """Return the engine, under the options that the FastAPI server has by default."""
+def engine_of(asked: Asked, sizes: Sequence[int]) -> Engine:
+    """Return the engine for batches of ``sizes``, under the options of the FastAPI server by default."""
     return load_engine(
         Path(asked.model_path),
         device=asked.device,
         threads=asked.threads,
         precision=asked.precision,
+        format="tensorrt" if asked.format == "tensorrt" else "",
+        input_dtype=asked.input_dtype,
+        image_shape=image_shape(asked),
+        max_batch_size=asked.max_batch_size or max(sizes),
+        cache_path=asked.cache_path,
+        cuda_graphs="auto",
     )
 
 
-def images_of(asked: Asked) -> Floats:
-    """Return as many images as the largest batch has, of noise: zeros could be quicker to multiply."""
+def image_shape(asked: Asked) -> tuple[int, int, int]:
+    """Return the shape of one image."""
     side = Card.read(Path(asked.card_path)).crop
-    noise = np.random.default_rng(0).standard_normal((max(asked.batch_sizes), 3, side, side))
-    return noise.astype(np.float32)
+    return (3, side, side)
+
+
+def images_of(asked: Asked, dtype: str = "float32") -> Numbers:
+    """Return as many images as the largest batch has, of noise: zeros could be quicker to multiply."""
+    random, shape = np.random.default_rng(0), (max(asked.batch_sizes), *image_shape(asked))
+    if dtype == "uint8":
+        return random.integers(0, 256, shape, dtype=np.uint8)
+    return random.standard_normal(shape).astype(np.float32)
 
 
 def baselines(asked: Asked) -> Iterator[dict[str, Any]]:
     """Yield what was measured of each batch size, ready for JSON."""
-    engine, images = engine_of(asked), images_of(asked)
+    for sizes in sizes_together(asked):
+        yield from _of_one_engine(asked, sizes)
+
+
+def sizes_together(asked: Asked) -> tuple[tuple[int, ...], ...]:
+    """Return the batch sizes by the engine that computes them: one engine, and another for single images.
+
+    A server of single images has other options on a GPU (a CUDA graph, and kernels that were searched for),
+    and what it is held against must have them, whichever sizes are asked for beside. One that is compiled,
+    which takes minutes, is compiled once.
+    """
+    single = tuple(size for size in asked.batch_sizes if size == 1)
+    others = tuple(size for size in asked.batch_sizes if size > 1)
+    if asked.device == "cpu" or asked.format != "onnx" or not (single and others):
+        return (asked.batch_sizes,)
+    return (single, others)
+
+
+def _of_one_engine(asked: Asked, sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    engine = engine_of(asked, sizes)
+    images = images_of(asked, engine.input_dtype)
+    # As the server's batcher does: a GPU reads it without a copy of the driver's own.
+    engine.pin(images)
     warm_up = FIRST_WARM_UP
-    for size in asked.batch_sizes:
+    for size in sizes:
         yield {"batch_size": size, **_baseline_or_why(engine, images[:size], asked, warm_up)}
         warm_up = WARM_UP
 
 
-def _baseline_or_why(engine: Engine, batch: Floats, asked: Asked, warm_up: int) -> dict[str, Any]:
+def _baseline_or_why(engine: Engine, batch: Numbers, asked: Asked, warm_up: int) -> dict[str, Any]:
     try:
         return _baseline(engine, batch, asked, warm_up)
     except Exception as error:  # noqa: BLE001 (engines raise what they like; other sizes may fit)
         return {"absent": f"{type(error).__name__}: {error}"}
 
 
-def _baseline(engine: Engine, batch: Floats, asked: Asked, warm_up: int) -> dict[str, Any]:
+def _baseline(engine: Engine, batch: Numbers, asked: Asked, warm_up: int) -> dict[str, Any]:
     def compute() -> None:
         if os.getppid() != asked.parent_pid:
             sys.exit("nobody is left who asked")

@@ -6,7 +6,7 @@ Run it with ``uvicorn fastapi_app.app:create_app --factory``; see `settings` for
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +15,7 @@ import anyio.to_thread
 import numpy as np
 from engine import Engine, load_engine
 from fastapi import FastAPI
+from image_decoder import decoder_for, with_decoder
 from imagenet import Card, read_labels
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from fastapi_app.metrics import Metrics
 from fastapi_app.refusal import Refusal
 from fastapi_app.service import Service, service_of
 from fastapi_app.settings import Settings, SettingsError, read_settings
+from fastapi_app.several import joined_facts, joined_words
 
 Load = Callable[[Settings], Engine]
 
@@ -36,14 +38,24 @@ class StartError(Exception):
 
 def load_model(settings: Settings) -> Engine:
     """Return the engine that the settings describe."""
+    crop = Card.read(settings.card_path).crop
     return load_engine(
         settings.model_path,
         device=settings.device,
         threads=settings.threads,
         precision=settings.precision,
+        format="tensorrt" if settings.format == "tensorrt" else "",
+        input_dtype=settings.input_dtype,
+        image_shape=(3, crop, crop),
+        max_batch_size=settings.max_batch_size,
         provider_options=settings.provider_options,
         graph_optimization=settings.graph_optimization,
         cpu_fallback=settings.cpu_fallback,
+        io_binding=settings.io_binding,
+        cuda_graphs=settings.cuda_graphs,
+        channels_last=settings.cuda_channels_last,
+        tensorrt_workspace_bytes=settings.tensorrt_workspace_bytes,
+        cache_path=settings.engine_cache_path,
     )
 
 
@@ -80,34 +92,49 @@ async def start(settings: Settings, load: Load) -> Service:
     """Return a service whose model is loaded, has run, and fits its card and labels."""
     try:
         card, labels = Card.read(settings.card_path), read_labels(settings.labels_path)
-        engine = await anyio.to_thread.run_sync(load, settings)
+        decoder = await anyio.to_thread.run_sync(decoder_for, settings.decoder, settings.devices[0])
+        # One after another: what the first one builds and keeps on disk, the others find there.
+        each = [await anyio.to_thread.run_sync(load, of_device) for of_device in by_device(settings)]
     except Exception as error:
         raise StartError(f"cannot load {settings.model_path}: {error}") from error
-    batcher = Batcher(engine.run, batching_rule(settings))
+    batcher = Batcher(
+        each[0].run,
+        batching_rule(settings),
+        more=[one.run for one in each[1:]],
+        pins=[one.pin for one in each],
+    )
     try:
-        await warm_up(batcher, (3, card.crop, card.crop), settings.max_batch_size, len(labels))
+        await warm_up(batcher, each, (3, card.crop, card.crop), settings.max_batch_size, len(labels))
     except Exception as error:
         await batcher.close()
         raise StartError(f"{settings.model_path} does not serve: {error}") from error
     name = settings.model_name or f"{card.name}_{settings.format}"
-    metrics = Metrics(name, waiting=lambda: batcher.waiting, gpu_index=serving_gpu(settings, engine))
+    metrics = Metrics(name, waiting=lambda: batcher.waiting, gpu_indexes=serving_gpus(settings, each))
     batcher.observe = metrics.executed
     return Service(
         settings=settings,
         model_name=name,
         card=card,
         labels=labels,
-        backend=engine.name,
+        engines=tuple(each),
         batcher=batcher,
         metrics=metrics,
         scrapes=anyio.CapacityLimiter(1),
+        decoder=decoder,
         decoders=ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode"),
     )
 
 
-def serving_gpu(settings: Settings, engine: Engine) -> int | None:
-    """Return the GPU that computes, as CUDA counts; None when the CPU does, asked for or standing in."""
-    return None if "cpu" in engine.name.lower() else settings.device_index
+def by_device(settings: Settings) -> tuple[Settings, ...]:
+    """Return the settings of each engine: those of one device."""
+    return tuple(settings.model_copy(update={"device": device}) for device in settings.devices)
+
+
+def serving_gpus(settings: Settings, engines: Sequence[Engine]) -> tuple[int, ...]:
+    """Return the GPUs that compute, as CUDA counts; none where the CPU does, asked for or standing in."""
+    pairs = zip(by_device(settings), engines, strict=True)
+    indexes = (None if "cpu" in engine.name.lower() else one.device_index for one, engine in pairs)
+    return tuple(index for index in indexes if index is not None)
 
 
 def batching_rule(settings: Settings) -> BatchingRule:
@@ -120,17 +147,29 @@ def batching_rule(settings: Settings) -> BatchingRule:
     )
 
 
-async def warm_up(batcher: Batcher, shape: tuple[int, ...], max_batch_size: int, classes: int) -> None:
-    """Run the smallest and the largest batch, twice: libtorch optimises after its first runs.
+async def warm_up(
+    batcher: Batcher,
+    engines: Sequence[Engine],
+    shape: tuple[int, ...],
+    max_batch_size: int,
+    classes: int,
+) -> None:
+    """Run the smallest and the largest batch on each engine, twice: libtorch optimises after its first runs.
 
     Ready then means ready: nobody's first request pays, and a model that does not fit
-    its labels is found before anybody asks.
+    its labels is found before anybody asks. Sizes with a CUDA graph are captured here, on the thread
+    that will replay them, and replayed once.
     """
-    for images in (1, 1, max_batch_size, max_batch_size):
-        inference = await batcher.infer((np.zeros((images, *shape), dtype=np.float32),), alone=True)
-        if inference.logits.shape != (images, classes):
-            seen = list(inference.logits.shape)
-            raise StartError(f"it gives {seen} for {images} image(s); its labels say [{images}, {classes}]")
+    for number, engine in enumerate(engines):
+        captured = (size for size in engine.graph_sizes for _ in range(2))
+        for images in (1, 1, max_batch_size, max_batch_size, *captured):
+            zeros = np.zeros((images, *shape), dtype=engine.input_dtype)
+            inference = await batcher.infer((zeros,), engine=number)
+            if inference.logits.shape != (images, classes):
+                seen = list(inference.logits.shape)
+                raise StartError(
+                    f"it gives {seen} for {images} image(s); its labels say [{images}, {classes}]"
+                )
 
 
 async def health(request: Request) -> dict[str, Any]:
@@ -141,8 +180,9 @@ async def health(request: Request) -> dict[str, Any]:
         "model": service.model_name,
         "format": service.settings.format,
         "queue_size": service.batcher.waiting,
-        "backend": service.backend,
+        "backend": joined_words([engine.name for engine in service.engines]),
         "max_batch_size": service.settings.max_batch_size,
+        "served": with_decoder(joined_facts([engine.facts() for engine in service.engines]), service.decoder),
     }
 
 

@@ -28,6 +28,8 @@ class BatchingRule:
     queue_size: int
     """Requests that may wait."""
     hold: Hold = "expected"
+    engines: int = 1
+    """Executions that there can be at once, each on a device of its own."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Backlog(Generic[Ticket]):
         closed = images == rule.max_batch_size or count < len(self._waiting) or self._waiting[0].alone
         if closed or draining or rule.hold == "never" or now_ns >= deadline_ns:
             return now_ns
-        if rule.hold == "expected" and images >= min(self._expected, rule.max_batch_size):
+        if rule.hold == "expected" and images >= min(self._to_meet, rule.max_batch_size):
             return now_ns
         return deadline_ns
 
@@ -93,10 +95,16 @@ class Backlog(Generic[Ticket]):
         """Remove and return the head: the requests of one execution."""
         if now_ns >= self._waiting[0].arrived_ns + self.rule.max_queue_delay_ns:
             # Whoever was expected did not come in time: expect no more than are here.
-            self._expected = self._images
+            self._expected = self._images + self.computing
         count, images = self._head()
         self._images -= images
         return [self._waiting.popleft() for _ in range(count)]
+
+    @property
+    def _to_meet(self) -> int:
+        """Images worth waiting for: an engine's share of those expected, and none that compute already."""
+        share = -(-self._expected // self.rule.engines)
+        return min(share, self._expected - self.computing)
 
     def _head(self) -> tuple[int, int]:
         """Return how many requests, with how many images, the next execution can hold."""

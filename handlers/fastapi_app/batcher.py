@@ -1,10 +1,11 @@
-"""Dynamic batching: one thread runs the engine, requests wait for it together.
+"""Dynamic batching: one thread runs each engine, requests wait for them together.
 
 The rule, decided in `backlog`:
 
-- One execution at a time. Requests go in order of arrival, a request's images stay
-  together, and one execution holds at most ``max_batch_size`` images.
-- Whenever the engine is idle and something waits, the head of the queue runs at once if
+- One execution at a time on each engine: mostly there is one, of a server over several GPUs one
+  for each, and whichever is idle takes the head of the queue. Requests go in order of arrival, a
+  request's images stay together, and one execution holds at most ``max_batch_size`` images.
+- Whenever an engine is idle and something waits, the head of the queue runs at once if
   its batch is full, or if the next request does not fit into it.
 - Otherwise it may be held so that others join, but never beyond ``max_queue_delay`` after
   its oldest request arrived. The meaning is that of Triton's
@@ -15,6 +16,7 @@ The rule, decided in `backlog`:
                           the server at once since a batch last ran for its age. A lone
                           client therefore never waits, and n clients in a closed loop
                           meet in batches of n. A hold in vain lowers the expectation.
+                          Several engines share: each batch is held for its part alone.
   ``always``              as Triton does: a lone client waits the whole delay.
   ``never``               the engine takes what is there as soon as it is idle.
 
@@ -28,17 +30,18 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from engine import Floats, Numbers
 
 from fastapi_app.backlog import Backlog, BacklogFullError, BatchingRule, Waiting
 
-Floats = npt.NDArray[np.float32]
-Run = Callable[[Floats], Floats]
+Run = Callable[[Numbers], Floats]
+Pin = Callable[[Numbers], None]
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -79,41 +82,75 @@ class Execution:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    parts: tuple[Floats, ...]
+    parts: tuple[Numbers, ...]
     """Arrays [k, 3, height, width] that make up the request."""
     answer: asyncio.Future[Inference]
+
+
+@dataclass(eq=False)
+class _Engine:
+    """One engine, and what its thread has in hand."""
+
+    run: Run
+    pin: Pin
+    meant: deque[Waiting[_Job]] = field(default_factory=deque)
+    """Requests that no other engine may take."""
+    computing: int = 0
+    """Images in its execution."""
+    buffer: Numbers | None = None
 
 
 def _unobserved(_: Execution) -> None: ...
 
 
+def _unpinned(_: Numbers) -> None: ...
+
+
 class Batcher:
-    """Owns the engine's thread; everything public is called on the event loop.
+    """Owns the engines' threads; everything public is called on the event loop.
 
     ``observe`` sees each successful execution, on the event loop, before the callers of
-    its requests go on.
+    its requests go on. ``more`` are engines beside the first, each of them with the same model. ``pins``, one
+    for each engine where they are given, take the memory in which its batches are put together, once.
     """
 
     def __init__(
-        self, run: Run, rule: BatchingRule, *, clock_ns: Callable[[], int] = time.perf_counter_ns
+        self,
+        run: Run,
+        rule: BatchingRule,
+        *,
+        more: Sequence[Run] = (),
+        pins: Sequence[Pin] = (),
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.observe: Callable[[Execution], None] = _unobserved
-        self._run = run
         self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
-        # Guards the backlog and `_closing`, which both threads change.
+        # Guards the backlog, what is meant for one engine, and `_closing`, which all threads change.
         self._changed = threading.Condition()
-        self._backlog: Backlog[_Job] = Backlog(rule)
+        self._backlog: Backlog[_Job] = Backlog(replace(rule, engines=1 + len(more)))
         self._closing = False
-        self._buffer: Floats | None = None
+        runs = (run, *more)
+        self._engines = [_Engine(*each) for each in zip(runs, pins or [_unpinned] * len(runs), strict=True)]
         # Daemon: an engine that hangs must not keep a stopped server alive.
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(each,), name=f"engine-{i}" if i else "engine", daemon=True
+            )
+            for i, each in enumerate(self._engines)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
         """Whether it takes requests."""
-        return self._thread.is_alive() and not self._closing
+        return all(thread.is_alive() for thread in self._threads) and not self._closing
+
+    @property
+    def engines(self) -> int:
+        """How many run."""
+        return len(self._engines)
 
     @property
     def waiting(self) -> int:
@@ -122,14 +159,16 @@ class Batcher:
 
     async def infer(
         self,
-        parts: tuple[Floats, ...],
+        parts: tuple[Numbers, ...],
         *,
         alone: bool = False,
+        engine: int | None = None,
         gone: asyncio.Future[None] | None = None,
     ) -> Inference:
         """Return the logits of one request's images.
 
-        ``alone`` gives it an execution of its own; ``gone`` is done when nobody wants the
+        ``alone`` gives it an execution of its own, ``engine`` one of that engine before all that
+        wait; ``gone`` is done when nobody wants the
         answer any more. Raises `BacklogFullError`, `BatcherClosedError`,
         `EngineFailedError` and `ClientGoneError`. When the client is gone or the caller
         is cancelled, a request that still waits is dropped, and one that computes leaves
@@ -141,8 +180,12 @@ class Batcher:
         with self._changed:
             if not self.alive:
                 raise BatcherClosedError
-            self._backlog.add(request)
-            self._changed.notify()
+            if engine is None:
+                self._backlog.add(request)
+                self._changed.notify()
+            else:
+                self._engines[engine].meant.append(request)
+                self._changed.notify_all()
         try:
             awaited: set[asyncio.Future[Any]] = {job.answer} if gone is None else {job.answer, gone}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
@@ -155,36 +198,43 @@ class Batcher:
                     self._backlog.forget(request)
 
     async def close(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Answer what waits, then end the threads."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        await self._loop.run_in_executor(None, self._thread.join)
+            self._changed.notify_all()
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
 
-    def _work(self) -> None:
-        while batch := self._next():
-            self._execute(batch)
+    def _work(self, engine: _Engine) -> None:
+        while batch := self._next(engine):
+            self._execute(engine, batch)
 
-    def _next(self) -> list[Waiting[_Job]]:
+    def _next(self, engine: _Engine) -> list[Waiting[_Job]]:
         """Wait until the rule lets a batch go and return it; empty when closed and drained."""
         with self._changed:
-            self._backlog.computing = 0
+            self._backlog.computing -= engine.computing
+            engine.computing = 0
             while True:
+                if engine.meant:
+                    return [engine.meant.popleft()]
                 now_ns = self._clock_ns()
                 until_ns = self._backlog.hold_until_ns(now_ns, draining=self._closing)
                 if until_ns == now_ns:
                     batch = self._backlog.take(now_ns)
-                    self._backlog.computing = sum(request.images for request in batch)
+                    engine.computing = sum(request.images for request in batch)
+                    self._backlog.computing += engine.computing
+                    if len(self._backlog):
+                        self._changed.notify()  # whoever else is idle may go on with what is left
                     return batch
                 if until_ns is None and self._closing:
                     return []
                 self._changed.wait(None if until_ns is None else (until_ns - now_ns) / 1e9)
 
-    def _execute(self, batch: list[Waiting[_Job]]) -> None:
+    def _execute(self, engine: _Engine, batch: list[Waiting[_Job]]) -> None:
         began_ns = self._clock_ns()
         images = sum(request.images for request in batch)
         try:
-            logits = self._run(self._gather(batch, images))
+            logits = engine.run(self._gather(engine, batch, images))
             if len(logits) != images:
                 raise RuntimeError(f"the engine gave {len(logits)} rows for {images} images")  # noqa: TRY301 (one path for all failures)
         except Exception as error:
@@ -194,15 +244,17 @@ class Batcher:
         ended_ns = self._clock_ns()
         self._on_loop(self._deliver, batch, logits, began_ns, ended_ns - began_ns)
 
-    def _gather(self, batch: list[Waiting[_Job]], images: int) -> Floats:
+    def _gather(self, engine: _Engine, batch: list[Waiting[_Job]], images: int) -> Numbers:
         """Return the batch as one array; a lone part is passed on as it is, without a copy."""
         parts = [part for request in batch for part in request.ticket.parts]
         if len(parts) == 1:
             return parts[0]
-        if self._buffer is None or self._buffer.shape[1:] != parts[0].shape[1:]:
+        if engine.buffer is None:
+            # One for good, since it may be pinned: a server's images are all of one shape and type.
             rows = self._backlog.rule.max_batch_size
-            self._buffer = np.empty((rows, *parts[0].shape[1:]), dtype=np.float32)
-        return np.concatenate(parts, out=self._buffer[:images])
+            engine.buffer = np.empty((rows, *parts[0].shape[1:]), dtype=parts[0].dtype)
+            engine.pin(engine.buffer)
+        return np.concatenate(parts, out=engine.buffer[:images])
 
     def _deliver(self, batch: list[Waiting[_Job]], logits: Floats, began_ns: int, compute_ns: int) -> None:
         queue_ns = tuple(began_ns - request.arrived_ns for request in batch)
@@ -237,5 +289,6 @@ __all__ = [
     "ClientGoneError",
     "EngineFailedError",
     "Execution",
+    "Floats",
     "Inference",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
-from imagenet import preprocess, top_predictions
+from imagenet import top_predictions
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from fastapi_app.batcher import Inference
 from fastapi_app.body import limited, read_body
 from fastapi_app.refusal import Refusal
-from fastapi_app.service import Floats, Service, answering, service_of
+from fastapi_app.service import Numbers, Service, answering, service_of
 
 router = APIRouter()
 
@@ -169,18 +169,19 @@ async def _read_file(file: UploadFile | str, field: str) -> _Upload:
     return _Upload(name, data)
 
 
-async def _decode(service: Service, uploads: list[_Upload]) -> tuple[Floats, ...]:
+async def _decode(service: Service, uploads: list[_Upload]) -> tuple[Numbers, ...]:
     """Return each image preprocessed, [1, 3, crop, crop], by the pool of decoding threads."""
     loop = asyncio.get_running_loop()
-    return tuple(
-        await asyncio.gather(
-            *(loop.run_in_executor(service.decoders, _decode_one, upload, service) for upload in uploads)
-        )
+    parts = [uploads] if service.decoder.takes_batches else [[upload] for upload in uploads]
+    read = await asyncio.gather(
+        *(loop.run_in_executor(service.decoders, _decode_part, part, service) for part in parts)
     )
+    return tuple(image for part in read for image in part)
 
 
-def _decode_one(upload: _Upload, service: Service) -> Floats:
-    try:
-        return np.expand_dims(preprocess(upload.data, service.card), 0)
-    except ValueError as error:
-        raise Refusal(422, f"{upload.name}: {error}") from error
+def _decode_part(uploads: list[_Upload], service: Service) -> list[Numbers]:
+    read = service.decoder.read([upload.data for upload in uploads], service.card, service.input_dtype)
+    for upload, image in zip(uploads, read, strict=True):
+        if isinstance(image, ValueError):
+            raise Refusal(422, f"{upload.name}: {image}") from image
+    return [np.expand_dims(image, 0) for image in read if not isinstance(image, ValueError)]

@@ -1,4 +1,4 @@
-"""The GPU that serves, read by NVML whenever Prometheus asks; what cannot be read is absent, never 0."""
+"""The GPUs that serve, read by NVML whenever Prometheus asks; what cannot be read is absent, never 0."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import importlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -35,49 +35,59 @@ class GpuUnreadableError(Exception):
 
 
 class GpuCollector(Collector):
-    """The gauges of the GPU that CUDA calls ``cuda_index``; a figure that cannot be read is left out.
+    """The gauges of the GPUs that CUDA calls ``cuda_indexes``; a figure that cannot be read is left out.
 
     Reading takes milliseconds, and a GPU that is lost may take longer: never collect on the event loop.
     Why a figure is absent is logged, each reason once.
     """
 
-    def __init__(self, cuda_index: int) -> None:
-        self._cuda_index = cuda_index
+    def __init__(self, cuda_indexes: Sequence[int]) -> None:
+        self._cuda_indexes = tuple(cuda_indexes)
         self._nvml: Any = None
-        self._handle: Any = None
+        self._handles: dict[int, Any] = {}
         self._logged: set[str] = set()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what can be read now."""
-        try:
-            self._find()
-        except Exception as error:  # noqa: BLE001 (no package, driver, GPU or permission: each means "not readable")
-            self._log_once(f"no GPU metrics: {error}")
-            return
+        found = [index for index in self._cuda_indexes if self._find(index)]
         for name, text, read in _FIGURES:
-            try:
-                value = read(self._nvml, self._handle)
-            except Exception as error:  # noqa: BLE001 (as above)
-                self._log_once(f"{name} is left out of the metrics: {error}")
-                continue
             family = GaugeMetricFamily(name, text, labels=["gpu"])
-            family.add_metric([str(self._cuda_index)], value)
-            yield family
+            for index in found:
+                value = self._figure(name, index, read)
+                if value is not None:
+                    family.add_metric([str(index)], value)
+            if family.samples:
+                yield family
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Name the metrics, so that registering them reads no GPU."""
         for name, text, _ in _FIGURES:
             yield GaugeMetricFamily(name, text, labels=["gpu"])
 
-    def _find(self) -> None:
+    def _figure(self, name: str, index: int, read: Read) -> float | None:
+        try:
+            return read(self._nvml, self._handles[index])
+        except Exception as error:  # noqa: BLE001 (no permission, not supported, lost: each means "not readable")
+            self._log_once(f"{name} is left out of the metrics{self._of(index)}: {error}")
+            return None
+
+    def _find(self, index: int) -> bool:
         """Open NVML and find the GPU, once; what failed is tried again at the next scrape."""
-        if self._handle is not None:
-            return
-        if self._nvml is None:
-            nvml = importlib.import_module("pynvml")
-            nvml.nvmlInit()
-            self._nvml = nvml
-        self._handle = _nvml_handle(self._nvml, cuda_uuid(self._cuda_index))
+        try:
+            if self._nvml is None:
+                nvml = importlib.import_module("pynvml")
+                nvml.nvmlInit()
+                self._nvml = nvml
+            if index not in self._handles:
+                self._handles[index] = _nvml_handle(self._nvml, cuda_uuid(index))
+        except Exception as error:  # noqa: BLE001 (no package, driver, GPU or permission: each means "not readable")
+            self._log_once(f"no GPU metrics{self._of(index)}: {error}")
+            return False
+        return True
+
+    def _of(self, index: int) -> str:
+        """Return which GPU is meant, where there are several."""
+        return f" of GPU {index}" if len(self._cuda_indexes) > 1 else ""
 
     def _log_once(self, reason: str) -> None:
         if reason not in self._logged:

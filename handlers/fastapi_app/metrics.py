@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,7 +27,7 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 class Metrics:
     """Everything this server counts, in a registry of its own."""
 
-    def __init__(self, model: str, *, waiting: Callable[[], int], gpu_index: int | None = None) -> None:
+    def __init__(self, model: str, *, waiting: Callable[[], int], gpu_indexes: Sequence[int] = ()) -> None:
         self.registry = CollectorRegistry()
         self._model = model
         self._requests = Counter(
@@ -55,8 +55,8 @@ class Metrics:
         )
         queue_size.labels(model).set_function(waiting)
         ProcessCollector(registry=self.registry)
-        if gpu_index is not None:
-            self.registry.register(GpuCollector(gpu_index))
+        if gpu_indexes:
+            self.registry.register(GpuCollector(gpu_indexes))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, ["model"], buckets=buckets, registry=self.registry).labels(self._model)

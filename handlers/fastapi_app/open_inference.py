@@ -56,7 +56,7 @@ async def infer(request: Request) -> Response:
         raise Refusal(415, "compressed requests are not supported")
     header_length = _header_length(request)
     body = await read_body(request, service.settings.max_body_bytes, align_at=header_length or 0)
-    limits = wire.TensorLimits(service.image_shape, service.settings.max_batch_size)
+    limits = wire.TensorLimits(service.image_shape, service.settings.max_batch_size, service.input_dtype)
     decode = partial(wire.decode_request, body, header_length, limits)
     if (header_length or len(body)) > _LARGE_JSON_BYTES:
         tensors = await asyncio.get_running_loop().run_in_executor(service.decoders, decode)
@@ -109,12 +109,13 @@ async def model_metadata(request: Request) -> Response:
 
 
 def _metadata(service: Service) -> dict[str, Any]:
-    platforms = {"onnx": "onnxruntime_onnx", "pytorch": "pytorch_libtorch"}
+    platforms = {"onnx": "onnxruntime_onnx", "pytorch": "pytorch_libtorch", "tensorrt": "tensorrt"}
+    datatype = wire.DATATYPES[service.input_dtype]
     return {
         "name": service.model_name,
         "versions": [VERSION],
         "platform": platforms[service.settings.format],
-        "inputs": [{"name": wire.INPUT, "datatype": wire.DATATYPE, "shape": [-1, *service.image_shape]}],
+        "inputs": [{"name": wire.INPUT, "datatype": datatype, "shape": [-1, *service.image_shape]}],
         "outputs": [{"name": wire.OUTPUT, "datatype": wire.DATATYPE, "shape": [-1, len(service.labels)]}],
     }
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from anyio import CapacityLimiter
+from engine import Engine, Floats, Numbers
+from image_decoder import Decoder
 from imagenet import Card
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,10 +25,11 @@ from fastapi_app.metrics import Metrics
 from fastapi_app.refusal import Refusal
 from fastapi_app.settings import Settings
 
-Floats = npt.NDArray[np.float32]
 Handler = Callable[[Request], Awaitable[Response]]
 
 logger = logging.getLogger("uvicorn.error")
+
+__all__ = ["Floats", "Handler", "Numbers", "Service", "answering", "service_of"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,20 +40,27 @@ class Service:
     model_name: str
     card: Card
     labels: list[str]
-    backend: str
-    """The engine that serves, e.g. ``onnxruntime CPUExecutionProvider``."""
+    engines: tuple[Engine, ...]
+    """What serves, one for each device; only the batcher's threads run them."""
     batcher: Batcher
     metrics: Metrics
     scrapes: CapacityLimiter
     """One scrape at a time, so that a GPU that does not answer takes one thread and no more."""
+    decoder: Decoder
     decoders: ThreadPoolExecutor
+    """The threads that decode images."""
+
+    @property
+    def input_dtype(self) -> str:
+        """The type of the numbers that the model takes, on every device."""
+        return self.engines[0].input_dtype
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The model's input without its batch dimension."""
         return (3, self.card.crop, self.card.crop)
 
-    async def infer(self, request: Request, parts: tuple[Floats, ...], *, alone: bool = False) -> Inference:
+    async def infer(self, request: Request, parts: tuple[Numbers, ...], *, alone: bool = False) -> Inference:
         """Return the logits of ``parts``; refuses with 503, 500, or 499 when the client hangs up."""
         gone = asyncio.create_task(_hung_up(request))
         try:

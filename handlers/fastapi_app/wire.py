@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from engine import Floats, Numbers
 
 from fastapi_app.refusal import Refusal
 
-Floats = npt.NDArray[np.float32]
-
 INPUT, OUTPUT, DATATYPE = "input", "output", "FP32"
-_FLOAT_BYTES = 4
+DATATYPES = {"float32": DATATYPE, "uint8": "UINT8"}
+"""The protocol's words, by the dtype that a model takes."""
+_ON_THE_WIRE = {"float32": "<f4", "uint8": "u1"}
+_LARGEST_PIXEL = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class TensorRequest:
     """One decoded inference request."""
 
     id: str | None
-    tensor: Floats
-    """[n, 3, height, width]."""
+    tensor: Numbers
+    """[n, 3, height, width], of the dtype that the model takes."""
     binary_output: bool
 
 
@@ -33,6 +34,7 @@ class TensorLimits:
 
     image_shape: tuple[int, int, int]
     max_batch_size: int
+    dtype: str = "float32"
 
 
 def decode_request(body: memoryview, header_length: int | None, limits: TensorLimits) -> TensorRequest:
@@ -45,15 +47,15 @@ def decode_request(body: memoryview, header_length: int | None, limits: TensorLi
     if header_length is not None and not 0 < header_length <= len(body):
         raise _wrong(f"Inference-Header-Content-Length is {header_length}, the body has {len(body)} bytes")
     head = _json_object(body if header_length is None else body[:header_length])
-    tensor = _input_of(head)
+    tensor = _input_of(head, DATATYPES[limits.dtype])
     shape = _shape_of(tensor, limits)
     size = _parameters(tensor).get("binary_data_size")
     if size is None:
-        values = _from_json(tensor, shape)
+        values = _from_json(tensor, shape, limits.dtype)
     elif header_length is None:
         raise _wrong("binary_data_size without the header Inference-Header-Content-Length")
     else:
-        values = _from_bytes(body[header_length:], size, shape)
+        values = _from_bytes(body[header_length:], size, shape, limits.dtype)
     request_id = head.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise _wrong("'id' is not a string")
@@ -108,10 +110,10 @@ def _only(head: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     return tensor
 
 
-def _input_of(head: dict[str, Any]) -> dict[str, Any]:
+def _input_of(head: dict[str, Any], datatype: str) -> dict[str, Any]:
     tensor = _only(head, "inputs", INPUT)
-    if tensor.get("datatype") != DATATYPE:
-        raise _wrong(f"datatype of '{INPUT}' is {tensor.get('datatype')!r}, must be {DATATYPE}")
+    if tensor.get("datatype") != datatype:
+        raise _wrong(f"datatype of '{INPUT}' is {tensor.get('datatype')!r}, must be {datatype}")
     return tensor
 
 
@@ -127,26 +129,28 @@ def _shape_of(tensor: dict[str, Any], limits: TensorLimits) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _from_bytes(data: memoryview, size: Any, shape: tuple[int, ...]) -> Floats:
-    needed = int(np.prod(shape)) * _FLOAT_BYTES
+def _from_bytes(data: memoryview, size: Any, shape: tuple[int, ...], dtype: str) -> Numbers:
+    needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size != needed or len(data) != needed:
         raise _wrong(
             f"'{INPUT}' of shape {list(shape)} takes {needed} bytes; "
             f"binary_data_size says {size!r}, {len(data)} came"
         )
-    values = np.frombuffer(data, dtype="<f4").reshape(shape)
+    values = np.frombuffer(data, dtype=_ON_THE_WIRE[dtype]).reshape(shape)
     # Engines read aligned floats; a body that was read chunk by chunk may lie elsewhere.
     return values if values.flags.aligned else values.copy()
 
 
-def _from_json(tensor: dict[str, Any], shape: tuple[int, ...]) -> Floats:
+def _from_json(tensor: dict[str, Any], shape: tuple[int, ...], dtype: str) -> Numbers:
     try:
         values = np.asarray(tensor["data"])
     except (KeyError, ValueError) as error:
         raise _wrong(f"'{INPUT}' has no rectangular 'data'") from error
     if values.dtype.kind not in "fiu" or values.size != np.prod(shape):
         raise _wrong(f"'data' of '{INPUT}' must be {np.prod(shape)} numbers")
-    return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
+    if dtype == "uint8" and (values.dtype.kind == "f" or values.min() < 0 or values.max() > _LARGEST_PIXEL):
+        raise _wrong(f"'data' of '{INPUT}' must be whole numbers from 0 to {_LARGEST_PIXEL}")
+    return np.ascontiguousarray(values.reshape(shape), dtype=dtype)
 
 
 def _binary_output(head: dict[str, Any]) -> bool:

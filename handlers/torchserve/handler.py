@@ -1,8 +1,8 @@
 """The TorchServe handler: images in, named top-5 out, one forward for the whole batch.
 
-A guest: runs in TorchServe's Python worker, imports nothing of pytest_servebench. Its
-siblings `engine` and `imagenet` travel in the model archive as extra files; beside them
-lie ``card.json``, ``labels.json`` and the model (``model.pt`` or ``model.onnx``). The
+A guest: runs in TorchServe's Python worker, imports nothing of pytest_servebench. Its siblings, `engine`
+with what it loads, `image_decoder`, `imagenet` and `torchserve_request`, travel in the model archive as extra
+files; beside them lie ``card.json``, ``labels.json`` and the model (``model.pt`` or ``model.onnx``). The
 README in this folder says how an archive is built and what a request may hold.
 
 TorchServe batches requests, not images: a request may carry several images, and all
@@ -12,28 +12,34 @@ own request with 400 and a reason, never the batch.
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine import Engine, Floats, load_engine
-from imagenet import Card, preprocess, read_labels, top_predictions
-
-TENSOR_CONTENT_TYPE = "application/x-float32"
-"""Declares little-endian float32 [n, 3, crop, crop]. Bytes under any other type are one
-encoded image: nothing is guessed, so a JPEG of whatever length is never read as numbers."""
+from engine import Engine, Floats, Numbers, load_engine
+from image_decoder import Read, decoder_for, with_decoder
+from imagenet import Card, read_labels, top_predictions
+from torchserve_request import Unpack, images_of
 
 BATCH_SIZE_METRIC = "batch_size_distribution"
 """Histogram of images per execution: ``_sum`` is images, ``_count`` is executions."""
 
 HANDLER_TIME_METRIC = "image_classification_handler_seconds"
 """Histogram of the handler's time per batch: reading its requests, the model, the answers."""
+
+VISIBLE, MEANT, ALL_GPUS = "CUDA_VISIBLE_DEVICES", "SERVEBENCH_VISIBLE_DEVICES", "all"
+"""Which GPUs the frontend counts, and which the server's caller meant where the two differ."""
+
+DECODER = "SERVEBENCH_DECODER"
+"""What decodes images where the archive's settings do not say it."""
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +55,26 @@ class ImageClassifier:
         folder = Path(context.system_properties["model_dir"])
         settings = (getattr(context, "model_yaml_config", None) or {}).get("handler", {})
         threads = int(settings.get("threads", 2))
+        _see_the_gpus_meant()
+        device = _device_of(context, str(settings.get("device") or ""))
+        self._card = Card.read(folder / "card.json")
+        compiled = settings.get("format") == "tensorrt"
+        most = int(context.system_properties.get("batch_size") or 1)
+        self._at_most = most if compiled else None
+        decoder = settings.get("decoder") or os.environ.get(DECODER) or "pillow"
+        self._decoder = decoder_for(decoder, device)
         self._engine: Engine = load_engine(
             folder / context.manifest["model"]["serializedFile"],
-            device=str(settings.get("device") or _device_of(context)),
+            device=device,
             threads=threads,
             precision=str(settings.get("precision", "fp32")),
+            format="tensorrt" if compiled else "",
+            input_dtype=str(settings.get("input_dtype", "")),
+            image_shape=(3, self._card.crop, self._card.crop),
+            max_batch_size=most,
+            cuda_graphs=str(settings.get("cuda_graphs", "off")),
         )
         self._readers = ThreadPoolExecutor(threads)
-        self._card = Card.read(folder / "card.json")
         self._labels = read_labels(folder / "labels.json")
         self._observe_batch = _observer(context, BATCH_SIZE_METRIC, "count")
         self._observe_time_s = _observer(context, HANDLER_TIME_METRIC, "seconds")
@@ -65,16 +83,14 @@ class ImageClassifier:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Return one JSON body per request, in order; sets each request's status itself."""
+        if (context.get_all_request_header(0) or {}).get("describe") == "True":
+            return [json.dumps(self.describe_handle()).encode()]
         begin_ns = time.monotonic_ns()
         types = [_content_types(context, index) for index in range(len(data))]
-        # Pillow unpacks outside the interpreter's lock; a lone request is not worth the hop.
-        apply = map if len(data) == 1 else self._readers.map
-        inputs = list(apply(self._read, data, types))
+        inputs = self._inputs(data, types)
         whole = [each for each in inputs if not isinstance(each, str)]
         batch = np.concatenate(whole) if whole else np.empty((0,), np.float32)
-        scores = self._engine.run(batch) if whole else batch
-        if whole:
-            self._observe_batch(len(batch))
+        scores = self._run(batch) if whole else batch
         bodies: list[bytes] = []
         begin = 0
         for index, each in enumerate(inputs):
@@ -91,69 +107,64 @@ class ImageClassifier:
             self._observe_time_s(round((time.monotonic_ns() - begin_ns) / 1e9, 6))
         return bodies
 
-    def _read(self, request: Mapping[str, Any], types: Mapping[str, str]) -> Floats | str:
-        """Return a request's images as float32 [n, 3, crop, crop], or why they cannot be read."""
+    def describe_handle(self) -> dict[str, Any]:
+        """Return what runs, for ``GET /models/NAME?customized=true``."""
+        return with_decoder(self._engine.facts(), self._decoder)
+
+    def _run(self, batch: Numbers) -> Floats:
+        """Run a batch whole, or in parts where the engine was compiled for no larger ones."""
+        step = self._at_most or len(batch)
+        parts = [batch[begin : begin + step] for begin in range(0, len(batch), step)]
+        scores = [self._engine.run(part) for part in parts]
+        for part in parts:
+            self._observe_batch(len(part))
+        return scores[0] if len(scores) == 1 else np.concatenate(scores)
+
+    def _inputs(
+        self, data: Sequence[Mapping[str, Any]], types: Sequence[Mapping[str, str]]
+    ) -> list[Numbers | str]:
+        """Return the images of each request, or why there are none."""
+        if not self._decoder.takes_batches:
+            # Pillow unpacks outside the interpreter's lock; a lone request is not worth the hop.
+            apply = map if len(data) == 1 else self._readers.map
+            return list(apply(self._read, data, types))
+        encoded = [list(self._encoded(*request)) for request in zip(data, types, strict=True)]
+        everything = [image for own in encoded for image in own]
+        read = iter(self._decoder.read(everything, self._card, self._engine.input_dtype))
+        each = [iter(list(islice(read, len(own)))) for own in encoded]
+        return [
+            self._read(request, kinds, lambda _, own=own: next(own))  # type: ignore[misc]
+            for request, kinds, own in zip(data, types, each, strict=True)
+        ]
+
+    def _encoded(self, request: Mapping[str, Any], types: Mapping[str, str]) -> list[bytes]:
+        """Return a request's encoded images, up to a piece that is none."""
+        found: list[bytes] = []
+
+        def keep(encoded: bytes) -> Read:
+            found.append(encoded)
+            return np.empty((0, 0, 0))
+
+        with suppress(ValueError):
+            for _ in images_of(request, types, self._card, self._engine.input_dtype, keep):
+                pass
+        return found
+
+    def _by_itself(self, encoded: bytes) -> Read:
+        return self._decoder.read([encoded], self._card, self._engine.input_dtype)[0]
+
+    def _read(
+        self, request: Mapping[str, Any], types: Mapping[str, str], unpack: Unpack | None = None
+    ) -> Numbers | str:
+        """Return a request's images as [n, 3, crop, crop] of the model's dtype, or why there are none."""
         try:
-            images = list(_images(request, types, self._card))
+            dtype = self._engine.input_dtype
+            images = list(images_of(request, types, self._card, dtype, unpack or self._by_itself))
         except ValueError as error:
             return str(error)
         except MemoryError:
             return "an image that is too large to be unpacked"
         return np.concatenate(images) if images else "the request holds no image"
-
-
-def _images(request: Mapping[str, Any], types: Mapping[str, str], card: Card) -> Iterator[Floats]:
-    """Yield float32 [n, 3, crop, crop] for each piece of a request, in order.
-
-    A plain body comes under the name ``body``; the parts of a form under their own names.
-    """
-    parts = {"body": request["body"]} if "body" in request else dict(request)
-    if not parts or parts == {"body": b""}:
-        raise ValueError("the request holds no image")
-    position = 0
-    for name, value in parts.items():
-        for piece in _pieces(value):
-            try:
-                encoded = _from_base64(piece) if isinstance(piece, str) else bytes(piece)
-                if types.get(name) == TENSOR_CONTENT_TYPE:
-                    images = _read_tensor(encoded, card)
-                else:
-                    images = preprocess(encoded, card)[None]
-            except ValueError as error:
-                raise ValueError(f"image {position}: {error}") from error
-            position += len(images)
-            yield images
-
-
-def _pieces(value: Any) -> Iterator[bytes | bytearray | str]:
-    """Yield bytes, or base64 text, for each image in one part: itself, or what its JSON lists."""
-    if isinstance(value, Mapping) and "instances" in value:
-        value = value["instances"]
-    for item in value if isinstance(value, list) else [value]:
-        piece = item.get("b64") if isinstance(item, Mapping) else item
-        if not isinstance(piece, (bytes, bytearray, str)):
-            raise ValueError('expected an image, base64 text, {"b64": text} or a list of these')  # noqa: TRY004 (a bad request, not a bug)
-        yield piece
-
-
-def _from_base64(text: str) -> bytes:
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError as error:
-        raise ValueError(f"text that is not base64: {error}") from error
-
-
-def _read_tensor(raw: bytes, card: Card) -> Floats:
-    per_image = 3 * card.crop * card.crop * 4
-    if not raw or len(raw) % per_image:
-        raise ValueError(
-            f"{len(raw)} bytes are no float32 [n, 3, {card.crop}, {card.crop}]: "
-            f"expected a multiple of {per_image}"
-        )
-    numbers = np.frombuffer(raw, dtype="<f4").astype(np.float32, copy=False)
-    return numbers.reshape(-1, 3, card.crop, card.crop)
 
 
 def _content_types(context: Any, index: int) -> dict[str, str]:
@@ -185,10 +196,31 @@ def _refuse(context: Any, index: int, reason: str) -> bytes:
     return json.dumps({"code": 400, "type": "BadRequestException", "message": reason}).encode()
 
 
-def _device_of(context: Any) -> str:
-    """Return the GPU TorchServe gave this worker, else the CPU."""
+def _device_of(context: Any, asked: str) -> str:
+    """Return ``asked``, of several GPUs this worker's; else the GPU TorchServe gave it, else the CPU.
+
+    TorchServe numbers its workers' GPUs in turns from 0: its i-th is the i-th of ``cuda:1,2``.
+    """
     gpu_id = context.system_properties.get("gpu_id")
-    return "cpu" if gpu_id is None else f"cuda:{gpu_id}"
+    kind, _, indexes = asked.partition(":")
+    if "," not in indexes:
+        return asked or ("cpu" if gpu_id is None else f"cuda:{gpu_id}")
+    if gpu_id is None:
+        raise RuntimeError(f"asked for {asked}, but TorchServe gave this worker no GPU: see number_of_gpu")
+    each = indexes.split(",")
+    return f"{kind}:{each[int(gpu_id) % len(each)]}"
+
+
+def _see_the_gpus_meant() -> None:
+    """Have CUDA see what the server's caller meant: the frontend may have been told numbers in its place.
+
+    It cannot read UUIDs. CUDA reads the variable when it is first used, which is later.
+    """
+    meant = os.environ.get(MEANT)
+    if meant == ALL_GPUS:
+        os.environ.pop(VISIBLE, None)
+    elif meant is not None:
+        os.environ[VISIBLE] = meant
 
 
 def _observer(context: Any, metric_name: str, unit: str) -> Callable[[float], None]:

@@ -1,7 +1,7 @@
 """A Triton python-backend model that runs one model file with onnxruntime or torch.
 
 A guest: Triton loads it as ``model.py`` from a version folder that also holds
-``engine.py`` (this folder's sibling) and the model file, ``model.onnx`` or ``model.pt``.
+``engine.py`` and what it loads (this folder's siblings) and the model file, ``model.onnx`` or ``model.pt``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from engine import Engine, load_engine
-
-Floats = npt.NDArray[np.float32]
+from engine import Engine, Floats, Numbers, load_engine
 
 _MODEL_FILES = ("model.onnx", "model.pt")
 
 
 class TritonPythonModel:
-    """float32 ``input`` [n, 3, 224, 224] to float32 ``output`` [n, 1000]."""
+    """float32 or uint8 ``input`` [n, 3, 224, 224] to float32 ``output`` [n, 1000]."""
 
     _engine: Engine
 
@@ -35,8 +32,13 @@ class TritonPythonModel:
             device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu",
             threads=int(_parameter(config, "threads", "1")),
             precision=_parameter(config, "precision", "fp32"),
+            input_dtype=_input_dtype(config),
+            max_batch_size=max(1, int(config.get("max_batch_size", 1))),
+            cuda_graphs=_parameter(config, "cuda_graphs", "off"),
         )
-        pb_utils.Logger.log_info(f"{args['model_name']} serves with {self._engine.name}")
+        name = args["model_name"]
+        pb_utils.Logger.log_info(f"{name} serves with {self._engine.name}")
+        pb_utils.Logger.log_info(f"servebench serves {name}: {json.dumps(self._engine.facts())}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return one response per request, all computed in one run of the model.
@@ -48,7 +50,7 @@ class TritonPythonModel:
         outputs = iter(self._run(readable))
         return [_response(next(outputs) if isinstance(batch, np.ndarray) else batch) for batch in batches]
 
-    def _run(self, batches: list[Floats]) -> list[Floats | Exception]:
+    def _run(self, batches: list[Numbers]) -> list[Floats | Exception]:
         if not batches:
             return []
         try:
@@ -81,9 +83,15 @@ def _parameter(config: dict[str, Any], key: str, default: str) -> str:
     return default if value is None else str(value["string_value"])
 
 
-def _input(request: Any) -> Floats | Exception:
+def _input_dtype(config: dict[str, Any]) -> str:
+    """Return ``uint8`` where the configuration's input is, else nothing: as the file says."""
+    inputs = config.get("input", [])
+    return "uint8" if inputs and inputs[0].get("data_type") == "TYPE_UINT8" else ""
+
+
+def _input(request: Any) -> Numbers | Exception:
     try:
-        batch: Floats = pb_utils.get_input_tensor_by_name(request, "input").as_numpy()
+        batch: Numbers = pb_utils.get_input_tensor_by_name(request, "input").as_numpy()
     except Exception as error:  # noqa: BLE001 (one unreadable request must not fail its neighbours)
         return error
     return batch

@@ -1,12 +1,13 @@
 """A Triton python-backend model that turns encoded images into what a model takes.
 
-A guest: Triton loads it as ``model.py`` from a version folder that also holds
-``imagenet.py`` (this folder's sibling) and the model's ``card.json``.
+A guest: Triton loads it as ``model.py`` from a version folder that also holds ``imagenet.py`` and
+``image_decoder.py`` (this folder's siblings) and the model's ``card.json``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,46 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from imagenet import Card, preprocess
+from image_decoder import Decoder, decoder_for
+from imagenet import Card
 
-Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
+_DTYPE = "float32"
 
 
 class TritonPythonModel:
     """Encoded ``image`` BYTES [n, 1] to float32 ``pixels`` [n, 3, 224, 224]."""
 
     _card: Card
+    _decoder: Decoder
     _pool: ThreadPoolExecutor
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the card beside this file and start the decoding threads."""
+        """Read the card beside this file and start what decodes; raises where that is not there."""
         parameters = json.loads(args["model_config"]).get("parameters", {})
-        threads = int(parameters.get("threads", {}).get("string_value", "1"))
+        told = {key: str(value["string_value"]) for key, value in parameters.items()}
         self._card = Card.read(Path(args["model_repository"]) / args["model_version"] / "card.json")
+        self._decoder = decoder_for(told.get("decoder", "pillow"), told.get("device", "cpu"))
         # Pillow decodes and resizes without the interpreter lock.
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(int(told.get("threads", "1")), thread_name_prefix="decode")
+        facts = json.dumps({"decoder": self._decoder.name})
+        pb_utils.Logger.log_info(f"servebench serves {args['model_name']}: {facts}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return one response per request; a bad image is an error reply for its request only."""
         encoded = [_images(request) for request in requests]
-        decoded = self._pool.map(self._decode, [image for images in encoded for image in images])
+        everything = [image for images in encoded for image in images]
+        parts = [everything] if self._decoder.takes_batches else [[image] for image in everything]
+        decoded = iter([one for part in self._pool.map(self._decode, parts) for one in part])
         return [_response([next(decoded) for _ in images]) for images in encoded]
 
-    def _decode(self, encoded: bytes) -> Floats | Exception:
+    def _decode(self, encoded: list[bytes]) -> Sequence[Pixels | Exception]:
         try:
-            return preprocess(encoded, self._card)
+            return self._decoder.read(encoded, self._card, _DTYPE)
         except Exception as error:  # noqa: BLE001 (one image must not fail its neighbours, whatever it is)
-            return error
+            if len(encoded) == 1:
+                return [error]
+            return [one for image in encoded for one in self._decode([image])]
 
     def finalize(self) -> None:
         """End the decoding threads."""
@@ -55,7 +66,7 @@ def _images(request: Any) -> list[bytes]:
     return [bytes(image) for image in rows.ravel()]
 
 
-def _response(images: list[Floats | Exception]) -> Any:
+def _response(images: list[Pixels | Exception]) -> Any:
     bad = [f"image {i}: {image}" for i, image in enumerate(images) if isinstance(image, Exception)]
     if bad:
         return pb_utils.InferenceResponse(error=pb_utils.TritonError("; ".join(bad)))
