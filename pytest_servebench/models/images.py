@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.models.catalogue import ModelCard
-from pytest_servebench.models.preprocessing import preprocess
+from pytest_servebench.models.preprocessing import normalised, pixels_of
 from pytest_servebench.plan import Image
 
 IMAGE_SETS = ("synthetic", "photographs")
@@ -48,10 +48,12 @@ def image_set(name: str, card: ModelCard, count: int, seed: int) -> tuple[Image,
         named = _photographs(count)
     else:
         raise PlanError(f"there is no image set {name!r}", next_step=f"use one of: {', '.join(IMAGE_SETS)}")
-    return tuple(
-        Image(index=index, jpeg=jpeg, tensor=preprocess(jpeg, card), name=title)
-        for index, (title, jpeg) in enumerate(named)
-    )
+    return tuple(_image(index, title, jpeg, card) for index, (title, jpeg) in enumerate(named))
+
+
+def _image(index: int, title: str, jpeg: bytes, card: ModelCard) -> Image:
+    pixels = pixels_of(jpeg, card)
+    return Image(index=index, jpeg=jpeg, tensor=normalised(pixels, card), name=title, pixels=pixels)
 
 
 def _synthetic(seed: int, index: int) -> bytes:

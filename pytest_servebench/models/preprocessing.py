@@ -27,14 +27,24 @@ def preprocess(encoded: bytes, card: ModelCard) -> npt.NDArray[np.float32]:
     torchvision's ``Resize``, ``CenterCrop``, ``ToTensor`` and ``Normalize`` do to a Pillow
     image. Raises `ModelError` for bytes that are no whole image.
     """
+    return normalised(pixels_of(encoded, card), card)
+
+
+def pixels_of(encoded: bytes, card: ModelCard) -> npt.NDArray[np.uint8]:
+    """Return uint8 [3, crop, crop]: an encoded image decoded, resized and cropped; raises `ModelError`."""
     with _decoded(encoded) as image:
         size = _resized(image.size, card.resize)
         # A line of pixels, a few bytes when encoded, would become a strip of gigabytes.
         _check_size(size)
         cropped = image.resize(size, _FILTERS[card.interpolation]).crop(_centre(size, card.crop))
-    scaled = np.asarray(cropped, dtype=np.float32) / np.float32(255)
-    normal = (scaled - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+    return np.ascontiguousarray(np.asarray(cropped, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def normalised(pixels: npt.NDArray[np.uint8], card: ModelCard) -> npt.NDArray[np.float32]:
+    """Return float32 [3, crop, crop] for `pixels_of` an image."""
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    mean, std = (np.array(one, np.float32).reshape(3, 1, 1) for one in (card.mean, card.std))
+    return np.asarray((scaled - mean) / std)
 
 
 def _decoded(encoded: bytes) -> Image.Image:

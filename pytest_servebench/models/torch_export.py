@@ -7,10 +7,7 @@ Run as ``python -m pytest_servebench.models.torch_export MODEL FOLDER [--weights
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.models.catalogue import ModelCard, model_card
+from pytest_servebench.models.export_process import end_with_parent
 from pytest_servebench.models.weights import SEED, Weights
 
 Floats = npt.NDArray[np.float32]
@@ -26,7 +24,6 @@ OPSET = 17
 """The newest that every engine here and TensorRT 8.6 read."""
 _AGREEMENT = 1e-4
 """Both files must agree this well, relative to the spread of the logits."""
-_PR_SET_PDEATHSIG = 1
 
 
 def export(card: ModelCard, weights: Weights, folder: Path) -> None:
@@ -77,14 +74,6 @@ def _relative_difference(seen: Floats, expected: Floats) -> float:
     return float(np.abs(seen - expected).max() / np.ptp(expected))
 
 
-def _end_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to end this process with its parent: a killed session leaves nothing behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent_pid:
-            sys.exit("the process that asked for the export is gone")
-
-
 def main(argv: list[str] | None = None) -> None:
     """Export what the command line names; on failure exit with the reason on stderr."""
     parser = argparse.ArgumentParser(prog="torch_export", description=__doc__)
@@ -94,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--parent-pid", type=int, required=True)
     arguments = parser.parse_args(argv)
     # Before torch is loaded, which takes seconds.
-    _end_with_parent(arguments.parent_pid)
+    end_with_parent(arguments.parent_pid)
     weights = Weights(label="", path=arguments.weights)
     try:
         export(model_card(arguments.model), weights, arguments.folder)

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError, ModelError
+from pytest_servebench.manifest import file_sha256
 from pytest_servebench.models.catalogue import ModelCard, PackagedWeights
-from pytest_servebench.models.manifest import file_sha256
 
 SEED = 0
 

@@ -1,4 +1,4 @@
-"""Says whether an exported folder is whole: ``manifest.json`` holds the hash of every file."""
+"""Says whether a kept folder or file is whole: ``manifest.json`` holds the hash of every file."""
 
 from __future__ import annotations
 
