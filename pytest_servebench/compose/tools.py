@@ -86,7 +86,11 @@ class Tools:
     environment: Mapping[str, str]
     say: Say
     artifact: Callable[[Deployment], Artifact] = lambda deployment: artifact(
-        deployment.model, deployment.format, default_cache_dir()
+        deployment.model,
+        deployment.format,
+        default_cache_dir(),
+        precision=deployment.precision,
+        input_dtype=deployment.input_dtype,
     )
     image: Callable[[ContainerImage, Say], str] = _image
     find_compose: Callable[[Mapping[str, str]], tuple[str, ...]] = find_compose

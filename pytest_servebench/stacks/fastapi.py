@@ -16,6 +16,7 @@ from pytest_servebench.stacks.fastapi_asked import AskedFastapi
 from pytest_servebench.stacks.fastapi_container import FastapiContainer
 from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.images import engine_image
+from pytest_servebench.stacks.tensorrt_pieces import missing_for_onnx
 
 _PIECES = {
     "fastapi": "fastapi",
@@ -38,11 +39,13 @@ class Fastapi(AskedFastapi):
         """Return the packages that are not installed, looked for without importing them."""
         wanted = [(module, name, "fastapi") for module, name in _PIECES.items()]
         wanted += [(_ENGINES[f][0], _ENGINES[f][0], _ENGINES[f][1]) for f in formats if f in _ENGINES]
-        return tuple(
+        packages = (
             MissingPiece(what=f"the package {name}", remedy=f'pip install "pytest-servebench[{extra}]"')
             for module, name, extra in wanted
             if importlib.util.find_spec(module) is None
         )
+        compiler = missing_for_onnx() if ModelFormat.TENSORRT in formats else ()
+        return (*packages, *compiler)
 
     def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
         """Return one uvicorn worker that serves the one deployment; raises `PlanError` for several."""
@@ -58,7 +61,7 @@ class Fastapi(AskedFastapi):
             name=fastapi_launch.launch_name(deployment),
             argv=fastapi_launch.argv(places),
             environment={**fastapi_launch.environment(deployment, places), **gpu_order(deployments)},
-            ready=fastapi_launch.READY,
+            ready=fastapi_launch.ready(deployment),
         )
 
     def in_container(self, choice: ImageChoice, device: Device) -> Stack:

@@ -14,10 +14,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
-from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload, WireProtocol, WireRequest
-from pytest_servebench.results import Answer
+from pytest_servebench.plan import (
+    Case,
+    Decoder,
+    Deployment,
+    Image,
+    ModelFormat,
+    Payload,
+    WireProtocol,
+    WireRequest,
+)
+from pytest_servebench.results import Answer, Served
 from pytest_servebench.samples import Reply
 from pytest_servebench.stacks.exposition import by_bound
+from pytest_servebench.stacks.facts import json_of, served_of
+from pytest_servebench.stacks.tensors import datatype_of, tensor_of
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _OK = 200
@@ -31,22 +42,34 @@ class AskedFastapi:
     """What is the same of the stack ``fastapi`` as a local process and in a container."""
 
     name: str = "fastapi"
-    formats: frozenset[ModelFormat] = frozenset({ModelFormat.ONNX, ModelFormat.PYTORCH})
-    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG})
+    formats: frozenset[ModelFormat] = frozenset(ModelFormat)
+    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG, Payload.UINT8})
     protocols: frozenset[WireProtocol] = frozenset({WireProtocol.HTTP})
+    decoders: frozenset[Decoder] = frozenset({Decoder.PILLOW, Decoder.NVJPEG})
 
     def backend(self, deployment: Deployment) -> str:
-        """Return the engine as the server's ``/health`` names it."""
+        """Return the engine as the server's ``/health`` names it; which TensorRT it is, only that says."""
         if deployment.format is ModelFormat.PYTORCH:
             return f"torch {deployment.device}"
+        if deployment.format is ModelFormat.TENSORRT:
+            return "onnxruntime TensorRT"
         provider = "CPU" if deployment.device.kind == "cpu" else "CUDA"
         return f"onnxruntime {provider}ExecutionProvider"
 
+    def served_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:  # noqa: ARG002 (one server, one model)
+        """Return the request for what the server says of itself."""
+        return (WireRequest(protocol=WireProtocol.HTTP, method="GET", path="/health", body=b""),)
+
+    def served(self, deployment: Deployment, replies: Sequence[Reply], log: str) -> Served:  # noqa: ARG002 (as above)
+        """Return what ``/health`` has as ``served``."""
+        told = json_of(replies[0].body)
+        return served_of(told.get("served") if isinstance(told, dict) else None, "GET /health")
+
     def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
         """Return a v2 request with a binary tensor, or a multipart upload of JPEG files."""
-        if case.payload is Payload.TENSOR:
-            return _tensor_request(case, images)
-        return _jpeg_request(images)
+        if case.payload is Payload.JPEG:
+            return _jpeg_request(images)
+        return _tensor_request(case, images)
 
     def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
         """Return the answers: all logits for tensors, named top-5 for JPEG."""
@@ -58,7 +81,7 @@ class AskedFastapi:
                 next_step=_SEE_LOG,
             )
         try:
-            answers = _read_logits(reply) if case.payload is Payload.TENSOR else _read_top5(reply)
+            answers = _read_top5(reply) if case.payload is Payload.JPEG else _read_logits(reply)
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise AnswerError(
                 "a reply of fastapi is not the answer it should be",
@@ -99,7 +122,7 @@ class AskedFastapi:
 
 
 def _tensor_request(case: Case, images: Sequence[Image]) -> WireRequest:
-    tensor = np.stack([image.tensor for image in images]).astype("<f4", copy=False)
+    tensor = tensor_of(case.payload, images)
     data = tensor.tobytes()
     head = json.dumps(
         {
@@ -107,7 +130,7 @@ def _tensor_request(case: Case, images: Sequence[Image]) -> WireRequest:
                 {
                     "name": "input",
                     "shape": list(tensor.shape),
-                    "datatype": "FP32",
+                    "datatype": datatype_of(tensor),
                     "parameters": {"binary_data_size": len(data)},
                 }
             ],

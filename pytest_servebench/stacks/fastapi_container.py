@@ -9,10 +9,11 @@ from pytest_servebench.containers import Container, ContainerImage
 from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, MissingPiece, ModelFormat, WorkFile
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import fastapi_launch
+from pytest_servebench.stacks.engine_files import ENGINE_FILES
 from pytest_servebench.stacks.fastapi_asked import AskedFastapi
 from pytest_servebench.stacks.images import TEMPORARY, as_seen_inside
 
-_GUESTS = ("fastapi_app", "engine.py", "imagenet.py")
+_GUESTS = ("fastapi_app", "image_decoder.py", "imagenet.py", *ENGINE_FILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +22,17 @@ class FastapiContainer(AskedFastapi):
 
     image: ContainerImage
 
-    def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:  # noqa: ARG002 (the image has all)
-        """Return nothing: what asks it is always installed."""
-        return ()
+    def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
+        """Return TensorRT, which our image does not have; what asks the server is always installed."""
+        if ModelFormat.TENSORRT not in formats or self.image.build is None:
+            return ()
+        return (
+            MissingPiece(
+                what="TensorRT, which the image fastapi does not have",
+                remedy="--serve-launcher=process with TensorRT installed, "
+                "or --serve-image with an image of yours that has it",
+            ),
+        )
 
     def backend(self, deployment: Deployment) -> str:
         """Return the engine as the server's ``/health`` names it."""
@@ -54,6 +63,6 @@ class FastapiContainer(AskedFastapi):
                 WorkFile(path="model/labels.json", source=artifact.labels_path),
                 *(WorkFile(path=f"handlers/{name}", source=guests / name) for name in _GUESTS),
             ),
-            ready=fastapi_launch.READY,
+            ready=fastapi_launch.ready(deployment),
             container=Container(image=self.image, scratch=(TEMPORARY,)),
         )

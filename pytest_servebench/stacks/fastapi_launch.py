@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.plan import Artifact, Deployment, ReadyCheck
+from pytest_servebench.plan import Artifact, Deployment, ModelFormat, ReadyCheck
 
 READY = ReadyCheck(path="/v2/health/ready")
+COMPILED_S = 900.0
+"""How long a start may take in which TensorRT tries its kernels."""
 _GRACEFUL_S = 8
 
 
@@ -42,6 +44,11 @@ def launch_name(deployment: Deployment) -> str:
     return f"fastapi-{deployment.served_name}"
 
 
+def ready(deployment: Deployment) -> ReadyCheck:
+    """Return how its server is known to be ready: the first start with TensorRT takes its time."""
+    return replace(READY, deadline_s=COMPILED_S) if deployment.format is ModelFormat.TENSORRT else READY
+
+
 def argv(places: Places) -> tuple[str, ...]:
     """Return the command that starts one uvicorn worker."""
     return (
@@ -64,6 +71,9 @@ def environment(deployment: Deployment, places: Places) -> dict[str, str]:
         "CARD_PATH": places.card,
         "LABELS_PATH": places.labels,
         "MODEL_NAME": deployment.served_name,
+        "MODEL_FORMAT": deployment.format,
+        "INPUT_DTYPE": deployment.input_dtype,
+        "DECODER": deployment.decoder,
         "DEVICE": deployment.device,
         "PRECISION": deployment.precision,
         "THREADS": threads,
@@ -81,7 +91,7 @@ def environment(deployment: Deployment, places: Places) -> dict[str, str]:
 
 
 def engine_environment(deployment: Deployment) -> dict[str, str]:
-    """Return how the threads of the engine behave that is in ``handlers/engine.py``."""
+    """Return how the threads of the engines behave that are in ``handlers/``."""
     threads = str(deployment.threads)
     return {
         "OMP_NUM_THREADS": threads,

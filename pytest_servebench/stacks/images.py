@@ -16,6 +16,12 @@ TRITON_BASE = "nvcr.io/nvidia/tritonserver:25.10-py3"
 TRITON_CUDA = "13.0.2"
 """The CUDA of that release, by NVIDIA's release notes of Triton 25.10."""
 
+TENSORRT_IMAGE = "nvcr.io/nvidia/tensorrt:25.10-py3"
+"""NVIDIA's TensorRT of the same month, with ``trtexec``: as a rule the TensorRT of Triton's image.
+
+In 23.05 it was not (issue 5975 of Triton's server); a server refuses plans of another one.
+"""
+
 TEMPORARY = "/tmp"  # noqa: S108 (of a container, where it lies in memory)
 """What every server may write to."""
 
@@ -34,9 +40,10 @@ def triton_image(choice: ImageChoice) -> ContainerImage:
 
 
 def as_seen_inside(deployment: Deployment) -> Deployment:
-    """Return ``deployment`` as its container sees it: the one GPU that it is given is its first."""
-    cpu = deployment.device.kind == "cpu"
-    return deployment if cpu else replace(deployment, device=Device(deployment.device.kind, 0))
+    """Return ``deployment`` as its container sees it: the GPUs that it is given are its first ones."""
+    outside = deployment.device
+    inside = Device(outside.kind, 0, tuple(range(1, len(outside.indexes))))
+    return replace(deployment, device=inside)
 
 
 def _image(

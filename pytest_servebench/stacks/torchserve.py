@@ -15,6 +15,7 @@ from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import Artifact, Deployment, Device, LaunchSpec, MissingPiece, ModelFormat
 from pytest_servebench.stacks.images import engine_image
 from pytest_servebench.stacks.java import OLDEST_MAJOR, find_java, too_old_java
+from pytest_servebench.stacks.tensorrt_pieces import missing_for_torch
 from pytest_servebench.stacks.torchserve_asked import ENGINES, AskedTorchserve
 from pytest_servebench.stacks.torchserve_container import TorchserveContainer
 from pytest_servebench.stacks.torchserve_launch import frontend_jar, torchserve_launch_spec
@@ -32,12 +33,14 @@ class Torchserve(AskedTorchserve):
         if frontend_jar() is None:
             absent.append("torchserve")
         # TorchServe's worker always imports torch, and yaml, which its package does not ask for.
-        modules = {"torch", "yaml", *(ENGINES[each] for each in formats if each in ENGINES)}
+        engines = {ENGINES[each] for each in formats if each is not ModelFormat.TENSORRT}
+        modules = {"torch", "yaml", *engines}
         absent += [module for module in sorted(modules) if find_spec(module) is None]
         if find_java() is None:
             old = too_old_java()
             absent.append(f"Java {OLDEST_MAJOR} or later" + (f" ({old} is older)" if old else ""))
-        return tuple(MissingPiece(what=what, remedy=_REMEDY) for what in absent)
+        compiler = missing_for_torch() if ModelFormat.TENSORRT in formats else ()
+        return (*(MissingPiece(what=what, remedy=_REMEDY) for what in absent), *compiler)
 
     def launch_spec(self, deployments: Sequence[Deployment], artifacts: Mapping[str, Artifact]) -> LaunchSpec:
         """Return how it comes up with no model loaded, an unpacked archive in store for each."""

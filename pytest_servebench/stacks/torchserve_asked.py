@@ -14,34 +14,53 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import quote
 
 import httpx
-import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
-from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload, WireProtocol, WireRequest
-from pytest_servebench.results import Answer
+from pytest_servebench.plan import (
+    Case,
+    Decoder,
+    Deployment,
+    Image,
+    ModelFormat,
+    Payload,
+    WireProtocol,
+    WireRequest,
+)
+from pytest_servebench.results import Answer, Served
 from pytest_servebench.samples import Reply
 from pytest_servebench.stacks.exposition import by_bound
+from pytest_servebench.stacks.facts import json_of, served_of
+from pytest_servebench.stacks.tensors import tensor_of
 from pytest_servebench.stacks.torchserve_launch import (
     BATCH_SIZE_METRIC,
     HANDLER_TIME_METRIC,
     RESPONSE_TIMEOUT_S,
+    STARTUP_TIMEOUT_S,
     archive_name,
+    workers_of,
 )
 
 TENSOR_CONTENT_TYPE = "application/x-float32"
-"""What `handlers/torchserve/handler.py` reads as numbers."""
+PIXELS_CONTENT_TYPE = "application/x-tensor-uint8"
+"""What `handlers/torchserve/handler.py` reads as numbers, and as pixels."""
+
+_NUMBERS = {Payload.TENSOR: TENSOR_CONTENT_TYPE, Payload.UINT8: PIXELS_CONTENT_TYPE}
 
 _FORM = "multipart/form-data; boundary=servebench-8c1f2ab0e7c34e0b9d5f6a1c"
 """The boundary is not drawn anew, so that equal images make an equal request."""
 
-ENGINES = {ModelFormat.ONNX: "onnxruntime", ModelFormat.PYTORCH: "torch"}
+ENGINES = {
+    ModelFormat.ONNX: "onnxruntime",
+    ModelFormat.PYTORCH: "torch",
+    ModelFormat.TENSORRT: "torch_tensorrt",
+}
 """The package that runs a format inside the handler."""
 
 
@@ -50,9 +69,15 @@ class AskedTorchserve:
     """What is the same of the stack ``torchserve`` as a local process and in a container."""
 
     name: str = "torchserve"
-    formats: frozenset[ModelFormat] = frozenset({ModelFormat.ONNX, ModelFormat.PYTORCH})
-    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG})
+    formats: frozenset[ModelFormat] = frozenset(ModelFormat)
+    payloads: frozenset[Payload] = frozenset({Payload.TENSOR, Payload.JPEG, Payload.UINT8})
     protocols: frozenset[WireProtocol] = frozenset({WireProtocol.HTTP})
+    decoders: frozenset[Decoder] = frozenset({Decoder.PILLOW, Decoder.NVJPEG})
+
+    @property
+    def compiles_torchscript(self) -> bool:
+        """Whether ``tensorrt`` is made of a TorchScript file: Torch-TensorRT reads no other."""
+        return True
 
     def backend(self, deployment: Deployment) -> str:
         """Return the engine in the handler and how TorchServe holds requests to fill a batch."""
@@ -63,22 +88,39 @@ class AskedTorchserve:
     def load_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
         """Return the request that registers the archive under this batch setting.
 
-        TorchServe answers it once the worker has loaded the model, so it may take seconds.
+        TorchServe answers it once its workers have loaded the model, so it may take seconds.
         """
         query: dict[str, str | int] = {
             "model_name": deployment.served_name,
             "url": archive_name(deployment),
             "batch_size": deployment.max_batch_size,
             "max_batch_delay": _batch_delay_ms(deployment),
-            "initial_workers": 1,
+            "initial_workers": workers_of(deployment),
             "synchronous": "true",
             "response_timeout": RESPONSE_TIMEOUT_S,
         }
+        if deployment.format is ModelFormat.TENSORRT:
+            # Left alone it ends a worker after 120 s, in the middle of compiling.
+            query["startup_timeout"] = STARTUP_TIMEOUT_S
         return (_management("POST", f"/models?{httpx.QueryParams(query)}"),)
 
     def unload_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
         """Return the request that unregisters it; its worker ends, the archive stays."""
         return (_management("DELETE", f"/models/{quote(deployment.served_name)}"),)
+
+    def served_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        """Return the request that TorchServe hands to the model's handler, which describes itself."""
+        return (_management("GET", f"/models/{quote(deployment.served_name)}?customized=true"),)
+
+    def served(self, deployment: Deployment, replies: Sequence[Reply], log: str) -> Served:  # noqa: ARG002 (the reply is of one model, and whole)
+        """Return what the handler's `describe_handle` says; of several workers one is asked."""
+        versions = json_of(replies[0].body)
+        first = versions[0] if isinstance(versions, list) and versions else None
+        known = first if isinstance(first, dict) else {}
+        served = served_of(known.get("customizedMetadata"), "customizedMetadata of the handler")
+        workers = known.get("workers")
+        count = len(workers) if isinstance(workers, list) and workers else workers_of(deployment)
+        return served if served.absent else replace(served, one_of=count)
 
     def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
         """Return a POST to /predictions: numbers, one encoded image, or a form of several."""
@@ -163,10 +205,9 @@ def _management(method: str, path: str) -> WireRequest:
 
 def _client_request(payload: Payload, path: str, images: Sequence[Image]) -> httpx.Request:
     url = f"http://torchserve{path}"
-    if payload is Payload.TENSOR:
-        numbers = np.stack([image.tensor for image in images]).astype("<f4")
-        kind = {"content-type": TENSOR_CONTENT_TYPE}
-        return httpx.Request("POST", url, content=numbers.tobytes(), headers=kind)
+    if payload in _NUMBERS:
+        kind = {"content-type": _NUMBERS[payload]}
+        return httpx.Request("POST", url, content=tensor_of(payload, images).tobytes(), headers=kind)
     if len(images) == 1:
         return httpx.Request("POST", url, content=images[0].jpeg, headers={"content-type": "image/jpeg"})
     # TorchServe keeps one part per field name, so each image needs a name of its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.containers import Container, ContainerImage
@@ -30,7 +30,19 @@ class TorchserveContainer(AskedTorchserve):
     image: ContainerImage
 
     def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
-        """Return onnxruntime where the image is PyTorch's own; what asks the server is always installed."""
+        """Return what the image does not have of engines; what asks the server is always installed."""
+        return (*self._missing_compiler(formats), *self._missing_onnxruntime(formats))
+
+    def _missing_compiler(self, formats: Sequence[ModelFormat]) -> Iterator[MissingPiece]:
+        ours = self.image.build is not None or _UPSTREAM.fullmatch(self.image.name)
+        if ModelFormat.TENSORRT in formats and ours:
+            yield MissingPiece(
+                what="torch-tensorrt, which the image torchserve does not have",
+                remedy="--serve-launcher=process with torch-tensorrt installed, "
+                "or --serve-image with an image of yours that has it",
+            )
+
+    def _missing_onnxruntime(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
         if ModelFormat.ONNX not in formats or not _UPSTREAM.fullmatch(self.image.name):
             return ()
         return (
@@ -56,8 +68,14 @@ class TorchserveContainer(AskedTorchserve):
             name=self.name,
             argv=("/bin/sh", "-c", _START.replace("$", "$$"), self.name, "${workdir}", *command),
             port_roles=torchserve_launch.PORT_ROLES,
-            environment={**torchserve_launch.environment(inside), "HOME": TEMPORARY},
+            environment={**torchserve_launch.environment(inside), **_gpus(inside), "HOME": TEMPORARY},
             files=torchserve_launch.work_files(inside, artifacts),
             ready=torchserve_launch.READY,
             container=Container(image=self.image, scratch=("tmp", "logs", TEMPORARY)),
         )
+
+
+def _gpus(inside: Sequence[Deployment]) -> dict[str, str]:
+    """Return by what TorchServe counts several GPUs, whether or not the image has ``nvidia-smi``."""
+    counted = torchserve_launch.counted_gpus(inside)
+    return {"CUDA_VISIBLE_DEVICES": counted} if counted else {}

@@ -21,8 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError
-from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, ReadyCheck, WorkFile
+from pytest_servebench.plan import Artifact, Decoder, Deployment, LaunchSpec, ReadyCheck, WorkFile
 from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks.engine_files import engine_files
 from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.java import find_java
 
@@ -35,9 +36,17 @@ HANDLER_TIME_METRIC = "image_classification_handler_seconds"
 """The handler's histogram of its time per batch."""
 
 RESPONSE_TIMEOUT_S = 120
+STARTUP_TIMEOUT_S = 900
+"""How long a worker may load a model that Torch-TensorRT compiles first."""
 READY = ReadyCheck(path="/ping")
 
-_ENTER_AND_START = 'cd "$1" && java=$2 && shift 2 && exec "$java" "-Djava.io.tmpdir=/proc/$$/cwd/tmp" "$@"'
+_ENTER_AND_START = (
+    'cd "$1" && java=$2 && gpus=$3 && shift 3 && if [ -n "$gpus${CUDA_VISIBLE_DEVICES-}" ]; then'
+    ' export SERVEBENCH_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-all}" CUDA_VISIBLE_DEVICES="$gpus"; fi'
+    ' && exec "$java" "-Djava.io.tmpdir=/proc/$$/cwd/tmp" "$@"'
+)
+"""The frontend counts GPUs by the words of CUDA_VISIBLE_DEVICES and does not start where one is a UUID. It is
+told numbers, as many as it shall give its workers; the handler has CUDA see what was meant."""
 
 JVM = (
     # Enough for 16 requests of 19 MB in flight; grows only when used.
@@ -65,7 +74,7 @@ enable_model_api=true
 allowed_urls=file://.*
 model_store=store
 install_py_dep_per_model=false
-number_of_gpu=0
+number_of_gpu=${{gpus}}
 number_of_netty_threads=2
 netty_client_threads=1
 default_response_timeout={RESPONSE_TIMEOUT_S}
@@ -146,8 +155,9 @@ def archive_name(deployment: Deployment) -> str:
     It holds what the handler reads when it loads; batch settings are given when the
     archive is registered, so deployments that differ in nothing else share one.
     """
-    device = str(deployment.device).replace(":", "")
-    return f"{deployment.served_name}-{device}-{deployment.precision}-t{deployment.threads}"
+    device = str(deployment.device).replace(":", "").replace(",", "-")
+    decoder = "" if deployment.decoder is Decoder.PILLOW else f"-{deployment.decoder}"
+    return f"{deployment.served_name}-{device}-{deployment.precision}-t{deployment.threads}{decoder}"
 
 
 def torchserve_launch_spec(
@@ -168,7 +178,7 @@ def torchserve_launch_spec(
     home = {"TS_MODEL_SERVER_HOME": str(_home(jar)).replace("$", "$$")}
     return LaunchSpec(
         name="torchserve",
-        argv=_argv(java, jar),
+        argv=_argv(java, jar, counted_gpus(deployments)),
         port_roles=PORT_ROLES,
         environment={**environment(deployments), **gpu_order(deployments), **home},
         files=work_files(deployments, artifacts),
@@ -180,14 +190,28 @@ def work_files(deployments: Sequence[Deployment], artifacts: Mapping[str, Artifa
     """Return the server's settings, and an archive for all deployments that differ in batching alone."""
     archives = {archive_name(deployment): deployment for deployment in deployments}
     files = [file for d in archives.values() for file in _archive(d, artifacts[d.served_name])]
-    return (*_server_files(), *files)
+    gpus = len(list(filter(None, counted_gpus(deployments).split(","))))
+    return (*_server_files(gpus), *files)
 
 
-def _argv(java: Path, jar: Path) -> tuple[str, ...]:
+def workers_of(deployment: Deployment) -> int:
+    """Return how many workers serve it: one for each GPU, which share its queue of requests."""
+    return max(1, len(deployment.device.indexes))
+
+
+def counted_gpus(deployments: Sequence[Deployment]) -> str:
+    """Return the GPUs that TorchServe gives to workers in turns, as ``0,1``; empty: an archive says which."""
+    most = max(map(workers_of, deployments), default=1)
+    return ",".join(map(str, range(most))) if most > 1 else ""
+
+
+def _argv(java: Path, jar: Path, gpus: str) -> tuple[str, ...]:
     command = (str(java), *JVM, f"-Dmodel_server_home={_home(jar)}", "-cp", str(jar))
     server = (*SERVER, *OPTIONS, "--python", sys.executable)
     literal = (text.replace("$", "$$") for text in (*command, *server))
-    return ("/bin/sh", "-c", _ENTER_AND_START.replace("$", "$$"), "torchserve", "${workdir}", *literal)
+    enter = _ENTER_AND_START.replace("$", "$$")
+    java_word, *rest = literal
+    return ("/bin/sh", "-c", enter, "torchserve", "${workdir}", java_word, gpus, *rest)
 
 
 def environment(deployments: Sequence[Deployment]) -> dict[str, str]:
@@ -214,8 +238,8 @@ def _home(jar: Path) -> Path:
     return jar.parent.parent.parent
 
 
-def _server_files() -> Iterator[WorkFile]:
-    yield WorkFile(path="config.properties", text=_CONFIG)
+def _server_files(gpus: int) -> Iterator[WorkFile]:
+    yield WorkFile(path="config.properties", text=_CONFIG.replace("${gpus}", str(gpus)))
     yield WorkFile(path="log4j2.xml", text=_LOGGING)
     yield WorkFile(path="metrics.yaml", text=_METRICS)
     for folder in ("tmp", "logs", "store"):
@@ -242,8 +266,10 @@ def _archive(deployment: Deployment, artifact: Artifact) -> Iterator[WorkFile]:
     yield WorkFile(path=f"{folder}/model-config.yaml", text=_model_config(deployment))
     linked = {
         "handler.py": guests / "torchserve" / "handler.py",
-        "engine.py": guests / "engine.py",
+        **engine_files(),
+        "image_decoder.py": guests / "image_decoder.py",
         "imagenet.py": guests / "imagenet.py",
+        "torchserve_request.py": guests / "torchserve_request.py",
         "card.json": artifact.card_path,
         "labels.json": artifact.labels_path,
         artifact.path.name: artifact.path,
@@ -263,4 +289,7 @@ def _model_config(deployment: Deployment) -> str:
         f"  device: {json.dumps(str(deployment.device))}\n"
         f"  precision: {deployment.precision}\n"
         f"  threads: {deployment.threads}\n"
+        f"  format: {deployment.format}\n"
+        f"  input_dtype: {deployment.input_dtype}\n"
+        f"  decoder: {deployment.decoder}\n"
     )

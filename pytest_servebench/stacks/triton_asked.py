@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from pytest_servebench.choices import SHARED_PAYLOADS
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import ServerCounters
 from pytest_servebench.plan import (
     Case,
+    Decoder,
     Deployment,
     Image,
     MissingPiece,
     ModelFormat,
     Payload,
     ReadyCheck,
-    SharedRequests,
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer
+from pytest_servebench.results import Answer, Served
 from pytest_servebench.samples import Reply
-from pytest_servebench.stacks import triton_shared_memory, triton_wire
-from pytest_servebench.stacks.triton_repository import ServedNames
+from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.stacks import triton_served, triton_shared_memory, triton_wire
+from pytest_servebench.stacks.triton_repository import ServedNames, model_names
 from pytest_servebench.stacks.triton_wheel import INSTALL
 
 PORT_ROLES = ("http", "grpc", "metrics")
@@ -55,12 +57,17 @@ class AskedTriton:
     payloads: frozenset[Payload] = frozenset(Payload)
     protocols: frozenset[WireProtocol] = frozenset(WireProtocol)
 
+    @property
+    def decoders(self) -> frozenset[Decoder]:
+        """What decodes: nvJPEG in the Python backend, DALI in NVIDIA's image; the door asks for it."""
+        return frozenset({Decoder.PILLOW, Decoder.NVJPEG, Decoder.DALI})
+
     def encode(self, case: Case, images: Sequence[Image]) -> WireRequest:
         """Return the request that asks for ``images``; encoded ones go to the ensemble.
 
-        Raises `PlanError` for the payload ``shm``: `share` knows where its tensors lie.
+        Raises `PlanError` for payloads in shared memory: `share` knows where their tensors lie.
         """
-        if case.payload is Payload.SHM:
+        if case.payload in SHARED_PAYLOADS:
             raise PlanError(
                 "a request for shared memory cannot be made of images alone",
                 where=case.id,
@@ -68,19 +75,34 @@ class AskedTriton:
             )
         names = ServedNames.of(case.deployment)
         model = names.jpeg if case.payload is Payload.JPEG else names.model
-        if case.protocol is WireProtocol.GRPC:
-            return triton_wire.grpc_request(model, case.payload, images)
-        return triton_wire.http_request(model, case.payload, images)
+        request = triton_wire.grpc_request if case.protocol is WireProtocol.GRPC else triton_wire.http_request
+        return request(model, case.payload, images, case.deployment.decoder)
 
     def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
         """Return what lies in the region, and the requests that only say where; a `MemorySharing`."""
         return triton_shared_memory.shared_requests(
-            ServedNames.of(case.deployment).model, case.protocol, groups, region
+            ServedNames.of(case.deployment).model,
+            case.protocol,
+            groups,
+            region,
+            gpu=case.deployment.device.index if case.payload is Payload.CUDASHM else None,
         )
 
     def decode(self, case: Case, reply: Reply) -> tuple[Answer, ...]:
         """Return one answer per image, with all logits; raises `AnswerError`."""
         return triton_wire.answers(case.protocol, reply, case.items_per_request)
+
+    def served_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        """Return the requests for the loaded model's configuration, and for the server's version."""
+        names = ServedNames.of(deployment)
+        decodes = deployment.decoder is not Decoder.PILLOW
+        return triton_served.requests(names.model, names.preprocess if decodes else "")
+
+    def served(self, deployment: Deployment, replies: Sequence[Reply], log: str) -> Served:
+        """Return what the model's backend says: its Python one in the log, others by their configuration."""
+        names = ServedNames.of(deployment)
+        decodes = deployment.decoder is not Decoder.PILLOW
+        return triton_served.served(names.model, replies, log, names.preprocess if decodes else "")
 
     def counters_request(self, deployment: Deployment) -> WireRequest | None:
         """Return the request for the model's statistics.
@@ -100,8 +122,7 @@ class AskedTriton:
 
         Triton replies at once; its stub process ends one to two seconds later.
         """
-        names = ServedNames.of(deployment)
-        return tuple(triton_wire.unload_request(name) for name in (names.jpeg, names.preprocess, names.model))
+        return tuple(triton_wire.unload_request(name) for name in reversed(model_names(deployment)))
 
 
 def missing_client() -> tuple[MissingPiece, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pytest_servebench.plan import Deployment, ModelFormat
+from pytest_servebench.plan import Decoder, Deployment, InputDtype, ModelFormat
 from pytest_servebench.shipped import shipped
 
 ModelConfig: TypeAlias = Any
@@ -30,7 +30,20 @@ class ServedNames:
     def of(cls, deployment: Deployment) -> ServedNames:
         """Return the names of ``deployment``."""
         name = deployment.served_name
-        return cls(model=name, preprocess=f"{name}_preprocess", jpeg=f"{name}_jpeg")
+        # Beside the others: a server may be asked for both, and they take different requests.
+        by = "_dali" if deployment.decoder is Decoder.DALI else ""
+        return cls(model=name, preprocess=f"{name}_preprocess{by}", jpeg=f"{name}_jpeg{by}")
+
+
+def model_names(deployment: Deployment) -> tuple[str, ...]:
+    """Return the names of the models that serve ``deployment``, in the order to load them.
+
+    Encoded images become what a model of float32 takes; one of pixels has no ensemble for them.
+    """
+    names = ServedNames.of(deployment)
+    if deployment.input_dtype is InputDtype.UINT8:
+        return (names.model,)
+    return names.model, names.preprocess, names.jpeg
 
 
 def derived_configs(deployment: Deployment) -> dict[str, ModelConfig]:
@@ -52,9 +65,13 @@ def native_configs(deployment: Deployment) -> dict[str, ModelConfig]:
 
 def _configs(deployment: Deployment, model: ModelConfig) -> dict[str, ModelConfig]:
     names = ServedNames.of(deployment)
+    if names.jpeg not in model_names(deployment):
+        return {names.model: model}
     return {
         names.model: model,
-        names.preprocess: _preprocess_config(deployment),
+        names.preprocess: (
+            _dali_config(deployment) if deployment.decoder is Decoder.DALI else _preprocess_config(deployment)
+        ),
         names.jpeg: _ensemble_config(deployment),
     }
 
@@ -91,6 +108,9 @@ def _native_config(deployment: Deployment) -> ModelConfig:
     _place(config, deployment)
     _batch(config, deployment)
     _keep_warmup(config, deployment.max_batch_size)
+    _take(config, deployment.input_dtype)
+    if config.optimization.cuda.graphs:
+        _capture(config)
     threads = _THREADS.get(deployment.format)
     if deployment.device.kind == "cpu" and threads is not None:
         config.parameters[threads].string_value = str(deployment.threads)
@@ -115,6 +135,22 @@ def _preprocess_config(deployment: Deployment) -> ModelConfig:
     # One process with threads: on one machine more of them only cost memory.
     config.instance_group[0].count = 1
     config.parameters["threads"].string_value = str(deployment.threads)
+    if deployment.decoder is not Decoder.PILLOW:
+        # The process itself stays on the CPU's side of Triton: what it decodes on a GPU it copies back.
+        config.parameters["decoder"].string_value = str(deployment.decoder)
+        config.parameters["device"].string_value = f"cuda:{deployment.device.index}"
+    if deployment.max_batch_size == 1:
+        config.ClearField("dynamic_batching")
+    return config
+
+
+def _dali_config(deployment: Deployment) -> ModelConfig:
+    """Return the pipeline's configuration: one instance on each GPU, as DALI's backend advises."""
+    config = _shipped_config(f"{MODEL}_preprocess_dali")
+    config.name = ServedNames.of(deployment).preprocess
+    config.max_batch_size = deployment.max_batch_size
+    config.parameters["num_threads"].string_value = str(deployment.threads)
+    _place(config, deployment)
     if deployment.max_batch_size == 1:
         config.ClearField("dynamic_batching")
     return config
@@ -124,6 +160,9 @@ def _ensemble_config(deployment: Deployment) -> ModelConfig:
     names = ServedNames.of(deployment)
     config = _shipped_config(f"{MODEL}_{deployment.format}_jpeg")
     config.name = names.jpeg
+    if deployment.decoder is Decoder.DALI:
+        config.ClearField("input")
+        config.input.extend(_shipped_config(f"{MODEL}_{ModelFormat.ONNX}_jpeg_dali").input)
     config.max_batch_size = deployment.max_batch_size
     preprocess, model = config.ensemble_scheduling.step
     preprocess.model_name = names.preprocess
@@ -137,7 +176,8 @@ def _place(config: ModelConfig, deployment: Deployment) -> None:
         # Each instance would have threads of its own and fight the others for the cores.
         group.kind, group.count = group.KIND_CPU, 1
     else:
-        group.gpus.append(deployment.device.index)
+        # So many on each of them.
+        group.gpus.extend(deployment.device.indexes)
 
 
 def _batch(config: ModelConfig, deployment: Deployment) -> None:
@@ -154,6 +194,33 @@ def _keep_warmup(config: ModelConfig, max_batch_size: int) -> None:
     kept = [warmup for warmup in config.model_warmup if warmup.batch_size <= max_batch_size]
     config.ClearField("model_warmup")
     config.model_warmup.extend(kept)
+
+
+def _take(config: ModelConfig, dtype: InputDtype) -> None:
+    """Have the model take numbers of this type; the shipped one takes float32."""
+    if dtype is InputDtype.FLOAT32:
+        return
+    (tensor,) = config.input
+    tensor.data_type = _data_type("TYPE_UINT8")
+    for warmup in config.model_warmup:
+        warmup.inputs[tensor.name].data_type = tensor.data_type
+
+
+def _data_type(name: str) -> int:
+    from tritonclient.grpc import model_config_pb2
+
+    return int(model_config_pb2.DataType.Value(name))
+
+
+def _capture(config: ModelConfig) -> None:
+    """Have a CUDA graph captured for each batch size that is preferred under the cap, and for one image.
+
+    A batch of another size runs without: a graph that is larger than its batch computes what nobody asked.
+    """
+    sizes = (1, *config.dynamic_batching.preferred_batch_size)
+    del config.optimization.cuda.graph_spec[:]
+    for size in sizes:
+        config.optimization.cuda.graph_spec.add(batch_size=size)
 
 
 def _shipped_config(name: str) -> ModelConfig:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from pytest_servebench.errors import AnswerError
 from pytest_servebench.interfaces import ServerCounters
-from pytest_servebench.plan import Image, Payload, WireProtocol, WireRequest
+from pytest_servebench.plan import Decoder, Image, Payload, WireProtocol, WireRequest
 from pytest_servebench.results import Answer
 from pytest_servebench.samples import Reply
+from pytest_servebench.stacks.tensors import datatype_of, tensor_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,11 +27,13 @@ _LOGITS_DIMENSIONS = 2
 _READ_LOG = "read the server's log for the model that failed"
 
 
-def http_request(model: str, payload: Payload, images: Sequence[Image]) -> WireRequest:
+def http_request(
+    model: str, payload: Payload, images: Sequence[Image], decoder: Decoder = Decoder.PILLOW
+) -> WireRequest:
     """Return the HTTP request for ``images``: the v2 protocol with binary tensors both ways."""
     from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
-    name, datatype, array = _tensor(payload, images)
+    name, datatype, array = _tensor(payload, images, decoder)
     tensor = InferInput(name, list(array.shape), datatype)
     tensor.set_data_from_numpy(array, binary_data=True)
     body, json_bytes = InferenceServerClient.generate_request_body(
@@ -48,12 +51,14 @@ def http_request(model: str, payload: Payload, images: Sequence[Image]) -> WireR
     )
 
 
-def grpc_request(model: str, payload: Payload, images: Sequence[Image]) -> WireRequest:
+def grpc_request(
+    model: str, payload: Payload, images: Sequence[Image], decoder: Decoder = Decoder.PILLOW
+) -> WireRequest:
     """Return the gRPC request for ``images``, its tensor as raw bytes."""
     from tritonclient.grpc import service_pb2
     from tritonclient.utils import serialize_byte_tensor
 
-    name, datatype, array = _tensor(payload, images)
+    name, datatype, array = _tensor(payload, images, decoder)
     raw = serialize_byte_tensor(array).item() if datatype == "BYTES" else array.tobytes()
     message = service_pb2.ModelInferRequest(model_name=model)
     message.inputs.add(name=name, datatype=datatype, shape=array.shape)
@@ -146,12 +151,26 @@ def _by_batch(statistics: list[dict[str, Any]] | None) -> dict[str, float] | Non
     return {str(one["batch_size"]): float(one["compute_infer"]["count"]) for one in statistics}
 
 
-def _tensor(payload: Payload, images: Sequence[Image]) -> tuple[str, str, npt.NDArray[Any]]:
-    if payload is Payload.TENSOR:
-        return "input", "FP32", np.stack([image.tensor for image in images])
+def _tensor(payload: Payload, images: Sequence[Image], decoder: Decoder) -> tuple[str, str, npt.NDArray[Any]]:
+    if payload is not Payload.JPEG:
+        array = tensor_of(payload, images)
+        return "input", datatype_of(array), array
+    if decoder is Decoder.DALI:
+        return "image", "UINT8", _padded(images)
     encoded = np.empty((len(images), 1), dtype=np.object_)
     encoded[:, 0] = [image.jpeg for image in images]
     return "image", "BYTES", encoded
+
+
+def _padded(images: Sequence[Image]) -> npt.NDArray[np.uint8]:
+    """Return [n, length of the longest] of encoded images, as DALI's backend takes several in one request.
+
+    Its own client fills up with zeros as well; a decoder stops at the end of the image.
+    """
+    rows = np.zeros((len(images), max(len(image.jpeg) for image in images)), dtype=np.uint8)
+    for row, image in zip(rows, images, strict=True):
+        row[: len(image.jpeg)] = np.frombuffer(image.jpeg, dtype=np.uint8)
+    return rows
 
 
 def _http_logits(reply: Reply) -> Floats | None:

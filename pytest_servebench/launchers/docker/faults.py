@@ -7,8 +7,16 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from pytest_servebench.errors import LaunchError, PortTakenError, ServerExitedError, ServerNotReadyError
+from pytest_servebench.containers import Preparation
+from pytest_servebench.errors import (
+    LaunchError,
+    PortTakenError,
+    ServerExitedError,
+    ServerNotReadyError,
+    ToolMissingError,
+)
 from pytest_servebench.launchers.docker.container import End
 from pytest_servebench.launchers.docker.images import PresentImage
 from pytest_servebench.launchers.docker.request import ContainerRequest, by_hand
@@ -26,6 +34,11 @@ _NO_GPU_DRIVER = "could not select device driver"
 _PORT_TAKEN = re.compile(r"address already in use|port is already allocated")
 _REMEDIES = {
     _NO_GPU_DRIVER: GPU_REMEDY,
+    "unsatisfied condition: cuda": "the driver is too old for the image's CUDA: servebench doctor says"
+    " what it runs and what installs a newer one (docs/gpu.md#which-driver); or use --serve-device=cpu",
+    "unresolvable CDI devices": "the engine hands GPUs out by descriptions and has none of this one:"
+    " nvidia-ctk cdi list shows them, sudo systemctl restart nvidia-cdi-refresh makes them anew;"
+    " before toolkit 1.18: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
     "nvidia-container-cli": "see whether this works: nvidia-smi; the driver or the GPU's number may be wrong",
     "bind source path does not exist": "the engine sees other folders than this process: run both on one"
     " machine, and not in containers of their own",
@@ -120,6 +133,35 @@ def port_taken(attempt: Attempt, seen: str, ports: Mapping[str, int] | None = No
         seen=seen,
         next_step="find who listens: ss -tlnp",
     )
+
+
+def not_prepared(preparation: Preparation, image: PresentImage, log_path: Path, seen: str) -> LaunchError:
+    """Return why a file that a server needs was not made."""
+    if _lacks(preparation.argv[0], seen):
+        return ToolMissingError(
+            f"{preparation.product} for {preparation.name} cannot be made: "
+            f"the image has no {preparation.argv[0]}",
+            where=f"image {image.name}, log {log_path}",
+            seen=seen,
+            next_step=preparation.next_step_without_tool or preparation.next_step,
+        )
+    why = ": the Docker engine gives no GPU to containers" if _NO_GPU_DRIVER in seen else ""
+    return LaunchError(
+        f"{preparation.product} for {preparation.name} cannot be made{why}",
+        where=f"image {image.name}, log {log_path}",
+        seen=seen,
+        next_step=next((text for part, text in _REMEDIES.items() if part in seen), preparation.next_step),
+    )
+
+
+def _lacks(tool: str, seen: str) -> bool:
+    """Return whether the engine, its init, or the shell of an entry point said that there is no such program.
+
+    As in ``exec: "TOOL": stat TOOL: no such file or directory``, tini's ``exec TOOL failed: No such file or
+    directory`` and ``exec: TOOL: not found``. One that lacks a shared library is there.
+    """
+    end = r'"?( failed)?: (cannot execute: |executable file )?(no such file or directory|not found)'
+    return re.search(re.escape(tool) + end, seen, re.IGNORECASE) is not None
 
 
 def no_ports(name: str, host: str, error: OSError) -> LaunchError:

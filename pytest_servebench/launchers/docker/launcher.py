@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.containers import ContainerSettings, Network
+from pytest_servebench.containers import ContainerSettings, Network, Preparation
 from pytest_servebench.errors import LaunchError, PortTakenError
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.launchers.docker import faults
@@ -19,6 +19,7 @@ from pytest_servebench.launchers.docker.container import Container, ContainerSer
 from pytest_servebench.launchers.docker.engine import Engine, EngineError, open_engine
 from pytest_servebench.launchers.docker.faults import Attempt
 from pytest_servebench.launchers.docker.images import Making, PresentImage, have_image
+from pytest_servebench.launchers.docker.preparing import ToolRun
 from pytest_servebench.launchers.docker.request import (
     Surround,
     by_hand,
@@ -30,6 +31,7 @@ from pytest_servebench.launchers.docker.request import (
     private_scratch,
     published_ports,
 )
+from pytest_servebench.launchers.docker.workshop import Order, Workshop, have_made
 from pytest_servebench.launchers.ports import LOOPBACK, PickPorts, belongs_to, free_ports, lost_the_race
 from pytest_servebench.launchers.readiness import (
     HttpProbe,
@@ -49,9 +51,11 @@ PORT_RETRIES = 3
 class DockerLauncher:
     """Starts servers in containers of their own, reached on free ports of ``host``.
 
-    ``device`` is the GPU that each container is given; ``labels`` are put on each, ``cpu_set``
+    ``device`` is the GPU that each container is given, ``part`` the part of it (MIG) by UUID, empty: all of
+    it; ``labels`` are put on each, ``cpu_set``
     (as in ``0-3``) pins it to cores. ``making`` is told what the engine says while it pulls or
-    builds an image: the image's name, and a line. ``environment`` says where the engine is (``DOCKER_HOST``);
+    builds an image: the image's name, and a line. ``workshop`` is where files are made that a server's image
+    makes; None: nowhere. ``environment`` says where the engine is (``DOCKER_HOST``);
     ``probe`` and ``pick_ports`` are there for tests.
     """
 
@@ -60,11 +64,13 @@ class DockerLauncher:
         *,
         settings: ContainerSettings | None = None,
         device: Device = CPU,
+        part: str = "",
         host: str = LOOPBACK,
         labels: Mapping[str, str] = MappingProxyType({}),
         cpu_set: str = "",
         clock: Clock | None = None,
         making: Making = lambda *_: None,
+        workshop: Workshop | None = None,
         environment: Mapping[str, str] = os.environ,
         probe: HttpProbe = http_probe,
         pick_ports: PickPorts | None = None,
@@ -73,6 +79,7 @@ class DockerLauncher:
         self._surround = Surround(
             settings=self._settings,
             device=device,
+            part=part,
             host=host,
             user=container_user(self._settings, os.getuid(), os.getgid()),
             labels=dict(labels),
@@ -80,6 +87,7 @@ class DockerLauncher:
         )
         self._clock = clock or MonotonicClock()
         self._making = making
+        self._workshop = workshop
         self._environment = environment
         self._probe = probe
         self._pick_ports = pick_ports or partial(free_ports, host=host)
@@ -108,6 +116,45 @@ class DockerLauncher:
         except BaseException:
             engine.close()
             raise
+
+    def prepare(self, stack: str, preparation: Preparation) -> Path:
+        """Return the file that the image's own tools make on this launcher's GPU, made now or kept.
+
+        Its image is pulled or built first when it is missing. Raises `LaunchError`.
+        """
+        if self._workshop is None:
+            raise LaunchError(
+                f"{preparation.product} for {preparation.name} cannot be made: no folder is there to keep it",
+                where=f"stack {stack}",
+                next_step="give the launcher a workshop",
+            )
+        engine = open_engine(self._environment, preparation.name)
+        try:
+            image = have_image(engine, preparation.image, self._making)
+        finally:
+            engine.close()
+        part = self._surround.part
+        order = Order(
+            preparation=preparation,
+            image_id=image.id,
+            gpu=self._workshop.made_on(self._surround.device.indexes) + (f", {part}" if part else ""),
+            folder=self._workshop.cache_dir.absolute() / "plans",
+        )
+        run = ToolRun(
+            preparation=preparation,
+            image=image,
+            surround=self._surround,
+            user=f"{os.getuid()}:{os.getgid()}",
+            environment=self._environment,
+            clock=self._clock,
+            log_path=order.log_path,
+        )
+        return have_made(order, partial(self._make, run))
+
+    def _make(self, run: ToolRun, folder: Path) -> None:
+        what = run.preparation
+        self._making(what.name, f"{what.product} is made: this takes minutes, once for this GPU and image")
+        run.into(folder)
 
     def _start_once(
         self, engine: Engine, image: PresentImage, stack: str, spec: LaunchSpec, workdir: Path

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pytest_servebench.containers import WORKDIR, Container, ContainerFacts, ContainerSettings, Ipc, Network
+from pytest_servebench.containers import (
+    WORKDIR,
+    Container,
+    ContainerFacts,
+    ContainerSettings,
+    Ipc,
+    Network,
+    Preparation,
+)
 from pytest_servebench.launchers.workdir import Placeholders
 from pytest_servebench.plan import CPU, Device, LaunchSpec
 
@@ -23,6 +31,7 @@ NO_GPU = "void"
 _NUMERIC = re.compile(r"([0-9]+)(?::([0-9]+))?")
 _ROOT_NEEDS_NOT = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SYS_CHROOT"]
 """Dropped from a server that its image runs as root: none serves or opens a file with them."""
+_TEMPORARY = "/tmp"  # noqa: S108 (of a container, where it lies in memory)
 _LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "64m", "max-file": "2"}}
 """Said for every container: an engine may keep logs where they cannot be followed, or without bound."""
 
@@ -44,6 +53,8 @@ class Surround:
 
     settings: ContainerSettings
     device: Device = CPU
+    part: str = ""
+    """UUID of the part of its GPU (MIG) that it is given alone; empty: all of it."""
     host: str
     """The address of this machine at which its ports are reached."""
     user: str
@@ -96,9 +107,48 @@ def container_request(
             **_reach(surround, published),
             **_rights(surround.user),
             **_shares(surround),
-            "mounts": [{"Type": "bind", "Source": str(workdir), "Target": WORKDIR, "ReadOnly": True}],
+            "mounts": [_bound(workdir, WORKDIR, read_only=True)],
             "tmpfs": {path: _tmpfs_options(surround.user) for path in scratch_paths(spec.container)},
-            "device_requests": gpu_requests(surround.device),
+            "device_requests": gpu_requests(surround.device, surround.part),
+            "init": surround.settings.init,
+            "log_config": _LOG_CONFIG,
+        },
+    )
+
+
+def preparation_request(
+    preparation: Preparation, surround: Surround, *, name: str, image_id: str, user: str, folder: Path
+) -> ContainerRequest:
+    """Return the container that makes a file in ``folder``, as ``user``, on the GPU of a server to come.
+
+    It sees the source's folder, read-only, and no network.
+    """
+    places = {"source": f"{WORKDIR}/source", "made": f"{WORKDIR}/made"}
+    fill = Placeholders(places).fill
+    environment = {key: fill(value) for key, value in preparation.environment.items()}
+    argv, whole = [fill(word) for word in preparation.argv], preparation.image_entrypoint
+    return ContainerRequest(
+        name=name,
+        container={
+            "image": image_id,
+            "name": name,
+            **({"command": argv} if whole else {"entrypoint": argv[:1], "command": argv[1:]}),
+            "environment": _environment({**environment, "HOME": _TEMPORARY}, surround.device),
+            "user": user,
+            "working_dir": places["made"],
+            "labels": dict(surround.labels),
+            "healthcheck": {"test": ["NONE"]},
+        },
+        host={
+            "network_mode": "none",
+            **_rights(user),
+            **_shares(surround),
+            "mounts": [
+                _bound(preparation.source.parent.resolve(), places["source"], read_only=True),
+                _bound(folder, places["made"], read_only=False),
+            ],
+            "tmpfs": {_TEMPORARY: _tmpfs_options(user)},
+            "device_requests": gpu_requests(surround.device, surround.part),
             "init": surround.settings.init,
             "log_config": _LOG_CONFIG,
         },
@@ -128,11 +178,15 @@ def published_ports(seen: Mapping[str, Any], inner: Mapping[str, int]) -> dict[s
     return {role: int(bindings[0]["HostPort"]) for role, bindings in found.items() if bindings}
 
 
-def gpu_requests(device: Device) -> list[dict[str, Any]]:
-    """Return what gives a container the GPU ``device`` and no other; nothing for a CPU."""
+def gpu_requests(device: Device, part: str = "") -> list[dict[str, Any]]:
+    """Return what gives a container the GPUs of ``device``, or a ``part`` of one, and no other.
+
+    Nothing for a CPU. By the number of a GPU that is split a container would be given all of its parts.
+    """
     if device.kind != "cuda":
         return []
-    return [{"driver": "nvidia", "device_ids": [str(device.index)], "capabilities": [["gpu"]]}]
+    ids = [part] if part else [str(index) for index in device.indexes]
+    return [{"driver": "nvidia", "device_ids": ids, "capabilities": [["gpu"]]}]
 
 
 def container_facts(seen: Mapping[str, Any], image: str, settings: ContainerSettings) -> ContainerFacts:
@@ -151,7 +205,14 @@ def container_facts(seen: Mapping[str, Any], image: str, settings: ContainerSett
         memory_bytes=host.get("Memory") or None,
         ipc=settings.ipc,
         shm_bytes=host.get("ShmSize") or None if settings.ipc is Ipc.PRIVATE else None,
+        tf32_override=_variable(seen["Config"].get("Env") or (), "NVIDIA_TF32_OVERRIDE"),
     )
+
+
+def _variable(environment: Sequence[str], name: str) -> str | None:
+    """Return what a variable is set to, by the image or by us; None where it is not."""
+    found = (value for key, _, value in (one.partition("=") for one in environment) if key == name)
+    return next(found, None)
 
 
 def by_hand(request: ContainerRequest, image: str) -> tuple[str, ...]:
@@ -162,7 +223,7 @@ def by_hand(request: ContainerRequest, image: str) -> tuple[str, ...]:
         *("docker", "run", "--rm", "--network", host["network_mode"]),
         *(word for bound in host["port_bindings"].items() for word in ("--publish", _published(*bound))),
         *(("--user", container["user"]) if container["user"] else ()),
-        *(word for gpu in gpus for word in ("--gpus", f"device={gpu['device_ids'][0]}")),
+        *(word for gpu in gpus for word in ("--gpus", _gpus_flag(gpu["device_ids"]))),
         *("--volume", f"{mount['Source']}:{WORKDIR}:ro", "--workdir", WORKDIR),
         *(word for path in host["tmpfs"] for word in ("--tmpfs", f"{path}:exec,mode=1777")),
         *(word for key, value in container["environment"].items() for word in ("--env", f"{key}={value}")),
@@ -172,9 +233,18 @@ def by_hand(request: ContainerRequest, image: str) -> tuple[str, ...]:
     )
 
 
+def _gpus_flag(ids: Sequence[str]) -> str:
+    """Return the GPUs as ``docker run`` wants them: its value is CSV, so a list has quotes of its own."""
+    return f"device={ids[0]}" if len(ids) == 1 else f'"device={",".join(ids)}"'
+
+
 def _published(port: int, bound: tuple[str, int | None]) -> str:
     host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     return f"{host}:{port}:{port}"
+
+
+def _bound(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}
 
 
 def _program(argv: list[str], container: Container) -> dict[str, Any]:
