@@ -9,14 +9,12 @@ from math import ceil, inf
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.choices import SHARED_PAYLOADS
 from pytest_servebench.errors import AnswerError, LoadError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import (
     Case,
-    Deployment,
     Image,
-    Payload,
-    SharedRequests,
     WireProtocol,
     WireRequest,
 )
@@ -28,7 +26,8 @@ from pytest_servebench.results import (
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.samples import Reply
 from pytest_servebench.shared_memory import share
-from pytest_servebench.verification import tolerance_for, verify
+from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.verification import by_logarithm, tolerance_for, verify
 
 IMAGES_PER_CASE = 16
 """Distinct images a case is asked with and verified on, at the least."""
@@ -47,6 +46,8 @@ class Question:
     """By image, [n, 1000]."""
     shared: SharedRequests | None = None
     """Where the requests' tensors lie, when they lie in shared memory."""
+    decoder: str = ""
+    """What the server says that it decodes JPEG with; empty where it does not say, or nothing is decoded."""
 
 
 def request_groups(images: Sequence[Image], items: int) -> tuple[tuple[Image, ...], ...]:
@@ -60,7 +61,7 @@ def question_of(case: Case, rooms: Rooms) -> tuple[Question, tuple[Image, ...]]:
     stack = rooms.stacks[case.stack]
     images = rooms.images(case, max(IMAGES_PER_CASE, 2 * case.items_per_request))
     groups = request_groups(images, case.items_per_request)
-    shared = share(stack, case, groups) if case.payload is Payload.SHM else None
+    shared = share(stack, case, groups) if case.payload in SHARED_PAYLOADS else None
     requests = tuple(
         replace(request, image_indexes=tuple(image.index for image in group))
         for group, request in zip(
@@ -133,17 +134,26 @@ def check(question: Question, request: WireRequest, reply: Reply) -> tuple[tuple
 
     A reply that claims success and cannot be read is a wrong answer, not a failed request.
     """
-    deployment, indexes = question.case.deployment, request.image_indexes
+    indexes = request.image_indexes
     try:
         answers = question.stack.decode(question.case, reply)
     except AnswerError as error:
         return (), Verification(compared=len(indexes), mismatches=(str(error),), worst_difference=inf)
-    tolerance = _tolerance(deployment, question.case)
-    return answers, replace(verify(answers, question.expected, tolerance, indexes), compared=len(indexes))
+    verification = verify(
+        answers,
+        question.expected,
+        _tolerance(question),
+        indexes,
+        logarithms=by_logarithm(question.case.deployment.precision),
+    )
+    return answers, replace(verification, compared=len(indexes))
 
 
-def _tolerance(deployment: Deployment, case: Case) -> float:
-    return tolerance_for(deployment.format, deployment.precision, case.payload, deployment.device)
+def _tolerance(question: Question) -> float:
+    case, deployment = question.case, question.case.deployment
+    return tolerance_for(
+        deployment.format, deployment.precision, case.payload, deployment.device, question.decoder
+    )
 
 
 def joined(question: Question, checks: Sequence[Check]) -> Verification:
@@ -151,6 +161,6 @@ def joined(question: Question, checks: Sequence[Check]) -> Verification:
     return Verification(
         compared=sum(one.compared for _, one in checks),
         mismatches=tuple(f"request {n}: {sentence}" for n, one in checks for sentence in one.mismatches),
-        tolerance=_tolerance(question.case.deployment, question.case),
+        tolerance=_tolerance(question),
         worst_difference=max((one.worst_difference for _, one in checks), default=0.0),
     )

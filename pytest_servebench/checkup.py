@@ -41,6 +41,8 @@ class Serving:
     stack: str
     format: str
     launcher: str
+    precisions: tuple[str, ...] = ()
+    """Those that it would compute in, on the device it would run on; none where it would not run."""
     why_not: str = ""
     """Why it would not run; empty: it would."""
     remedy: str = ""

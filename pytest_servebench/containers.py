@@ -58,6 +58,8 @@ class ImageChoice:
     """What an image that is built begins with, in place of the pinned one."""
     wheels_path: Path | None = None
     """Folder of Python packages to build from; None: the package index."""
+    plan_image: str = ""
+    """What builds TensorRT plans, where it is not the image that serves them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,38 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """A file that only the tools of an image make, on the GPU that will serve it.
+
+    ``argv`` and ``environment`` may hold ``${source}`` and ``${made}``: the folder of `source`, read-only,
+    and that in which the file has to be when the command has ended with 0. It is made once for an image, a
+    GPU, a source and ``settings``, and kept.
+    """
+
+    name: str
+    """What it is made for, as on the wire: ``resnet50_tensorrt_fp16``."""
+    image: ContainerImage
+    argv: tuple[str, ...]
+    source: Path
+    source_sha256: str
+    product: str
+    """Name of the file that is made."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What else shapes it."""
+    kept: tuple[str, ...] = ()
+    """Names of files beside it that make the next one of this image and GPU quicker."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image_entrypoint: bool = False
+    """As `Container.image_entrypoint`."""
+    limit_s: float = 1800.0
+    """How long it may take."""
+    next_step: str
+    """What to do where it cannot be made."""
+    next_step_without_tool: str = ""
+    """What to do where the image has no ``argv[0]``; empty: the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerFacts:
     """Which container a server runs in, for the record."""
 
@@ -112,3 +146,5 @@ class ContainerFacts:
     ipc: Ipc = Ipc.PRIVATE
     shm_bytes: int | None = None
     """Size of its own ``/dev/shm``; None: it has the host's."""
+    tf32_override: str | None = None
+    """``NVIDIA_TF32_OVERRIDE`` in its environment, by which 0 forbids TF32; None: it is not set."""

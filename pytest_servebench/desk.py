@@ -49,7 +49,7 @@ from pytest_servebench.reports.closing import Paper, closing_lines
 from pytest_servebench.reports.findings import Findings, findings_of
 from pytest_servebench.reports.rendering import wrapped
 from pytest_servebench.reports.terminal import header_lines, monitoring_lines
-from pytest_servebench.results import CaseResult, Judgement, Validity, Verdict
+from pytest_servebench.results import REFUSED, CaseResult, Judgement, Validity, Verdict
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import Turns, hands_out, turn_of
@@ -165,7 +165,7 @@ class Desk:
 
     def arrange(self, items: list[pytest.Item]) -> None:
         """Order benchmarks so that stacks take turns, and each server starts once in a repeat."""
-        self._session.deployments[:] = arrange(items, self._plan.stacks)
+        self._session.deployments[:] = arrange(items, self._plan.stacks, self._session.launch_group)
         self._session.cases[:] = filter(None, map(case_of, items))
 
     def check_limits(self, items: Iterable[pytest.Item]) -> None:
@@ -305,8 +305,8 @@ def complaint_of(result: CaseResult, verdict: Verdict | None, plan: Plan) -> str
 
     Without a verdict nothing but right answers is asked for.
     """
-    name, failed = result.case.id, (Validity.WRONG_OUTPUT, Validity.ERRORS)
-    doubtful = result.validity in failed or (verdict is not None and result.validity is not Validity.VALID)
+    name = result.case.id
+    doubtful = result.validity in REFUSED or (verdict is not None and result.validity is not Validity.VALID)
     doubts = [f"{result.validity}: {result.reason}"] if doubtful else []
     if verdict is not None and verdict.judgement is Judgement.FAIL:
         breaches = [breach.sentence for breach in verdict.breaches] or [verdict.reason or "its gate says so"]

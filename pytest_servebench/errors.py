@@ -8,6 +8,7 @@
     ├── ModelError            a model or one of its artifacts cannot be had
     ├── LaunchError           a server did not come up
     │   ├── PortTakenError        its port belongs to somebody else
+    │   ├── ToolMissingError      an image lacks the program that makes a file the server needs
     │   ├── ServerExitedError     it ended by itself
     │   └── ServerNotReadyError   it was still not ready at the deadline
     ├── ControlError          a running server refused to load or unload a model
@@ -58,6 +59,10 @@ class LaunchError(ServebenchError):
 
 class PortTakenError(LaunchError):
     """A port that was asked for belongs to somebody else."""
+
+
+class ToolMissingError(LaunchError):
+    """An image lacks the program with which a file that a server needs is made."""
 
 
 class ServerExitedError(LaunchError):

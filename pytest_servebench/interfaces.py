@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pytest_servebench.containers import ImageChoice
+from pytest_servebench.containers import ImageChoice, Preparation
 from pytest_servebench.plan import (
     Artifact,
     Case,
+    Decoder,
     Deployment,
     Device,
     Image,
@@ -19,12 +20,12 @@ from pytest_servebench.plan import (
     MissingPiece,
     ModelFormat,
     Payload,
-    SharedRequests,
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer, Endpoint, Progress
+from pytest_servebench.results import Answer, Endpoint, Progress, Served
 from pytest_servebench.samples import Reply, Samples
+from pytest_servebench.shared_requests import SharedRequests
 
 
 class Clock(Protocol):
@@ -128,6 +129,71 @@ class ModelControl(Protocol):
         """Return the requests, in order, after which ``deployment`` is gone."""
 
 
+class Telling(Protocol):
+    """A stack whose server tells what it computes with; `told.told_by` asks it once, when it is warm."""
+
+    def served_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        """Return the requests that ask it; none where all of it is in the server's log."""
+
+    def served(self, deployment: Deployment, replies: Sequence[Reply], log: str) -> Served:
+        """Return what it says in the replies to `served_requests`, each of status 200, and in its log.
+
+        ``log`` are the log's last lines, empty where it is not ours to read. What is not said is None, and
+        where nothing is, or nothing of it can be read, ``absent`` says why: it raises nothing.
+        """
+
+
+class LaunchGrouping(Protocol):
+    """A stack with `ModelControl` of which one launch cannot serve everything."""
+
+    def launch_group(self, deployment: Deployment) -> str:
+        """Return what all deployments of one launch have in common; those of another need another."""
+
+
+class Preparing(Protocol):
+    """A stack that serves what only its image's own tools make of a model file."""
+
+    def preparation(self, deployment: Deployment, artifact: Artifact) -> Preparation | None:
+        """Return what has to be made of ``artifact`` before ``deployment`` can be launched; None: nothing.
+
+        Raises `ModelError` where the stack cannot serve the deployment from that file.
+        """
+
+
+class CastingNothing(Protocol):
+    """A stack that may run model files as they are: what it computes in is what they hold."""
+
+    @property
+    def casts_nothing(self) -> bool:
+        """Whether it does; False: its engines cast a file in fp32.
+
+        Where its server does not tell its precision, it is then read from the file.
+        """
+
+
+class Decoding(Protocol):
+    """A stack whose server decodes JPEG by more than Pillow."""
+
+    @property
+    def decoders(self) -> frozenset[Decoder]:
+        """Those that can be asked of it, where it computes on a GPU."""
+
+
+class CompilingTorchScript(Protocol):
+    """A stack whose ``tensorrt`` is compiled from a TorchScript file; others are given ONNX."""
+
+    @property
+    def compiles_torchscript(self) -> bool:
+        """Whether it is."""
+
+
+class Preparer(Protocol):
+    """A launcher that has files made by the tools of a server's image."""
+
+    def prepare(self, stack: str, preparation: Preparation) -> Path:
+        """Return the file, made now or kept from earlier; raises `LaunchError`."""
+
+
 class Containerised(Protocol):
     """A stack that also comes as a container."""
 
@@ -135,12 +201,15 @@ class Containerised(Protocol):
         """Return the stack as it is served from an image: its launch names a `containers.Container`.
 
         Its `Stack.missing` is what this machine lacks to talk to it; its `Stack.backend` is the image's.
-        A container is given one GPU and numbers it 0, whatever the index of ``device`` is.
+        A container is given those GPUs alone and numbers them from 0, whatever their indexes are.
         """
 
 
 class MemorySharing(Protocol):
-    """A stack whose server reads tensors from system shared memory: it offers the payload ``shm``."""
+    """A stack whose server reads tensors from memory that it shares with the client.
+
+    It offers the payload ``shm`` (the system's), ``cudashm`` (that of the GPU it computes on), or both.
+    """
 
     def share(self, case: Case, groups: Sequence[Sequence[Image]], region: str) -> SharedRequests:
         """Return what lies in a region of that name, and the requests that ask for each of ``groups``.

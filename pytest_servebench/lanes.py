@@ -1,6 +1,6 @@
 """What a worker may use of this machine, and what of it a start-up and a measured window hold (pure).
 
-A lane is all of the machine, one GPU of it, a set of its cores, or a GPU with a set of cores. A window
+A lane is all of the machine, GPUs of it, a set of its cores, or GPUs with a set of cores. A window
 holds its lane alone: nothing else is measured there, and nothing starts there, while it lasts. Start-ups
 share. That follows from which resources are held, and which of them exclusively:
 
@@ -8,11 +8,12 @@ share. That follows from which resources are held, and which of them exclusively
 lane                       starts: all of it shared              measures
 =========================  ====================================  ===================================
 the whole machine          the machine, every core, every GPU    the machine, exclusively
-a GPU, a set of cores      the machine, its GPU, its cores       the machine shared, its own exclusively
+GPUs, a set of cores       the machine, its GPUs, its cores      the machine shared, its own exclusively
 =========================  ====================================  ===================================
 
 So two GPUs, or two disjoint sets of cores, are measured at the same time; neither beside a start-up or
-a window of the whole machine.
+a window of the whole machine. A lane of several GPUs, whose servers compute on all of them, is measured
+beside none that has one of them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Gpu:
         return self.index if self.slot is None else self.slot
 
     @property
+    def is_part(self) -> bool:
+        """Return whether it is a part of a GPU that is split (MIG)."""
+        return self.uuid.startswith("MIG-")
+
+    @property
     def key(self) -> str:
         """Return what tells it from others in every process: its UUID, else its number."""
         return self.uuid or str(self.machine_index)
@@ -57,15 +63,15 @@ class Lane:
     """What one worker may use."""
 
     name: str = WHOLE
-    gpu: Gpu | None = None
-    """The only GPU; None: it computes on none, or on whichever an attached server does."""
+    gpus: tuple[Gpu, ...] = ()
+    """The only GPUs; none: it computes on none, or on whichever an attached server does."""
     cpus: tuple[int, ...] | None = None
     """The only cores, ascending; None: all that the process may use."""
 
     @property
     def is_whole(self) -> bool:
         """Return whether nothing of the machine is left to others."""
-        return self.gpu is None and self.cpus is None
+        return not self.gpus and self.cpus is None
 
     @property
     def cpu_set(self) -> str:
@@ -112,12 +118,12 @@ def device(gpu: Gpu) -> Resource:
     return Resource(_FIRST_GPU + crc32(gpu.key.encode()), f"GPU {gpu.key}")
 
 
-def lanes_of(gpus: Sequence[Gpu], cpu_sets: Sequence[tuple[int, ...]]) -> tuple[Lane, ...]:
-    """Return every combination that taking GPUs and sets of cores in turn comes to; at least one lane."""
-    count = lcm(max(1, len(gpus)), max(1, len(cpu_sets)))
+def lanes_of(gpu_sets: Sequence[tuple[Gpu, ...]], cpu_sets: Sequence[tuple[int, ...]]) -> tuple[Lane, ...]:
+    """Return every combination that taking sets of GPUs and of cores in turn comes to; at least one lane."""
+    count = lcm(max(1, len(gpu_sets)), max(1, len(cpu_sets)))
     return tuple(
         _lane(
-            gpus[i % len(gpus)] if gpus else None,
+            gpu_sets[i % len(gpu_sets)] if gpu_sets else (),
             cpu_sets[i % len(cpu_sets)] if cpu_sets else None,
         )
         for i in range(count)
@@ -170,10 +176,10 @@ def set_text(cpus: Sequence[int]) -> str:
 
 def _own(lane: Lane) -> set[Resource]:
     cores = set(map(core, lane.cpus or ()))
-    return cores if lane.gpu is None else {*cores, device(lane.gpu)}
+    return {*cores, *map(device, lane.gpus)}
 
 
-def _lane(gpu: Gpu | None, cpus: tuple[int, ...] | None) -> Lane:
-    parts = [f"cuda:{gpu.index}"] if gpu else []
+def _lane(gpus: tuple[Gpu, ...], cpus: tuple[int, ...] | None) -> Lane:
+    parts = [f"cuda:{','.join(str(gpu.index) for gpu in gpus)}"] if gpus else []
     parts += [f"cores {set_text(cpus)}"] if cpus is not None else []
-    return Lane(name=" ".join(parts) or WHOLE, gpu=gpu, cpus=cpus)
+    return Lane(name=" ".join(parts) or WHOLE, gpus=gpus, cpus=cpus)

@@ -1,4 +1,4 @@
-"""In which order benchmarks run: repeat by repeat, in each stack by stack, in each deployment by deployment.
+"""In which order benchmarks run: repeats, in each its stacks, in each its servers, in each its deployments.
 
 So stacks take turns, A B C, A B C: a machine that gets warmer, or busier, while they are measured is
 nobody's advantage. And within a repeat each server starts once and each model loads once.
@@ -8,13 +8,13 @@ It belongs to the reception, so it knows pytest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from pytest_servebench.plan import Case, Deployment
 
-Place = tuple[int, int, bool, int]
+Place = tuple[int, int, bool, int, int]
 FIRST = -1
 LAST = 1_000_000
 FINDINGS = "servebench_findings"
@@ -28,26 +28,35 @@ def case_of(item: pytest.Item) -> Case | None:
     return case if isinstance(case, Case) else None
 
 
-def arrange(items: list[pytest.Item], stacks: Sequence[str]) -> tuple[Deployment, ...]:
+def arrange(
+    items: list[pytest.Item],
+    stacks: Sequence[str],
+    group_of: Callable[[Deployment], str] = lambda _: "",
+) -> tuple[Deployment, ...]:
     """Order benchmarks in place, and return their deployments in order of first need.
 
+    ``group_of`` says what deployments of a stack have in common that one launch of it can serve
+    (`interfaces.LaunchGrouping`): they come side by side, else a server would start anew for each.
     What was deselected is no longer needed. A test of a stack that is not repeated comes before the
     stack's cases, where nothing is; else after those of the first repeat, whose servers then have done
     nothing before that those of other repeats have not. A test that asks for findings comes after all.
     """
     cases = {item: case for item in items if (case := case_of(item))}
     deployments = {d: i for i, d in enumerate(dict.fromkeys(case.deployment for case in cases.values()))}
+    servers: dict[tuple[str, str], int] = {}
+    first = {d: servers.setdefault((d.stack, group_of(d)), i) for d, i in deployments.items()}
     repeats = any(case.repeat for case in cases.values())
 
     def place(item: pytest.Item) -> Place:
         case = cases.get(item)
         if asks_for_findings(item):
-            return LAST, LAST, True, LAST
+            return LAST, LAST, True, LAST, LAST
         if case is None:
             stack = _stack_used(item, stacks)
-            return 1, stack, repeats and stack != FIRST, FIRST
+            return 1, stack, repeats and stack != FIRST, FIRST, FIRST
         stack = stacks.index(case.stack) if case.stack in stacks else FIRST
-        return case.repeat or 1, stack, repeats and not case.repeat, deployments[case.deployment]
+        served = case.deployment
+        return case.repeat or 1, stack, repeats and not case.repeat, first[served], deployments[served]
 
     items.sort(key=place)
     return tuple(deployments)

@@ -11,68 +11,38 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
+from pytest_servebench.choices import Decoder as Decoder
+from pytest_servebench.choices import Engine as Engine
+from pytest_servebench.choices import InputDtype as InputDtype
+from pytest_servebench.choices import LauncherKind as LauncherKind
+from pytest_servebench.choices import ModelFormat as ModelFormat
+from pytest_servebench.choices import Payload as Payload
+from pytest_servebench.choices import Precision as Precision
+from pytest_servebench.choices import WireProtocol as WireProtocol
 from pytest_servebench.comparison.changes import GateSettings
 from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
 from pytest_servebench.lanes import Lane, lane_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
-from pytest_servebench.words import Word
-
-
-class ModelFormat(Word):
-    """How a model is stored."""
-
-    ONNX = "onnx"
-    PYTORCH = "pytorch"
-    TENSORRT = "tensorrt"
-
-
-class Payload(Word):
-    """What one image is on the wire."""
-
-    TENSOR = "tensor"
-    JPEG = "jpeg"
-    SHM = "shm"
-    """A tensor in system shared memory; the request only says where."""
-
-
-class WireProtocol(Word):
-    """How a request travels."""
-
-    HTTP = "http"
-    GRPC = "grpc"
-
-
-class Engine(Word):
-    """What makes the load."""
-
-    SERVEBENCH = "servebench"
-    K6 = "k6"
-
-
-class LauncherKind(Word):
-    """Who brings a stack up."""
-
-    PROCESS = "process"
-    DOCKER = "docker"
-    ATTACH = "attach"
-
-
-class Precision(Word):
-    """The arithmetic a model runs in."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a model computes: ``cpu``, or ``cuda`` with the index of one GPU."""
+    """Where a model computes: ``cpu``, or ``cuda`` with the index of a GPU, or of the first of several."""
 
     kind: str
     index: int = 0
+    more: tuple[int, ...] = ()
+    """Further GPUs that the same server computes on, ascending."""
+    capability: tuple[int, int] | None = field(default=None, compare=False, repr=False)
+    """The least compute capability of these GPUs, as (8, 9); None: nobody said."""
+
+    @property
+    def indexes(self) -> tuple[int, ...]:
+        """The GPUs that it computes on; none on a CPU."""
+        return () if self.kind == "cpu" else (self.index, *self.more)
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{','.join(map(str, self.indexes))}"
 
 
 CPU = Device("cpu")
@@ -94,13 +64,22 @@ class Deployment:
     """How long the server may hold a request to fill a batch."""
     device: Device = CPU
     precision: Precision = Precision.FP32
+    input_dtype: InputDtype = InputDtype.FLOAT32
+    """What the served graph takes; that of ``uint8`` payloads normalises them itself."""
+    decoder: Decoder = Decoder.PILLOW
+    """What decodes JPEG that it is sent; a case with another payload leaves it at that."""
     threads: int = 2
     """Engine threads on a CPU; the same for every stack, so that they can be compared."""
 
     @property
     def served_name(self) -> str:
-        """The model's name on every stack's wire, e.g. ``resnet50_onnx``."""
-        return f"{self.model}_{self.format}"
+        """The model's name on every stack's wire, e.g. ``resnet50_onnx`` or ``resnet50_onnx_fp16_uint8``."""
+        unusual = [
+            str(word)
+            for word in (self.precision, self.input_dtype)
+            if word not in (Precision.FP32, InputDtype.FLOAT32)
+        ]
+        return "_".join((self.model, str(self.format), *unusual))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +140,17 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``."""
+        """Stable text for test ids and file names, e.g. ``triton-onnx-tensor-http-b8-i1-c16``.
+
+        A precision other than fp32 follows the format: ``triton-onnx-fp16-tensor-http-b8-i1-c16``.
+        """
         d, load = self.deployment, self.load
         pace = f"c{load.concurrency}" if load.arrivals is None else label_of(load.arrivals)
         if self.objective is not None:
             pace = f"capacity-{self.objective.label}"
+        precision = f"-{d.precision}" if d.precision is not Precision.FP32 else ""
         return (
-            f"{d.stack}-{d.format}-{self.payload}-{self.protocol}"
+            f"{d.stack}-{d.format}{precision}-{self.payload}-{self.protocol}"
             f"-b{d.max_batch_size}-i{self.items_per_request}-{pace}"
             + (f"-{load.engine}" if load.engine is not Engine.SERVEBENCH else "")
             + (f"-r{self.repeat}" if self.repeat is not None else "")
@@ -184,6 +167,8 @@ class Image:
     tensor: npt.NDArray[np.float32]
     """``jpeg`` preprocessed for its model: float32, [3, 224, 224]."""
     name: str = ""
+    pixels: npt.NDArray[np.uint8] | None = None
+    """``jpeg`` decoded, resized and cropped, not yet normalised: uint8, [3, 224, 224]; None: not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +186,9 @@ class Artifact:
     sha256: str
     weights: str
     """Where the weights come from, e.g. ``seeded-random:0`` or ``file:resnet50.pth``."""
+    precision: Precision = Precision.FP32
+    """The arithmetic that the file holds; an engine may run one of fp32 in another."""
+    input_dtype: InputDtype = InputDtype.FLOAT32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,27 +255,6 @@ class WireRequest:
     """Which images it carries, in order; the answer must be theirs."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class SharedRequests:
-    """Requests whose tensors lie in one region of system shared memory, and what its server is told of it."""
-
-    region: str
-    """The region's name, for the server as for the system (``/dev/shm/NAME``)."""
-    tensors: tuple[npt.NDArray[np.float32], ...]
-    """What lies in it, one after another from its begin."""
-    requests: tuple[WireRequest, ...]
-    """One for each group of images, in order."""
-    register: WireRequest
-    """After it the server reads from the region."""
-    unregister: WireRequest
-    """After it the server has let go of the region."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Return how long the region is."""
-        return sum(tensor.nbytes for tensor in self.tensors)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingPiece:
     """Something that is not on this machine, and the command that puts it there."""
@@ -317,16 +284,19 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """What is not run although ``available`` or ``all`` might mean it, with the reason.
 
-    Keyed ``triton`` (a stack) or ``fastapi/tensorrt`` (a stack with a format).
+    Keyed ``triton`` (a stack), ``fastapi/tensorrt`` (with a format) or ``fastapi/onnx/bf16``.
     """
     attached: Mapping[str, str] = field(default_factory=dict)
     """Stacks that already run, by URL."""
     formats: tuple[ModelFormat, ...] = (ModelFormat.ONNX, ModelFormat.PYTORCH)
     formats_by_stack: Mapping[str, tuple[ModelFormat, ...]] = field(default_factory=dict)
     """Those of ``formats`` that each of ``stacks`` can serve here."""
+    precisions: tuple[Precision, ...] = (Precision.FP32,)
     batch_sizes: tuple[int, ...] = (1, 8)
     model: str = "resnet50"
     payload: Payload = Payload.TENSOR
+    decoder: Decoder = Decoder.AUTO
+    """What decodes JPEG; each stack whose server cannot choose takes its own for ``auto``."""
     protocol: WireProtocol = WireProtocol.HTTP
     launcher: LauncherKind = LauncherKind.PROCESS
     launcher_reason: str = ""

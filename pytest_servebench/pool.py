@@ -2,9 +2,10 @@
 
 A process has one server at a time, so that no stack is measured beside another's threads; those of other
 workers may be up and idle.
-A stack with a control API is started once for a whole plan: its models are loaded
-and unloaded in the running server. One without is restarted per deployment. Both are started
-anew for every repeat: a replicate is a server's whole life, not one more look at the same server.
+A stack with a control API is started once for a whole plan, or once for each of its launch
+groups: its models are loaded and unloaded in the running server. One without is restarted per
+deployment. Both are started anew for every repeat: a replicate is a server's whole life, not one
+more look at the same server.
 What did not come up is not tried again: its error is raised at once. Only what did come up before
 has another try in the next repeat.
 """
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from pytest_servebench.errors import (
     ControlError,
@@ -25,11 +26,23 @@ from pytest_servebench.errors import (
     ModelError,
     ServebenchError,
 )
-from pytest_servebench.interfaces import Clock, Driver, Launcher, ModelControl, RunningServer, Stack
-from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, WireRequest
+from pytest_servebench.interfaces import (
+    Clock,
+    Driver,
+    Launcher,
+    LaunchGrouping,
+    ModelControl,
+    Preparer,
+    Preparing,
+    RunningServer,
+    Stack,
+)
+from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, ModelFormat, WireRequest
 from pytest_servebench.results import Endpoint
 
 CONTROL_TIMEOUT_S = 120.0
+COMPILING_TIMEOUT_S = 900.0
+"""For a server in which TensorRT compiles the model when it is loaded first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,8 @@ class Ready:
     """When its server was launched; None when the server was already up."""
     restarted: bool
     """Whether its server was started for this session's repeat; False: somebody else's, which runs on."""
+    artifact: Artifact | None = None
+    """The file that it is served from; None: somebody else's, which is not known."""
 
 
 def controls_models(stack: Stack) -> ModelControl | None:
@@ -49,6 +64,30 @@ def controls_models(stack: Stack) -> ModelControl | None:
     if hasattr(stack, "load_requests") and hasattr(stack, "unload_requests"):
         return cast("ModelControl", stack)
     return None
+
+
+def launch_group(stack: Stack, deployment: Deployment) -> str:
+    """Return which deployments one launch of the stack can serve along with this one: those of its group."""
+    if hasattr(stack, "launch_group"):
+        return cast("LaunchGrouping", stack).launch_group(deployment)
+    return ""
+
+
+def prepared(stack: Stack, launcher: Launcher, deployment: Deployment, artifact: Artifact) -> Artifact:
+    """Return what the stack serves a deployment from: the artifact, or what is made of it for the stack.
+
+    Raises `LaunchError`, and `ModelError` where it cannot be served from that file.
+    """
+    if not (hasattr(stack, "preparation") and hasattr(launcher, "prepare")):
+        return artifact
+    preparation = cast("Preparing", stack).preparation(deployment, artifact)
+    if preparation is None:
+        return artifact
+    return replace(artifact, path=cast("Preparer", launcher).prepare(deployment.stack, preparation))
+
+
+Served: TypeAlias = "tuple[str, str] | Deployment"
+"""What one launch is for: a launch group of a stack, or one deployment."""
 
 
 class ServerPool:
@@ -79,16 +118,15 @@ class ServerPool:
         self._folder = folder
         self._attached = attached
         self._server: RunningServer | None = None
-        self._offered: frozenset[Deployment] = frozenset()
-        """What the server that is up was launched to serve."""
+        self._offered: Mapping[Deployment, Artifact] = {}
+        """What the server that is up was launched to serve, and from which files."""
         self._loaded: Deployment | None = None
         self._trusted = True
         self._repeat: int | None = None
         """The repeat that the server that is up was started for; None: it was no case's that is repeated."""
-        self._failures: dict[tuple[str | Deployment, int | None], ServebenchError] = {}
-        """What did not come up, and in which repeat (None: ever): by stack where one server serves all its
-        deployments."""
-        self._came_up: set[str | Deployment] = set()
+        self._failures: dict[tuple[Served, int | None], ServebenchError] = {}
+        """What did not come up, and in which repeat (None: ever)."""
+        self._came_up: set[Served] = set()
         self.starts: list[str] = []
         """Names of the stacks that were launched, in order."""
 
@@ -99,7 +137,7 @@ class ServerPool:
         """
         self._raise_known(deployment, repeat)
         if self._server is not None and self._reuse(self._server, deployment, repeat):
-            return self._ready(self._server, None)
+            return self._ready(self._server, deployment, None)
         self.close()
         try:
             server, launched_ns = self._launch(deployment, repeat)
@@ -112,7 +150,7 @@ class ServerPool:
             self.close()
             raise
         self._came_up |= {self._served_by(deployment), deployment}
-        return self._ready(server, launched_ns)
+        return self._ready(server, deployment, launched_ns)
 
     def distrust(self) -> None:
         """Have the next case served by a fresh server: this one failed requests, and may hang."""
@@ -134,10 +172,15 @@ class ServerPool:
         server = self._server
         return server.log_tail() if server is not None and server.endpoint.stack == stack else ""
 
-    def _ready(self, server: RunningServer, launched_ns: int | None) -> Ready:
-        endpoint = server.endpoint
-        restarted = endpoint.stack not in self._attached
-        return Ready(endpoint=endpoint, server=server, launched_ns=launched_ns, restarted=restarted)
+    def _ready(self, server: RunningServer, deployment: Deployment, launched_ns: int | None) -> Ready:
+        ours = server.endpoint.stack not in self._attached
+        return Ready(
+            endpoint=server.endpoint,
+            server=server,
+            launched_ns=launched_ns,
+            restarted=ours,
+            artifact=self._offered.get(deployment) if ours else None,
+        )
 
     def _raise_known(self, deployment: Deployment, repeat: int | None) -> None:
         """Raise what is known to be in the way of ``deployment``."""
@@ -146,7 +189,7 @@ class ServerPool:
                 if (known, when) in self._failures:
                     raise self._failures[known, when].with_traceback(None)
 
-    def _remember(self, what: str | Deployment, repeat: int | None, error: ServebenchError) -> None:
+    def _remember(self, what: Served, repeat: int | None, error: ServebenchError) -> None:
         """Remember that ``what`` did not come up: for this repeat alone, where it did before."""
         self._failures[what, repeat if what in self._came_up else None] = error
 
@@ -179,11 +222,14 @@ class ServerPool:
         stack = deployment.stack
         return None if stack in self._attached else controls_models(self._stacks[stack])
 
-    def _served_by(self, deployment: Deployment) -> str | Deployment:
-        """Return what one launch is for: all of a stack, or one deployment."""
+    def _served_by(self, deployment: Deployment) -> Served:
+        """Return what the launch that serves ``deployment`` is for."""
         stack = deployment.stack
-        shared = stack in self._attached or self._control(deployment) is not None
-        return stack if shared else deployment
+        if stack in self._attached:
+            return stack, ""
+        if self._control(deployment) is None:
+            return deployment
+        return stack, launch_group(self._stacks[stack], deployment)
 
     def _launch(self, deployment: Deployment, repeat: int | None) -> tuple[RunningServer, int | None]:
         """Return the new server, and when it was launched if it is ours."""
@@ -193,7 +239,7 @@ class ServerPool:
         spec = self._stacks[stack].launch_spec(tuple(artifacts), named)
         launched_ns = self._clock.now_ns()
         self._server = server = self._start(deployment, spec)
-        self._offered, self._trusted, self._repeat = frozenset(artifacts), True, repeat
+        self._offered, self._trusted, self._repeat = artifacts, True, repeat
         if server.endpoint.container is not None and server.endpoint.started_s is not None:
             # To pull or build its image is no part of a cold start.
             launched_ns = self._clock.now_ns() - round(server.endpoint.started_s * 1e9)
@@ -201,15 +247,21 @@ class ServerPool:
 
     def _artifacts(self, deployment: Deployment) -> dict[Deployment, Artifact]:
         """Return what the server shall be able to serve: the deployment first."""
-        artifacts = {deployment: self._artifact(deployment)}
+        artifacts = {deployment: self._prepared(deployment)}
         if self._control(deployment) is None:
             return artifacts
+        served = self._served_by(deployment)
         for other in self._deployments:
-            if other.stack == deployment.stack:
+            if other.stack == deployment.stack and self._served_by(other) == served:
                 # One model that cannot be had is the trouble of its own cases only.
                 with suppress(ModelError, MissingPieceError):
-                    artifacts[other] = self._artifact(other)
+                    artifacts[other] = self._prepared(other)
         return artifacts
+
+    def _prepared(self, deployment: Deployment) -> Artifact:
+        """Return the file that serves ``deployment``; raises what `prepared` does."""
+        stack, artifact = deployment.stack, self._artifact(deployment)
+        return prepared(self._stacks[stack], self._launchers[stack], deployment, artifact)
 
     def _start(self, deployment: Deployment, spec: LaunchSpec) -> RunningServer:
         stack = deployment.stack
@@ -221,20 +273,32 @@ class ServerPool:
         """Have ``deployment`` loaded, and nothing else; raises `ControlError`."""
         control, before = self._control(deployment), self._loaded
         if control is not None and before is not None:
-            self._command(server, control.unload_requests(before), f"unload {before.served_name}")
+            self._command(
+                server, control.unload_requests(before), f"unload {before.served_name}", CONTROL_TIMEOUT_S
+            )
         if control is not None:
-            self._command(server, control.load_requests(deployment), f"load {deployment.served_name}")
+            timeout_s = _loading_timeout_s(deployment)
+            self._command(
+                server, control.load_requests(deployment), f"load {deployment.served_name}", timeout_s
+            )
         self._loaded = deployment
 
-    def _command(self, server: RunningServer, requests: Sequence[WireRequest], purpose: str) -> None:
+    def _command(
+        self, server: RunningServer, requests: Sequence[WireRequest], purpose: str, timeout_s: float
+    ) -> None:
         for request in requests:
             try:
-                reply = self._driver.exchange(server.endpoint, request, CONTROL_TIMEOUT_S)
+                reply = self._driver.exchange(server.endpoint, request, timeout_s)
             except LoadError as error:
                 raise _control_error(server, request, f"did not {purpose}", error.seen) from error
             if not 200 <= reply.status < 300:  # noqa: PLR2004 (HTTP's success range)
                 seen = f"status {reply.status}: {reply.body[:300].decode(errors='replace')}"
                 raise _control_error(server, request, f"refused to {purpose}", seen)
+
+
+def _loading_timeout_s(deployment: Deployment) -> float:
+    """Return how long a server may take to load a model."""
+    return COMPILING_TIMEOUT_S if deployment.format is ModelFormat.TENSORRT else CONTROL_TIMEOUT_S
 
 
 def log_of(endpoint: Endpoint) -> str:

@@ -18,7 +18,7 @@ from pytest_servebench.distributions import (
 )
 from pytest_servebench.efficiency import efficiency_of
 from pytest_servebench.kept_times import samples_facts
-from pytest_servebench.plan import Case, Engine, Load, Plan
+from pytest_servebench.plan import Case, Device, Engine, Load, Plan
 from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
 from pytest_servebench.stage_record import stage_records
 
@@ -103,7 +103,7 @@ def make_record(
         "reason": result.reason,
         "publishable": result.publishable,
         "verdict": verdict,
-        **_measured(result.summary, result.publishable),
+        **_measured(result.summary, result.publishable, result.case.deployment.device),
         **_drawn(result),
         **_compared_in_process(result),
         **_sent(result),
@@ -125,12 +125,21 @@ def with_verdict(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str
 
 def choices(record: Mapping[str, Any]) -> dict[str, str | int]:
     """Return what was chosen for the case, one word or number each, to group benchmarks by."""
-    names = ("stack", "model", "format", "payload", "protocol", "max_batch_size", "items_per_request")
+    names = (
+        "stack",
+        "model",
+        "format",
+        "precision",
+        "payload",
+        "protocol",
+        "max_batch_size",
+        "items_per_request",
+    )
     return {name: record["case"][name] for name in names}
 
 
 def comparable(record: Mapping[str, Any]) -> str:
-    """Return the name of the group of comparable cases: inside it only stack and format differ."""
+    """Return the name of the group of comparable cases: inside it only stack, format and precision differ."""
     case, load = record["case"], record["load"]
     arrivals = load.get("arrivals", CLOSED)
     pace = f"in_flight={load.get('concurrency')}" if arrivals == CLOSED else f"arrivals={arrivals}"
@@ -164,6 +173,7 @@ def _served(result: CaseResult) -> dict[str, Any]:
         "model": result.case.deployment.model,
         "weights": result.weights,
         "backend": result.backend,
+        "served": result.served,
         "launcher": result.endpoint.launcher,
         "container": result.endpoint.container,
         "device": str(result.case.deployment.device),
@@ -244,7 +254,7 @@ def _k6(result: CaseResult) -> dict[str, Any] | None:
     return dict(result.samples.engine_report)
 
 
-def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
+def _measured(summary: Summary | None, publishable: bool, device: Device) -> dict[str, Any]:
     def shown(name: str) -> Any:  # noqa: ANN401 (a number, or an interval of two)
         return getattr(summary, name) if publishable else None
 
@@ -266,11 +276,17 @@ def _measured(summary: Summary | None, publishable: bool) -> dict[str, Any]:
         "throughput_per_s": shown("throughput_per_s"),
         "throughput_ci_per_s": shown("throughput_ci_per_s"),
         "images_per_s": shown("images_per_s"),
+        "images_per_s_per_gpu": _of_each_gpu(shown("images_per_s"), device),
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
         "client_cpu_shares": {} if summary is None else summary.client_cpu_shares,
         "ceiling_per_s": None if summary is None else summary.ceiling_per_s,
     }
+
+
+def _of_each_gpu(images_per_s: float | None, device: Device) -> float | None:
+    """Return what each GPU does of it; None where the server was given none."""
+    return images_per_s / len(device.indexes) if images_per_s is not None and device.indexes else None
 
 
 def _workers(result: CaseResult) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,15 @@ class Validity(Word):
     VALID = "valid"
     ERRORS = "errors"
     WRONG_OUTPUT = "wrong_output"
+    WRONG_BACKEND = "wrong_backend"
+    """The server says that it computes elsewhere, or otherwise, than it was asked to."""
     UNSTABLE = "unstable"
     CLIENT_LIMITED = "client_limited"
     UNDECIDED = "undecided"
+
+
+REFUSED = (Validity.WRONG_OUTPUT, Validity.WRONG_BACKEND, Validity.ERRORS)
+"""What is wrong whatever its speed: nothing of it is published, and its test fails without any limit."""
 
 
 class Judgement(Word):
@@ -57,6 +64,33 @@ class Endpoint:
     def authority(self, role: str = "http") -> str:
         """Return ``host:port`` of a role."""
         return f"{self.host}:{self.ports[role]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a server says that it runs a deployment with: as it is there, not as it was asked for."""
+
+    engine: str | None = None
+    """The library and its version, e.g. ``onnxruntime 1.31.1``."""
+    provider: str | None = None
+    """What computes most of the model, e.g. ``CUDAExecutionProvider`` or ``libtorch``."""
+    device: str | None = None
+    """``cpu`` or ``cuda:0``, as the server counts its GPUs."""
+    one_of: int = 1
+    """Of how many workers, side by side, one alone was asked; 1: it speaks for the whole server."""
+    precision: str | None = None
+    """The arithmetic that the loaded model runs in, e.g. ``fp16``."""
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """Nodes of the model's graph by the provider that computes them; empty where an engine does not say."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What else shapes the speed, e.g. ``cuda_graphs: on``, ``memory_format: channels_last``."""
+    warnings: tuple[str, ...] = ()
+    """What of it speaks against a fast server, one sentence each; no verdict follows from it."""
+    absent: str = ""
+    """Why nothing is known of it."""
+
+
+NOT_TOLD = Served(absent="nobody asked the server")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,6 +239,8 @@ class Telemetry:
     gpu_other_memory_bytes: int | None = None
     gpu_power_w: float | None = None
     gpu_power_limit_w: float | None = None
+    gpu_power_default_w: float | None = None
+    """What that limit is unless somebody sets another."""
     gpu_energy_j: float | None = None
     """Of the whole device, over the window."""
     gpu_energy_source: str | None = None
@@ -212,10 +248,15 @@ class Telemetry:
     joules_per_image: float | None = None
     """That energy by correct image."""
     gpu_sm_clock_mhz: float | None = None
+    gpu_sm_clock_max_mhz: float | None = None
+    """The highest that it can have."""
     gpu_memory_clock_mhz: float | None = None
     gpu_temperature_c: float | None = None
     gpu_throttle: Mapping[str, float] | None = None
     """Share of samples in which clocks were held down, by reason; empty: never."""
+    gpus: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of several GPUs the figures of each, by ``cuda:N`` and the names above, which then join them; of one
+    there is nothing more to say."""
     batch_size_achieved: float | None = None
     """Images per model execution. This and what follows is what the server says itself."""
     executions: int | None = None
@@ -257,11 +298,13 @@ class CaseResult:
     case: Case
     endpoint: Endpoint
     backend: str
-    """The engine that served, e.g. ``python backend: onnxruntime CPUExecutionProvider``."""
+    """The engine that was asked for, e.g. ``python backend: onnxruntime CPUExecutionProvider``."""
     weights: str
     validity: Validity
     reason: str = ""
     """Why the run is not valid, in one sentence."""
+    served: Served = NOT_TOLD
+    """What the server says that it computes with."""
     samples: Samples | None = None
     summary: Summary | None = None
     stages: tuple[StageResult, ...] = ()
@@ -285,10 +328,7 @@ class CaseResult:
     @property
     def publishable(self) -> bool:
         """Whether latency and throughput may be shown: never for a wrong or empty run."""
-        return self.summary is not None and self.validity not in (
-            Validity.WRONG_OUTPUT,
-            Validity.ERRORS,
-        )
+        return self.summary is not None and self.validity not in REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

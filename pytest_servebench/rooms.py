@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.held import NOT_OURS, Held
 from pytest_servebench.interfaces import Clock, Driver, Stack
 from pytest_servebench.plan import (
     Artifact,
@@ -61,6 +63,8 @@ class Rooms:
     """What the client can send of such requests, answered like such a reply, under such a load."""
     raw: Callable[[Case, Endpoint], RawBaseline] = lambda *_: NO_RAW
     """What the case's model does in process, while its server at that endpoint idles."""
+    held: Callable[[Path], Held] = lambda _: NOT_OURS
+    """What a model file holds, as read from it."""
     starting: Callable[[Case], AbstractContextManager[float]]
     """Held while a case's server comes up and is verified: nothing is measured there meanwhile, but others
     may start too. Gives the seconds that it was waited for."""

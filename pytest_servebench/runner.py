@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_servebench.as_asked import not_as_asked
 from pytest_servebench.asking import Asked, Check, Question, ask_each, check, joined, question_of
 from pytest_servebench.ceiling import OPEN_IN_FLIGHT
 from pytest_servebench.errors import AnswerError, LoadError
+from pytest_servebench.held import NOT_OURS, Held
 from pytest_servebench.interfaces import RunningServer, Watch
 from pytest_servebench.launchers.process import describe_exit
 from pytest_servebench.plan import (
@@ -27,6 +30,7 @@ from pytest_servebench.results import (
     Ceiling,
     Endpoint,
     Progress,
+    Served,
     Summary,
     Telemetry,
     Validity,
@@ -38,6 +42,8 @@ from pytest_servebench.shared_memory import sharing
 from pytest_servebench.stage_results import stage_results
 from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 from pytest_servebench.telemetry.beside import with_joules_per_image
+from pytest_servebench.told import decoder_of, told_by
+from pytest_servebench.verification import finer_than
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -48,6 +54,8 @@ class Visit:
     images: tuple[Image, ...]
     ready: Ready
     asked: Asked
+    served: Served
+    """What it says that it computes with, now that it is warm."""
     waited_s: float
     """How long the start-up waited for somebody's window."""
 
@@ -60,8 +68,24 @@ def at_the_server(case: Case, rooms: Rooms, pool: ServerPool) -> Iterator[Visit]
             question, images = question_of(case, rooms)
             ready = pool.ready(case.deployment, case.repeat)
             stay.enter_context(sharing(question.shared, ready.endpoint, rooms.driver, rooms.clock))
+            question = replace(question, decoder=decoder_of(ready.server, question.stack, case, rooms.driver))
             asked = ask_each(question, ready.endpoint, rooms)
-        yield Visit(question=question, images=images, ready=ready, asked=asked, waited_s=waited_s)
+            served = _served(ready, question, asked, rooms)
+        yield Visit(
+            question=question, images=images, ready=ready, asked=asked, served=served, waited_s=waited_s
+        )
+
+
+def _served(ready: Ready, question: Question, asked: Asked, rooms: Rooms) -> Served:
+    """Return what the server says, with what its model file and its answers say of the precision."""
+    deployment = question.case.deployment
+    served = told_by(ready.server, question.stack, deployment, rooms.driver, partial(_held, ready, rooms))
+    finer = finer_than(deployment.precision, asked.answers, asked.verification)
+    return replace(served, warnings=(*served.warnings, *finer))
+
+
+def _held(ready: Ready, rooms: Rooms) -> Held:
+    return NOT_OURS if ready.artifact is None else rooms.held(ready.artifact.path)
 
 
 def run_case(case: Case, rooms: Rooms, pool: ServerPool, watch: Watch) -> CaseResult:
@@ -135,11 +159,16 @@ def ask_case(
 def verified(visit: Visit, rooms: Rooms) -> CaseResult:
     """Return what is known of a case before its load, with a reason if there must be none."""
     asked = visit.asked
-    result = replace(_unmeasured(visit.question, visit.ready, asked, rooms), waited_s=visit.waited_s)
+    result = replace(
+        _unmeasured(visit.question, visit.ready, asked, rooms), waited_s=visit.waited_s, served=visit.served
+    )
     if asked.verification.mismatches:
         return replace(result, validity=Validity.WRONG_OUTPUT, reason=_wrong_before(asked.verification))
     if asked.trouble:
         return replace(result, validity=Validity.ERRORS, reason=asked.trouble)
+    faults = not_as_asked(result.case.deployment, visit.served, visit.ready.endpoint.launcher)
+    if faults:
+        return replace(result, validity=Validity.WRONG_BACKEND, reason="; ".join(faults))
     return result
 
 

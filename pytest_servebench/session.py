@@ -22,22 +22,24 @@ from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
 from pytest_servebench.lanes import Gpu, Machine, set_text
 from pytest_servebench.launchers.attach import AttachLauncher
-from pytest_servebench.launchers.docker import DockerLauncher
+from pytest_servebench.launchers.docker import DockerLauncher, Workshop
 from pytest_servebench.launchers.process import ProcessLauncher
 from pytest_servebench.leases import Leases, Tell
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
+from pytest_servebench.models.held_file import held_in
 from pytest_servebench.models.images import image_set
 from pytest_servebench.models.labels import imagenet_labels
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, LauncherKind, ModelFormat, Plan
-from pytest_servebench.pool import ServerPool
+from pytest_servebench.pool import ServerPool, launch_group
 from pytest_servebench.raw_baseline import RawBaselines
 from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import RAW_LEFT_OUT, Answer, CaseResult, Endpoint, RawBaseline
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import ask_case, bring_up, run_case
 from pytest_servebench.stage_run import is_staged, run_staged
+from pytest_servebench.telemetry.gpu_devices import gpu_identity
 
 IMAGE_SEED = 0
 
@@ -121,6 +123,7 @@ class BenchSession:
             ),
             ceiling=self._ceilings.of,
             raw=self._raw_baselines.of if self.plan.raw else _left_out,
+            held=held_in,
             starting=lambda case: self._leases.starting(case.id),
             measuring=lambda case: self._leases.measuring(case.id),
         )
@@ -128,6 +131,10 @@ class BenchSession:
     def artifact_sha256(self, deployment: Deployment) -> str:
         """Return the hash of the model file that a deployment serves."""
         return self._artifact(deployment).sha256
+
+    def launch_group(self, deployment: Deployment) -> str:
+        """Return what deployments of its stack have in common that one launched server can serve with it."""
+        return launch_group(self.stacks[deployment.stack], deployment)
 
     def log_tail(self, stack: str) -> str:
         """Return the last log lines of the server of ``stack`` that is up; empty when none is."""
@@ -158,21 +165,34 @@ class BenchSession:
             return AttachLauncher(url)
         if plan.launcher is not LauncherKind.DOCKER:
             return ProcessLauncher(clock=self._clock, host=plan.host)
-        gpu = plan.lane.gpu
+        first, *more = [gpu.machine_index for gpu in plan.lane.gpus] or plan.device.indexes or [0]
         return DockerLauncher(
             settings=plan.container,
             # The engine counts all GPUs, CUDA_VISIBLE_DEVICES or not.
-            device=plan.device if gpu is None else replace(plan.device, index=gpu.machine_index),
+            device=replace(plan.device, index=first, more=tuple(more)),
+            part=next((gpu.uuid for gpu in plan.lane.gpus if gpu.is_part), ""),
             host=plan.host,
             labels=self._labels(stack),
             clock=self._clock,
             # A container is no child of ours: what we are kept to it has to be told.
             cpu_set=plan.lane.cpu_set or set_text(narrowed()),
             making=self._making,
+            workshop=Workshop(cache_dir=plan.cache_dir, gpu=gpu_identity),
         )
 
     def _artifact(self, deployment: Deployment) -> Artifact:
-        return artifact(deployment.model, deployment.format, self.plan.cache_dir)
+        stack, stored_as = self.stacks[deployment.stack], deployment.format
+        if stored_as is ModelFormat.TENSORRT and getattr(stack, "compiles_torchscript", False):
+            stored_as = ModelFormat.PYTORCH
+        made = artifact(
+            deployment.model,
+            stored_as,
+            self.plan.cache_dir,
+            precision=deployment.precision,
+            input_dtype=deployment.input_dtype,
+            cast=not getattr(stack, "casts_nothing", False),
+        )
+        return replace(made, format=deployment.format)
 
     def _reference(self, case: Case, images: Sequence[Image]) -> npt.NDArray[np.float32]:
         """One reference for every format: the model in process, by ONNX Runtime on the CPU."""

@@ -1,7 +1,8 @@
-"""System shared memory around a case: a region is made and filled, told to the server, and always removed.
+"""Shared memory around a case: a region is made and filled, told to the server, and always removed.
 
-A region is a file ``/dev/shm/servebench-PID-N``. Its process removes it whatever happens to the case;
-what one that was killed could not remove is removed by the next, once no process has that number.
+For a GPU's memory see `cuda_memory`. A region of the system's is a file ``/dev/shm/servebench-PID-N``. Its
+process removes it whatever happens to the case; what one that was killed could not remove is removed by the
+next, once no process has that number.
 """
 
 from __future__ import annotations
@@ -17,16 +18,29 @@ from typing import Any, cast
 import psutil
 
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.cuda_memory import gpu_region
 from pytest_servebench.errors import ControlError, LoadError, MissingPieceError, PlanError
 from pytest_servebench.interfaces import Clock, Driver, MemorySharing, Stack
 from pytest_servebench.launchers.attach import is_here
-from pytest_servebench.plan import Case, Image, SharedRequests, WireProtocol, WireRequest
+from pytest_servebench.plan import Case, Image, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
+from pytest_servebench.shared_requests import SharedRequests
 
 FOLDER = Path("/dev/shm")  # noqa: S108 (where Linux shows shared memory; the names are ours)
 TELL_TIMEOUT_S = 10.0
 TAKE_BACK_TRIES = 100
 TAKE_BACK_PAUSE_S = 0.05
+_OF_THE_SYSTEM = (
+    "a server in a container needs the memory of this machine: --serve-container=ipc=host"
+    " (docker run --ipc=host); else --serve-payload=tensor"
+)
+_OF_A_GPU = (
+    "the server must compute on that very GPU, and in a container see the processes of this machine:"
+    " docker run --ipc=host --pid=host; else --serve-payload=uint8"
+)
+_CLOSED_BY = "allow-client-shm"
+"""What Triton from 26.04 on names when it takes no region of clients, which it then does unless told to."""
+_CLOSED = "start that server with --allow-client-shm=true, or another Triton; else --serve-payload=uint8"
 _IN_USE = "currently in use"
 """What Triton says of a region that unanswered requests refer to."""
 _NAME = re.compile(r"servebench-(\d+)-\d+")
@@ -61,17 +75,17 @@ def sharing(
     None: nothing is shared, and nothing is done.
 
     Raises `ControlError` when the server is elsewhere or refuses it, `LoadError` when there is no
-    room for it, `MissingPieceError` without Triton's client.
+    room for it, `MissingPieceError` without Triton's client, and for a GPU's memory without CUDA's.
     """
     if shared is None:
         yield
         return
     _check_is_here(shared, endpoint)
     remove_leftovers()
-    with _region(_helpers(), shared, endpoint):
+    with _made(shared, endpoint) as register:
         try:
             # A server that registered it and was not heard must let go of it too.
-            _tell(driver, endpoint, shared.register)
+            _tell(driver, endpoint, register)
             yield
         finally:
             _take_back(driver, endpoint, shared, clock or MonotonicClock())
@@ -99,6 +113,17 @@ def _helpers() -> Any:  # noqa: ANN401 (tritonclient has no types)
             next_step='pip install "pytest-servebench[triton]"',
         ) from error
     return shared_memory
+
+
+@contextmanager
+def _made(shared: SharedRequests, endpoint: Endpoint) -> Iterator[WireRequest]:
+    """Have the region while the block runs; yields the request that tells the server of it."""
+    if shared.gpu is None:
+        with _region(_helpers(), shared, endpoint):
+            yield shared.registering()
+        return
+    with gpu_region(shared) as raw_handle:
+        yield shared.registering(raw_handle)
 
 
 @contextmanager
@@ -177,12 +202,12 @@ def _take_back(driver: Driver, endpoint: Endpoint, shared: SharedRequests, clock
 
 
 def _refused(endpoint: Endpoint, request: WireRequest, seen: str) -> ControlError:
+    of_gpu = "cuda" in request.path.lower()
     return ControlError(
         f"{endpoint.stack} did not take the shared memory",
         where=f"{request.method} {request.path}",
         seen=seen,
-        next_step="a server in a container needs the memory of this machine: --serve-container=ipc=host"
-        " (docker run --ipc=host); else --serve-payload=tensor",
+        next_step=_CLOSED if _CLOSED_BY in seen else _OF_A_GPU if of_gpu else _OF_THE_SYSTEM,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from itertools import count
 from typing import Any
 
-from pytest_servebench.plan import ModelFormat, Payload, WireProtocol
+from pytest_servebench.plan import ModelFormat, Payload, Precision, WireProtocol
 
 TURN_FIELD = "servebench_turn"
 """Where a worker of pytest-xdist finds its turn."""
@@ -74,10 +74,11 @@ def has_case(node_id: str, stacks: Collection[str]) -> bool:
 
 def _case_in(stacks: tuple[str, ...]) -> re.Pattern[str]:
     # re keeps the latest patterns compiled.
-    words = [
-        "|".join(map(re.escape, map(str, each))) for each in (stacks, ModelFormat, Payload, WireProtocol)
-    ]
-    stack, *others = words
+    stack, model_format, precision, payload, protocol = (
+        "|".join(map(re.escape, map(str, each)))
+        for each in (stacks, ModelFormat, Precision, Payload, WireProtocol)
+    )
     return re.compile(
-        rf"[\[-](?P<stack>{stack})-" + "-".join(f"(?:{each})" for each in others) + r"-b\d+-i\d"
+        rf"[\[-](?P<stack>{stack})-(?:{model_format})(?:-(?:{precision}))?"
+        rf"-(?:{payload})-(?:{protocol})-b\d+-i\d"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import EngineFacts, engine_facts
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.telemetry.gpu_devices import Gpus, visible_devices
+
+_BUILD = "build_and_package_info.py"
+"""In which a build of ONNX Runtime says what it is."""
+_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 def look_around(gpus: Gpus, engine: EngineFacts | None = None) -> Surroundings:
@@ -20,10 +25,11 @@ def look_around(gpus: Gpus, engine: EngineFacts | None = None) -> Surroundings:
         cores=cores,
         cuda_devices=gpus.names,
         cuda_uuids=gpus.uuids,
+        cuda_capabilities=gpus.capabilities,
         cuda_slots=gpus.slots,
         cuda_visible=visible_devices(),
         cuda_absent=gpus.absent,
-        cuda_unusable="" if _cuda_packages() else "onnxruntime-gpu is not installed",
+        cuda_unusable="" if _cuda_packages() else cuda_unusable("onnxruntime"),
         docker_engine=engine.version,
         docker_absent=engine.absent,
         nvidia_runtime=engine.nvidia_runtime,
@@ -31,9 +37,23 @@ def look_around(gpus: Gpus, engine: EngineFacts | None = None) -> Surroundings:
     )
 
 
+def cuda_unusable(module: str) -> str:
+    """Return why ONNX Runtime here cannot compute on a GPU, told by its files and without loading it.
+
+    ``module`` is where it lies. Its build for CPUs, installed after the one for GPUs, leaves the latter's
+    provider and takes its place. With the plugin for TensorRT-RTX it computes on a GPU too: tensorrt alone.
+    """
+    if find_spec(_PLUGIN) is not None:
+        return ""
+    spec = find_spec(module)
+    folder = Path(spec.origin).parent / "capi" if spec and spec.origin else None
+    if folder is None or not any(folder.glob("*providers_cuda*")):
+        return "onnxruntime-gpu is not installed"
+    with suppress(OSError):
+        if "cuda_version" not in (folder / _BUILD).read_text(encoding="utf-8"):
+            return "onnxruntime was installed over onnxruntime-gpu, of which there may be only one"
+    return ""
+
+
 def _cuda_packages() -> bool:
-    """Return whether ONNX Runtime here has its CUDA provider; told by its library, without loading it."""
-    spec = find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        return False
-    return any((Path(spec.origin).parent / "capi").glob("*providers_cuda*"))
+    return not cuda_unusable("onnxruntime")

@@ -14,20 +14,22 @@ from pytest_servebench.arrivals import text_of
 from pytest_servebench.counts import count_of, is_count
 from pytest_servebench.errors import PlanError
 from pytest_servebench.gate import METRICS
+from pytest_servebench.gpu_kinds import is_gpu
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import parse_objective
-from pytest_servebench.plan import Case, Device, ModelFormat, Payload, Threshold, WireProtocol
+from pytest_servebench.plan import Case, Device, ModelFormat, Payload, Precision, Threshold, WireProtocol
 from pytest_servebench.toml_source import KeyPath, TomlSource
 from pytest_servebench.words import did_you_mean, listed
 
 Row = Mapping[str, Any]
 
 CAPACITY = "capacity_per_s"
-_PROFILE_KEYS = ("device", "gpu_name", "min_cores", "max_cores")
+_PROFILE_KEYS = ("device", "gpu_name", "gpus", "min_cores", "max_cores")
 _SELECTORS: Mapping[str, Collection[str] | None] = {
     "model": tuple(CATALOGUE),
     "stack": None,
     "format": [str(word) for word in ModelFormat],
+    "precision": [str(word) for word in Precision],
     "payload": [str(word) for word in Payload],
     "protocol": [str(word) for word in WireProtocol],
     "arrivals": None,
@@ -44,12 +46,12 @@ class Hardware:
 
     device: Device
     logical_cores: int
-    gpu_name: str = ""
-    """As the driver reports it; empty when it is not known."""
+    gpu_names: tuple[str, ...] = ()
+    """Of each GPU, as the driver reports it; empty when they are not known."""
 
     def __str__(self) -> str:
-        name = f" ({self.gpu_name})" if self.gpu_name else ""
-        return f"{self.device}{name}, {self.logical_cores} logical cores"
+        names = f" ({', '.join(dict.fromkeys(self.gpu_names))})" if self.gpu_names else ""
+        return f"{self.device}{names}, {self.logical_cores} logical cores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class Profile:
     name: str
     device: str | None = None
     gpu_name: str | None = None
+    gpus: int | None = None
     min_cores: int | None = None
     max_cores: int | None = None
 
@@ -66,14 +69,21 @@ class Profile:
         """Return whether ``hardware`` is of this kind."""
         return (
             (self.device is None or self.device == hardware.device.kind)
-            and (self.gpu_name is None or self._is_gpu(hardware))
+            and (self.gpu_name is None or self._is_of_gpus(hardware))
+            and self._is_of_as_many(hardware)
             and (self.min_cores is None or hardware.logical_cores >= self.min_cores)
             and (self.max_cores is None or hardware.logical_cores <= self.max_cores)
         )
 
-    def _is_gpu(self, hardware: Hardware) -> bool:
-        name = (self.gpu_name or "").lower()
-        return hardware.device.kind == "cuda" and name in hardware.gpu_name.lower()
+    def _is_of_gpus(self, hardware: Hardware) -> bool:
+        """Return whether every GPU of it has the name; one of another kind would be judged for nothing."""
+        names = hardware.gpu_names if hardware.device.kind == "cuda" else ()
+        return bool(names) and all(is_gpu(self.gpu_name or "", name) for name in names)
+
+    def _is_of_as_many(self, hardware: Hardware) -> bool:
+        """Return whether it has as many GPUs: one, of a profile that speaks of a GPU and not of how many."""
+        of_gpu = self.gpus is not None or self.gpu_name is not None or self.device == "cuda"
+        return not of_gpu or len(hardware.device.indexes) == (self.gpus or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +102,7 @@ class LimitRow:
             "model": deployment.model,
             "stack": case.stack,
             "format": str(deployment.format),
+            "precision": str(deployment.precision),
             "payload": str(case.payload),
             "protocol": str(case.protocol),
             "arrivals": text_of(case.load.arrivals),
@@ -205,7 +216,7 @@ def _profile(source: TomlSource, name: str, table: Row) -> Profile:
     for key in ("device", "gpu_name"):
         if key in table:
             _words(source, (*at, key), table[key], ("cpu", "cuda") if key == "device" else None, many=False)
-    for key in ("min_cores", "max_cores"):
+    for key in ("gpus", "min_cores", "max_cores"):
         if key in table:
             _counts(source, (*at, key), table[key], relative=False, many=False)
     return Profile(name=name, **table)

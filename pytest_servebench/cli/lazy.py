@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from pytest_servebench.words import did_you_mean
+
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
@@ -37,6 +39,15 @@ class LazyGroup(click.Group):
         command = getattr(import_module(self.lazy[cmd_name].module), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that ``args`` begin with; a name that none has is told with the nearest one."""
+        known = ctx.resilient_parsing or not args or args[0].startswith("-")
+        if not known and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
         """Write the list of commands without importing them."""

@@ -1,4 +1,4 @@
-"""GPUs: the driver, its CUDA against that of images and packages, and who else is there (pure)."""
+"""GPUs: the driver, its CUDA against that of images and packages, and which GPUs are seen (pure)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_servebench.checkup import Check, CheckState
-from pytest_servebench.telemetry.gpu_survey import GpuSeen, GpuSurvey
+from pytest_servebench.doctor import one_gpu
+from pytest_servebench.telemetry.gpu_devices import VISIBLE
+from pytest_servebench.telemetry.gpu_survey import GpuSurvey
 
-SECTION = "GPU"
+SECTION = one_gpu.SECTION
 _OLDEST_DRIVERS = {11: 450, 12: 525, 13: 580}
 """Of each CUDA the first branch of drivers that runs it on every GPU ("CUDA Compatibility", NVIDIA)."""
+_OLDER_CUDA = "packages and images built for an older CUDA, or a newer GPU: docs/gpu.md"
 _DEBIAN = "sudo apt-get install nvidia-driver && sudo reboot  # of Debian's section non-free"
 _INSTALL = {"ubuntu": "sudo ubuntu-drivers install && sudo reboot", "debian": _DEBIAN}
 _OTHERWISE = "install NVIDIA's driver: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/"
@@ -21,6 +24,9 @@ _BROKEN = {
     "nvidia-ml-py is not installed": "pip install nvidia-ml-py",
 }
 """What mends what NVML says, by a part of it, as nvidia-ml-py words it."""
+_CAPABILITIES = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."
+_CUDA_LIBRARY = {"ubuntu": "libnvidia-compute-{branch}", "debian": "libcuda1"}
+"""The package of ``libcuda.so.1`` by distribution; ``branch`` is the first number of the driver's version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,12 @@ class MachineGpus:
     """As in os-release: ``debian``, ``ubuntu``, ..."""
     names: Mapping[int, str] = field(default_factory=dict)
     """Of the processes on GPUs, as far as they can be seen."""
+    libcuda: str | None = None
+    """Where the driver's library for programs lies; empty: nowhere; None: it was not looked for."""
+    visible: str | None = None
+    """The value of CUDA_VISIBLE_DEVICES; None: it is not set."""
+    visible_names: tuple[str, ...] = ()
+    """The GPUs that it leaves to programs."""
 
     @property
     def has_gpu(self) -> bool:
@@ -60,13 +72,17 @@ def gpu_checks(seen: MachineGpus, wanted: CudaWanted, *, is_needed: bool) -> Ite
     yield driver
     if driver.state is not CheckState.OK:
         return
+    if seen.libcuda is not None:
+        yield _libcuda(seen, is_needed=is_needed)
+    if seen.visible is not None:
+        yield _visible(seen, is_needed=is_needed)
     for who, major in wanted.images.items():
         # Images bring NVIDIA's compatibility package, by which data centre GPUs do with older drivers.
         yield _cuda(seen, who, major, CheckState.WARNING)
     for who, major in wanted.packages.items():
         yield _cuda(seen, who, major, CheckState.MISSING, is_needed=wanted.packages_needed)
     for index, gpu in enumerate(seen.survey.gpus):
-        yield from _one(f"cuda:{index}", gpu, seen.names)
+        yield from one_gpu.checks_of_one(index, gpu, seen.names, is_needed=is_needed)
 
 
 def _driver(seen: MachineGpus, *, is_needed: bool) -> Check:
@@ -102,6 +118,14 @@ def _cuda(
     if has is None:
         why = "the driver does not say which CUDA it runs"
         return _check(subject, CheckState.NOT_AVAILABLE, why, "nvidia-smi")
+    old = [
+        gpu.name
+        for gpu in seen.survey.gpus
+        if (gpu.capability or (99, 0)) < one_gpu.OLDEST_CAPABILITY.get(major, (0, 0))
+    ]
+    if old:
+        why = f"{major}, whose libraries do not run on {', '.join(old)}"
+        return _check(subject, otherwise, why, _OLDER_CUDA, is_needed=is_needed)
     if has[0] >= major:
         return _check(subject, CheckState.OK, f"{major}, and the driver runs up to {_dotted(has)}")
     least = _OLDEST_DRIVERS.get(major)
@@ -111,36 +135,31 @@ def _cuda(
     return _check(subject, otherwise, why, _INSTALL.get(seen.distribution, _OTHERWISE), is_needed=is_needed)
 
 
-def _one(name: str, gpu: GpuSeen, names: Mapping[int, str]) -> Iterator[Check]:
-    held = "" if gpu.memory_bytes is None else f", {gpu.memory_bytes / 1e9:.1f} GB"
-    yield _check(name, CheckState.OK, f"{gpu.name}{held}")
-    yield _users(name, gpu, names)
-    if gpu.is_persistent is False:
-        why = "off: the first server waits for the driver, and its cold start is longer by that"
-        yield _check(f"{name} persistence", CheckState.WARNING, why, "sudo nvidia-smi -pm 1")
-    elif gpu.is_persistent is None:
-        yield _check(f"{name} persistence", CheckState.NOT_AVAILABLE, "the driver does not say")
-    if gpu.is_split:
-        why = "it is split into parts (MIG); servers see the part that CUDA_VISIBLE_DEVICES names"
-        yield _check(
-            f"{name} MIG", CheckState.WARNING, why, "export CUDA_VISIBLE_DEVICES=MIG-...  # nvidia-smi -L"
-        )
+def _libcuda(seen: MachineGpus, *, is_needed: bool) -> Check:
+    """Return whether programs can compute: NVML alone only reads."""
+    if seen.libcuda:
+        return _check("libcuda", CheckState.OK, seen.libcuda)
+    why = "NVML answers, but there is no libcuda.so.1: GPUs can be read, and nothing can compute on them"
+    return _check("libcuda", CheckState.MISSING, why, _libcuda_remedy(seen), is_needed=is_needed)
 
 
-def _users(name: str, gpu: GpuSeen, names: Mapping[int, str]) -> Check:
-    subject = f"{name} users"
-    if gpu.pids is None:
-        return _check(subject, CheckState.NOT_AVAILABLE, "the driver does not say who computes on it")
-    if not gpu.pids:
-        return _check(subject, CheckState.OK, "nobody computes on it")
-    used = "" if gpu.used_bytes is None else f"; {gpu.used_bytes / 1e9:.1f} GB are used"
-    who = ", ".join(f"{names.get(pid, 'a process')} ({pid})" for pid in gpu.pids)
-    return _check(
-        subject,
-        CheckState.WARNING,
-        f"{who} on it{used}",
-        "nvidia-smi  # wait for them, or ask for another: --serve-device=cuda:1",
-    )
+def _libcuda_remedy(seen: MachineGpus) -> str:
+    if seen.in_container:
+        return f"{_CAPABILITIES}  # this container was given nvidia-smi alone"
+    package = _CUDA_LIBRARY.get(seen.distribution)
+    branch = seen.survey.driver.partition(".")[0]
+    return f"sudo apt-get install {package.format(branch=branch)}" if package else _OTHERWISE
+
+
+def _visible(seen: MachineGpus, *, is_needed: bool) -> Check:
+    """Return what CUDA_VISIBLE_DEVICES leaves."""
+    subject, count = VISIBLE, len(seen.survey.gpus)
+    if seen.visible_names:
+        left = f"{len(seen.visible_names)} of {count} GPUs: {', '.join(seen.visible_names)}"
+        return _check(subject, CheckState.OK, f"{seen.visible!r} leaves {left}")
+    what = f"{seen.visible!r} names no GPU" if seen.visible else "it is empty"
+    why = f"{what}: programs see none of {count}"
+    return _check(subject, CheckState.MISSING, why, f"unset {VISIBLE}", is_needed=is_needed)
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pytest_servebench.checkup import Check, CheckState, Checkup, Outcome
 from pytest_servebench.doctor import engine as docker
-from pytest_servebench.doctor import gpu, libraries, packages, ports, quiet, space
+from pytest_servebench.doctor import gpu, gpu_extras, libraries, packages, ports, quiet, space
 from pytest_servebench.doctor.engine import EngineSeen
 from pytest_servebench.doctor.gpu import MachineGpus
 from pytest_servebench.doctor.libraries import CudaSeen
@@ -59,7 +59,7 @@ def checkup_of(question: Question, seen: Seen, offered: Mapping[str, Stack]) -> 
     needed = [check for check in checks if check.is_needed and check.state is CheckState.MISSING]
     why = [outcome.why_not, *(f"{check.section}: {check.subject}: {check.seen}" for check in needed)]
     told = list(dict.fromkeys(line for line in why if line))
-    return Checkup(
+    found = Checkup(
         outcome=replace(
             outcome,
             why_not="\n".join(told),
@@ -67,6 +67,28 @@ def checkup_of(question: Question, seen: Seen, offered: Mapping[str, Stack]) -> 
         ),
         servings=tuple(servings_of(question, ground)),
         checks=checks,
+    )
+    if _has_gpu_packages(seen.libraries):
+        found = _mended(found, packages.on_gpu)
+    return _mended(found, libraries.by_cuda_12) if _runs_cuda_12(seen.gpus) else found
+
+
+def _has_gpu_packages(seen: CudaSeen | Unseen) -> bool:
+    return not isinstance(seen, Unseen) and bool(seen.onnxruntime and seen.onnxruntime.cuda)
+
+
+def _runs_cuda_12(seen: MachineGpus | Unseen) -> bool:
+    """Return whether the driver runs no newer CUDA."""
+    return not isinstance(seen, Unseen) and bool(seen.survey.cuda and seen.survey.cuda[0] == libraries.BEFORE)
+
+
+def _mended(found: Checkup, mended: Callable[[str], str]) -> Checkup:
+    """Return the same with other remedies."""
+    return replace(
+        found,
+        outcome=replace(found.outcome, remedy=mended(found.outcome.remedy)),
+        servings=tuple(replace(one, remedy=mended(one.remedy)) for one in found.servings),
+        checks=tuple(replace(one, remedy=mended(one.remedy)) for one in found.checks),
     )
 
 
@@ -83,6 +105,9 @@ def _ground(seen: Seen, offered: Mapping[str, Stack]) -> Ground:
 
 def _checks(question: Question, outcome: Outcome, seen: Seen) -> Iterator[Check]:
     in_docker = LauncherKind.DOCKER in {outcome.launcher, question.launcher}
+    where, gpus = seen.surroundings, seen.gpus
+    if not isinstance(gpus, Unseen):
+        gpus = replace(gpus, visible=where.cuda_visible, visible_names=where.cuda_devices)
     on_gpu = outcome.device.startswith("cuda") or question.device.startswith("cuda")
     has_gpu = not isinstance(seen.gpus, Unseen) and seen.gpus.has_gpu
     in_processes = on_gpu and LauncherKind.PROCESS in {outcome.launcher, question.launcher}
@@ -95,13 +120,16 @@ def _checks(question: Question, outcome: Outcome, seen: Seen) -> Iterator[Check]
         seen.engine,
         lambda it: docker.engine_checks(it, has_gpu=has_gpu, is_needed=in_docker),
     )
-    yield from _told(gpu.SECTION, seen.gpus, lambda it: gpu.gpu_checks(it, wanted, is_needed=on_gpu))
+    yield from _told(gpu.SECTION, gpus, lambda it: gpu.gpu_checks(it, wanted, is_needed=on_gpu))
     yield from _told(
         libraries.SECTION,
         seen.libraries,
-        lambda it: libraries.library_checks(it, has_gpu=has_gpu, is_needed=in_processes),
+        lambda it: (
+            *libraries.library_checks(it, has_gpu=has_gpu, is_needed=in_processes),
+            *gpu_extras.extra_checks(it, has_gpu=has_gpu),
+        ),
     )
-    yield from _told(packages.SECTION, seen.packages, packages.package_checks)
+    yield from _told(packages.SECTION, seen.packages, lambda it: packages.package_checks(it, has_gpu=has_gpu))
     yield from _told(packages.SECTION, seen.java, lambda it: (packages.java_check(it),))
     yield from _told(ports.SECTION, seen.ports, ports.port_checks)
     yield from _told(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from pytest_servebench.doctor.gpu import MachineGpus
+from pytest_servebench.doctor.gpu_extras import LOOKED_FOR_PACKAGES, TORCHVISION
 from pytest_servebench.doctor.libraries import LOOKED_FOR, CudaSeen, Library, Package
 from pytest_servebench.stacks.images import CUDA_BASE, TRITON_CUDA
 from pytest_servebench.telemetry.gpu_survey import GpuSurvey, survey_gpus
@@ -41,7 +43,13 @@ _DISTRIBUTIONS = {
 """In which distributions NVIDIA's libraries come; their files are named by the first number alone."""
 
 
-def look_for_gpus() -> MachineGpus:
+LIBCUDA = "libcuda.so.1"
+_TENSORRT_PROVIDER = "capi/libonnxruntime_providers_tensorrt.so"
+_OF_VERSION = re.compile(r"^__version__\b[^=\n]*=\s*['\"][\d.]+\+cu(\d{2})(\d)", re.MULTILINE)
+_OF_TENSORRT = re.compile(rb"libnvinfer\.so\.(\d+)")
+
+
+def look_for_gpus(environment: Mapping[str, str] = os.environ) -> MachineGpus:
     """Return what NVML, the PCI bus and the kernel tell of GPUs."""
     survey = survey_gpus()
     return MachineGpus(
@@ -51,6 +59,7 @@ def look_for_gpus() -> MachineGpus:
         in_container=any(path.exists() for path in _IN_CONTAINER),
         distribution=_distribution(),
         names=dict(_names(survey)),
+        libcuda=libcuda_in(chain(_folders(environment), _known_to_the_linker())),
     )
 
 
@@ -62,7 +71,12 @@ def look_for_libraries(environment: Mapping[str, str] = os.environ) -> CudaSeen:
         onnxruntime=_built(onnxruntime, "onnxruntime", "capi/build_and_package_info.py", "cuda_version"),
         onnxruntime_twice=bool(both),
         torch=_built(_installed("torch"), "torch", "version.py", "cuda"),
+        torchvision=_built(_installed(TORCHVISION), TORCHVISION, "version.py", "cuda"),
         libraries=libraries_in(chain(_folders(environment), _known_to_the_linker())),
+        cudnn_twice=bool(_version("nvidia-cudnn-cu12") and _version("nvidia-cudnn-cu13")),
+        tensorrt_wanted=tensorrt_wanted("onnxruntime"),
+        installed={name: version for name in LOOKED_FOR_PACKAGES if (version := _version(name))},
+        nvcc=_nvcc(environment),
     )
 
 
@@ -102,6 +116,29 @@ def libraries_in(files: Iterator[Path]) -> Mapping[str, tuple[Library, ...]]:
     return {name: tuple(each.values()) for name, each in found.items()}
 
 
+def libcuda_in(files: Iterator[Path]) -> str:
+    """Return where the driver's library for programs lies; empty where it is not among ``files``."""
+    return next((str(path) for path in files if path.name == LIBCUDA and path.exists()), "")
+
+
+def tensorrt_wanted(module: str) -> int | None:
+    """Return the version of TensorRT that ONNX Runtime's provider for it names; None where it has none.
+
+    The provider is read as a file: to load it would need TensorRT.
+    """
+    for folder in _folders_of(module):
+        with suppress(OSError):
+            found = _OF_TENSORRT.search((folder / _TENSORRT_PROVIDER).read_bytes())
+            return int(found[1]) if found else None
+    return None
+
+
+def _nvcc(environment: Mapping[str, str]) -> str:
+    """Return CUDA's compiler, also where it lies beside the PATH."""
+    path = os.pathsep.join((environment.get("PATH", os.defpath), "/usr/local/cuda/bin"))
+    return shutil.which("nvcc", path=path) or ""
+
+
 def _fuller(path: Path, name: str, version: str) -> str:
     """Return a library's version: of the file it is a link to, else of the package it came in."""
     target = _SONAME.fullmatch(path.resolve().name)
@@ -131,16 +168,23 @@ def _known_to_the_linker() -> Iterator[Path]:
 
 
 def _built(distribution: str, module: str, file: str, name: str) -> Package | None:
-    """Return a package with the CUDA that one of its files names; the file is read, not imported."""
+    """Return a package with the CUDA that one of its files names; the file is read, not imported.
+
+    torchvision's names it in its version alone, as ``0.29.2+cu132``, which its metadata on PyPI leaves out.
+    """
     if not distribution:
         return None
     version = _version(distribution)
-    spec = find_spec(module)
-    folders = (spec.submodule_search_locations or ()) if spec else ()
-    texts = (_read(Path(folder) / file) for folder in folders)
-    pattern = re.compile(rf"^{name}\b[^=\n]*=\s*['\"]([\d.]+)['\"]", re.MULTILINE)
-    cuda = next((found[1] for text in texts if (found := pattern.search(text))), "")
+    texts = (_read(folder / file) for folder in _folders_of(module))
+    said = re.compile(rf"^{name}\b[^=\n]*=\s*['\"]([\d.]+)['\"]", re.MULTILINE)
+    found = next(filter(None, (said.search(text) or _OF_VERSION.search(text) for text in texts)), None)
+    cuda = ".".join(found.groups()) if found else ""
     return Package(distribution=distribution, version=version, cuda=cuda)
+
+
+def _folders_of(module: str) -> tuple[Path, ...]:
+    spec = find_spec(module)
+    return tuple(map(Path, (spec.submodule_search_locations or ()) if spec else ()))
 
 
 def _names(survey: GpuSurvey) -> Iterator[tuple[int, str]]:

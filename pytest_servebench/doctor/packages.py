@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,8 +15,13 @@ SECTION = "Python packages"
 OWN = "pytest-servebench"
 _OTHER_BUILDS = {"onnxruntime": ("onnxruntime-gpu",)}
 """Distributions that install the same modules."""
-_FOR_WORK_ON_ITSELF = frozenset({"dev", "docs", "all"})
+_FOR_WORK_ON_ITSELF = frozenset({"dev", "docs", "tools", "all", "gpu-stacks", "gpu-cuda12"})
 """Extras that are not told of: what they hold is told by others, or is for who works on this project."""
+_FOR_GPUS = frozenset({"gpu", "tensorrt"})
+"""Extras that a machine without a GPU has no use for."""
+_WITH_ENGINES = frozenset({"models", "fastapi", "triton", "all"})
+"""Extras that bring the build of ONNX Runtime for CPUs, which must not lie beside the one for GPUs."""
+_OWN_EXTRAS = re.compile(rf"""pip install (['"]){OWN}\[([\w,-]+)\]\1""")
 _NO_EXTRA = "pytest-servebench itself"
 _JAVA = 'pip install "pytest-servebench[torchserve]"\nsudo apt-get install default-jre-headless'
 
@@ -47,12 +53,13 @@ class JavaSeen:
     """One that is there and too old."""
 
 
-def package_checks(seen: PackagesSeen) -> Iterator[Check]:
-    """Yield one check for the package itself and one for each extra of it."""
+def package_checks(seen: PackagesSeen, *, has_gpu: bool = False) -> Iterator[Check]:
+    """Yield one check for the package itself and one for each extra of it that this machine has a use for."""
     if seen.absent:
         yield _check("all", CheckState.NOT_AVAILABLE, seen.absent, f'pip install "{OWN}[all]"')
         return
-    for extra in ("", *(each for each in seen.extras if each not in _FOR_WORK_ON_ITSELF)):
+    without = _FOR_WORK_ON_ITSELF if has_gpu else _FOR_WORK_ON_ITSELF | _FOR_GPUS
+    for extra in ("", *(each for each in seen.extras if each not in without)):
         wanted = wanted_by(seen.requirements, extra)
         lacking = [text for each in wanted if (text := _lack(each, seen.installed))]
         subject = f"[{extra}]" if extra else _NO_EXTRA
@@ -62,6 +69,19 @@ def package_checks(seen: PackagesSeen) -> Iterator[Check]:
         else:
             shown = ", ".join(f"{name} {version}" for name, version in _found(wanted, seen.installed))
             yield _check(subject, CheckState.OK, shown)
+
+
+def on_gpu(remedy: str) -> str:
+    """Return a remedy for packages that compute on a GPU: extras with a CPU's engine give way to ``gpu``."""
+
+    def changed(found: re.Match[str]) -> str:
+        extras = found[2].split(",")
+        kept = [each for each in extras if each not in _WITH_ENGINES]
+        if kept != extras:
+            kept = ["gpu", *(each for each in kept if each in _FOR_GPUS - {"gpu"})]
+        return f"pip install {found[1]}{OWN}[{','.join(kept)}]{found[1]}"
+
+    return _OWN_EXTRAS.sub(changed, remedy)
 
 
 def java_check(seen: JavaSeen) -> Check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_servebench.checkup import Outcome, Serving
 from pytest_servebench.containing import stacks_of
@@ -13,12 +13,12 @@ from pytest_servebench.doctor.packages import OWN
 from pytest_servebench.errors import MissingPieceError, ServebenchError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.docker.faults import GPU_REMEDY
-from pytest_servebench.models.export import MODEL_FILES
+from pytest_servebench.models.variants import file_for
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_stacks, parse_word
 from pytest_servebench.options.placement import LAUNCHERS, NO_RUNTIME, Surroundings
 from pytest_servebench.options.planning import plan_for
 from pytest_servebench.options.selection import DEFAULT_FORMATS
-from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Plan
+from pytest_servebench.plan import InputDtype, LauncherKind, MissingPiece, ModelFormat, Plan
 
 AUTO = "auto"
 _EXTRAS = re.compile(rf"""pip install ['"]{OWN}\[([\w,]+)\]['"]""")
@@ -88,18 +88,16 @@ def outcome_of(question: Question, ground: Ground) -> Outcome:
 def servings_of(question: Question, ground: Ground) -> Iterator[Serving]:
     """Yield every stack with every format, by local processes and in containers.
 
-    The device is the one asked for, or what each launcher would choose.
+    The device is the one asked for, or what each launcher would choose. Its precisions are those of a plan
+    that asks for all of them.
     """
     for name in ground.offered:
         for model_format in ModelFormat:
             for launcher in _LAUNCHERS:
-                why, remedy = _judged(name, model_format, launcher, question.device, ground)
-                yield Serving(
-                    stack=name,
-                    format=str(model_format),
-                    launcher=str(launcher),
-                    why_not=why,
-                    remedy=remedy,
+                yield _judged(
+                    Serving(stack=name, format=str(model_format), launcher=str(launcher)),
+                    question.device,
+                    ground,
                 )
 
 
@@ -129,29 +127,30 @@ def _unplanned(question: Question, placed: Plan, ground: Ground) -> tuple[str, s
     return "", ""
 
 
-def _judged(
-    name: str, model_format: ModelFormat, launcher: LauncherKind, device: str, ground: Ground
-) -> tuple[str, str]:
-    """Return why it would not run, and what mends that; two empty texts where it would."""
-    if model_format not in ground.offered[name].formats:
-        return f"{name} does not serve {model_format}", ""
-    if launcher is LauncherKind.DOCKER and ground.engine_problem:
-        return f"no container can be started: {ground.engine_problem}", ground.engine_remedy
-    asked = _asked(stack=name, format=str(model_format), launcher=str(launcher), device=device)
+def _judged(one: Serving, device: str, ground: Ground) -> Serving:
+    """Return it with the precisions it would compute in, or with why it would not run and what mends that."""
+    model_format = ModelFormat(one.format)
+    if model_format not in ground.offered[one.stack].formats:
+        return replace(one, why_not=f"{one.stack} does not serve {one.format}")
+    if one.launcher == LauncherKind.DOCKER and ground.engine_problem:
+        why = f"no container can be started: {ground.engine_problem}"
+        return replace(one, why_not=why, remedy=ground.engine_remedy)
+    asked = _asked(stack=one.stack, format=one.format, launcher=one.launcher, device=device, dtype="all")
     try:
-        pieces = _missing(name, model_format, asked, ground)
+        pieces = _missing(one.stack, model_format, asked, ground)
         if pieces:
-            return _listed(piece.what for piece in pieces), merged(piece.remedy for piece in pieces)
-        plan_for(asked, ground.offered, ground.surroundings)
+            why, remedy = _listed(piece.what for piece in pieces), merged(piece.remedy for piece in pieces)
+            return replace(one, why_not=why, remedy=remedy)
+        plan = plan_for(asked, ground.offered, ground.surroundings)
+        for precision in plan.precisions:
+            file_for(model_format, precision, InputDtype.FLOAT32)
     except ServebenchError as error:
-        return _why(error), _remedy(error)
-    if model_format not in MODEL_FILES:
-        return f"no {model_format} of a model is made yet", ""
-    return "", ""
+        return replace(one, why_not=_why(error), remedy=_remedy(error))
+    return replace(one, precisions=tuple(map(str, plan.precisions)))
 
 
 def _missing(name: str, model_format: ModelFormat, asked: Asked, ground: Ground) -> tuple[MissingPiece, ...]:
-    bare = {key: given for key, given in asked.items() if key not in {"stack", "format"}}
+    bare = {key: given for key, given in asked.items() if key not in {"stack", "format", "dtype"}}
     placed: Plan = plan_for(bare, ground.offered, ground.surroundings)
     return stacks_of(placed, ground.offered)[name].missing((model_format,))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_servebench.checkup import Check, CheckState
-from pytest_servebench.models.export import CACHE_VARIABLE
+from pytest_servebench.models.kept_folder import CACHE_VARIABLE
 
 SECTION = "Disk and memory"
 EXPORT_BYTES = 300_000_000

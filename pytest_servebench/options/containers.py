@@ -13,11 +13,11 @@ from typing import Any
 from pytest_servebench.containers import ContainerSettings, ImageChoice, Ipc, Network
 from pytest_servebench.options.given import Asked, Given, parse_member, parse_path, parse_truth
 from pytest_servebench.options.placement import Placement
-from pytest_servebench.plan import LauncherKind
+from pytest_servebench.plan import LauncherKind, Payload
 
 SETTINGS_FORM = "KEY=VALUE[,KEY=VALUE]"
 IMAGE_FORM = "STACK=REFERENCE[,...]"
-ONLY_FOR_CONTAINERS = ("image", "image-base", "image-wheels", "container")
+ONLY_FOR_CONTAINERS = ("image", "image-base", "image-wheels", "plan-image", "container")
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>[kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -32,12 +32,12 @@ _LARGEST_ID = 2**31 - 1
 
 
 def parse_images(asked: Asked, offered: Collection[str]) -> dict[str, ImageChoice]:
-    """Return what ``--serve-image``, ``-base`` and ``-wheels`` say, by stack."""
+    """Return what ``--serve-image``, ``-base``, ``-wheels`` and ``--serve-plan-image`` say, by stack."""
     base = _reference(asked["image-base"], asked["image-base"].text) if "image-base" in asked else ""
     wheels = _folder(asked["image-wheels"]) if "image-wheels" in asked else None
-    choices = {
-        name: ImageChoice(base=base, wheels_path=wheels) for name in (offered if base or wheels else ())
-    }
+    plans = _reference(asked["plan-image"], asked["plan-image"].text) if "plan-image" in asked else ""
+    every = ImageChoice(base=base, wheels_path=wheels, plan_image=plans)
+    choices = dict.fromkeys(offered if base or wheels or plans else (), every)
     if "image" in asked:
         for name, reference in _pairs(asked["image"], offered, "STACK"):
             choice = choices.get(name, ImageChoice())
@@ -49,6 +49,18 @@ def parse_container(given: Given) -> ContainerSettings:
     """Return the settings in ``memory=8g,cpus=4,network=host``; what is absent keeps its default."""
     read = {key: _SETTINGS[key][1](_part(given, key, text)) for key, text in _pairs(given, _SETTINGS, "KEY")}
     return ContainerSettings(**{_SETTINGS[key][0]: value for key, value in read.items()})
+
+
+def container_for(asked: Asked, payload: Payload, launcher: LauncherKind) -> ContainerSettings:
+    """Return what was asked of containers, and the host's shared memory where the payload lies in it.
+
+    Who says what memory a container has, whose (``ipc``) or how much of its own (``shm``), is left at that.
+    """
+    given = asked.get("container")
+    settings = ContainerSettings() if given is None else parse_container(given)
+    said = set() if given is None else {key for key, _ in _pairs(given, _SETTINGS, "KEY")}
+    lies_in_it = payload is Payload.SHM and launcher is LauncherKind.DOCKER
+    return replace(settings, ipc=Ipc.HOST) if lies_in_it and not said & {"ipc", "shm"} else settings
 
 
 def check_used(asked: Asked, placement: Placement) -> None:

@@ -126,6 +126,17 @@ def parse_word(given: Given, allowed: Collection[object]) -> str:
     return word
 
 
+def parse_model(given: Given, models: Collection[str]) -> str:
+    """Return the name of a model, one of ``models``; a file is told how it becomes one."""
+    if "/" in given.text or given.text.strip().endswith((".onnx", ".pt", ".pth", ".plan")):
+        raise given.wrong(
+            f"takes the name of a model, not a file: {given.text.strip()!r}",
+            next_step=f"use one of: {listed(models)}; docs/bring-your-model.md says how weights and another "
+            "architecture become one, and --stack=NAME=URL measures a server that serves the file already",
+        )
+    return parse_word(given, models)
+
+
 def parse_member(given: Given, vocabulary: type[Member]) -> Member:
     """Return the word, a member of ``vocabulary``."""
     return vocabulary(parse_word(given, list(vocabulary)))
@@ -186,14 +197,24 @@ def parse_truth(given: Given) -> bool:
     return _TRUTHS[word]
 
 
-def parse_device(given: Given) -> Device | None:
-    """Return the device, or None for ``auto``; ``cuda`` is the first GPU."""
+def parse_device(given: Given, gpus: int = 1) -> Device | None:
+    """Return the device, or None for ``auto``; ``cuda`` is the first GPU, ``cuda:all`` all of so many.
+
+    ``cuda:0,2`` is one device too: a server that computes on both.
+    """
     word = given.text.strip()
     kind, has_index, index = word.partition(":")
     known = kind == "cuda" or (kind in ("auto", "cpu") and not has_index)
-    if not known or (has_index and not re.fullmatch(r"\d{1,3}", index)):
-        raise given.unknown(word, ("auto", "cpu", "cuda", "cuda:N"))
-    return None if kind == "auto" else Device(kind, int(index or 0))
+    if not known or (has_index and not re.fullmatch(r"all|\d{1,3}(,\d{1,3})*", index)):
+        raise given.unknown(word, ("auto", "cpu", "cuda", "cuda:N", "cuda:N,M", "cuda:all"))
+    if kind != "cuda":
+        return None if kind == "auto" else Device(kind)
+    if index == "all":
+        return Device(kind, 0, tuple(range(1, gpus)))
+    first, *more = sorted(map(int, (index or "0").split(",")))
+    if len({first, *more}) <= len(more):
+        raise given.wrong(f"names a GPU twice: {word}", next_step="name each once, as in cuda:0,1")
+    return Device(kind, first, tuple(more))
 
 
 def parse_path(given: Given, what: str = "file") -> Path:

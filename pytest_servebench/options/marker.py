@@ -15,7 +15,7 @@ from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arrivals import parse_arrivals
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.pace import STAGED
-from pytest_servebench.plan import ModelFormat, Payload, WireProtocol
+from pytest_servebench.plan import ModelFormat, Payload, Precision, WireProtocol
 from pytest_servebench.words import Word, did_you_mean, listed
 
 IMAGE_SETS = ("synthetic", "photographs")
@@ -144,6 +144,7 @@ def _read_images(key: str, value: object, where: str) -> str:
 
 _VOCABULARIES: Mapping[str, type[Word]] = {
     "formats": ModelFormat,
+    "precisions": Precision,
     "payloads": Payload,
     "protocols": WireProtocol,
 }
@@ -153,6 +154,7 @@ _READERS: Mapping[str, Callable[[str, object, str], Any]] = {
     "objective": _read_objective,
     "batch_sizes": _read_counts,
     "formats": _read_words,
+    "precisions": _read_words,
     "payloads": _read_words,
     "protocols": _read_words,
     "model": _read_model,

@@ -17,7 +17,7 @@ from pytest_servebench.options.cpu_sets import FORMS as CPU_SET_FORMS
 from pytest_servebench.options.placement import LAUNCHERS
 from pytest_servebench.options.planning import AUTO_WARMUPS, BASELINE_REPEATS, MODELS, NORMAL, QUICK
 from pytest_servebench.options.workers import FORMS as WORKER_FORMS
-from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Decoder, Engine, ModelFormat, Payload, Plan, Precision, WireProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,16 @@ OPTIONS = (
     ),
     Option(
         "format",
-        "Model formats; 'all' is every one that this device can run. "
+        "Model formats; 'all' is every one that this device can run, tensorrt where a stack has it. "
         "Default: onnx and pytorch, as far as a stack serves them.",
         f"{','.join(ModelFormat)}|all",
+    ),
+    Option(
+        "dtype",
+        "Arithmetic that the models are computed in; 'all' is every one that a format can be computed in on "
+        "this device, and what is left out is listed. fp32 is that of IEEE, also on a GPU: TF32 is off. "
+        "Default: fp32.",
+        f"{','.join(Precision)}|all",
     ),
     Option(
         "batch-size",
@@ -72,6 +79,13 @@ OPTIONS = (
     ),
     Option("model", f"Model to serve. Default: {MODELS[0]}.", _or(MODELS)),
     Option("payload", "What one image is on the wire. Default: tensor.", _or(Payload)),
+    Option(
+        "decoder",
+        "What decodes JPEG in the server, with --serve-payload=jpeg: pillow on the CPU; nvjpeg on the GPU, "
+        "by torchvision; dali on the GPU, by Triton's DALI backend in NVIDIA's image. Default: auto, which "
+        "is nvjpeg on a GPU where the server has it, else pillow.",
+        _or(Decoder),
+    ),
     Option("protocol", "How requests travel. Default: http.", _or(WireProtocol)),
     Option(
         "launcher",
@@ -82,8 +96,9 @@ OPTIONS = (
     Option(
         "device",
         "Where the models compute. Default: auto, which is cuda where a GPU can be used, else cpu. Workers "
-        "of -n take the GPUs in turn, unless cuda:N names one.",
-        "auto|cpu|cuda[:N]",
+        "of -n take the GPUs in turn, unless cuda:N names one. cuda:0,1 and cuda:all: every server computes "
+        "on all of these GPUs.",
+        "auto|cpu|cuda[:N[,M...]|:all]",
     ),
     Option(
         "image",
@@ -101,9 +116,16 @@ OPTIONS = (
         "DIR",
     ),
     Option(
+        "plan-image",
+        "Image whose trtexec builds the TensorRT plans that Triton's container serves, with the TensorRT of "
+        "Triton's. Default: the image that serves.",
+        "REFERENCE",
+    ),
+    Option(
         "container",
-        "How containers are run: network (bridge|host), ipc (private|host), shm (its own size), memory and "
-        "cpus (limits), init (true|false), user (UID[:GID], or image for its own). Only with containers.",
+        "How containers are run: network (bridge|host), ipc (private|host; host with --serve-payload=shm), "
+        "shm (its own size), memory and cpus (limits), init (true|false), user (UID[:GID], or image for its "
+        "own). Only with containers.",
         SETTINGS_FORM,
     ),
     Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.errors import PlanError
@@ -15,6 +15,8 @@ from pytest_servebench.thresholds import Hardware
 from pytest_servebench.words import listed
 
 NO_RUNTIME = "the Docker engine offers no NVIDIA runtime"
+GPU_DOCTOR = "what that needs, and what installs it: servebench doctor --device=cuda"
+_MEND_OR_CPU = f"{GPU_DOCTOR}; or use --serve-device=cpu, or auto, which takes a GPU where it can"
 LAUNCHERS = ("auto", str(LauncherKind.PROCESS), str(LauncherKind.DOCKER))
 
 
@@ -30,6 +32,8 @@ class Surroundings:
     """Names of its GPUs that servers see, in the order of ``cuda:0``, ``cuda:1``, ..."""
     cuda_uuids: tuple[str, ...] = ()
     """Their UUIDs, as far as they are known."""
+    cuda_capabilities: tuple[tuple[int, int] | None, ...] = ()
+    """Their compute capabilities, as far as they are known."""
     cuda_slots: tuple[int, ...] = ()
     """Where NVML counts them among all of the machine; empty: in the same order."""
     cuda_visible: str | None = None
@@ -66,8 +70,8 @@ class Placement:
     launcher_reason: str
     device: Device
     device_reason: str
-    gpus: tuple[Gpu, ...] = ()
-    """Those that the workers of this run compute on, this one's among them; none: not on GPUs of ours."""
+    gpu_sets: tuple[tuple[Gpu, ...], ...] = ()
+    """Of each server of this run the GPUs it computes on; workers take them in turn. None: no GPU of ours."""
 
 
 def choose_placement(asked: Asked, surroundings: Surroundings, *, all_attached: bool) -> Placement:
@@ -82,9 +86,9 @@ def choose_placement(asked: Asked, surroundings: Surroundings, *, all_attached: 
     return Placement(
         launcher=launcher,
         launcher_reason=launcher_reason,
-        device=device,
+        device=_with_capability(device, surroundings),
         device_reason=device_reason,
-        gpus=() if launcher is LauncherKind.ATTACH else _gpus(given, device, surroundings),
+        gpu_sets=() if launcher is LauncherKind.ATTACH else _gpu_sets(given, device, surroundings),
     )
 
 
@@ -92,12 +96,12 @@ def hardware_of(plan: Plan, stack: str, surroundings: Surroundings) -> Hardware 
     """Return what ``stack`` computes on, for threshold profiles; None for an attached server."""
     if stack in plan.attached:
         return None
-    on_gpu = plan.device.kind == "cuda" and plan.device.index < len(surroundings.cuda_devices)
+    names = surroundings.cuda_devices
     cores = surroundings.logical_cores if plan.lane.cpus is None else len(plan.lane.cpus)
     return Hardware(
         device=plan.device,
         logical_cores=computing_cores(cores, plan.launcher, plan.container),
-        gpu_name=surroundings.cuda_devices[plan.device.index] if on_gpu else "",
+        gpu_names=tuple(names[index] for index in plan.device.indexes if index < len(names)),
     )
 
 
@@ -144,19 +148,28 @@ def _auto_launcher(surroundings: Surroundings) -> tuple[LauncherKind, str]:
 
 
 def _device(given: Given | None, surroundings: Surroundings, launcher: LauncherKind) -> tuple[Device, str]:
-    device = None if given is None else parse_device(given)
+    device = None if given is None else parse_device(given, len(surroundings.cuda_devices))
     if launcher is LauncherKind.ATTACH:
         return device or CPU, "not known: an attached server chose its own"
     if given is None or device is None:
         problem = _cuda_problem(surroundings, launcher)
         if problem:
-            return CPU, problem
+            installable = problem == surroundings.cuda_unusable
+            return CPU, f"{problem}; {GPU_DOCTOR}" if installable else problem
         device = _in_turn(surroundings)
         return device, f"found {surroundings.cuda_devices[device.index]}{_of_visible(surroundings)}"
     if device.kind == "cuda":
         _check_cuda(given, device, surroundings, launcher)
     reason = f"asked for ({given.source})" + _of_visible(surroundings) * (device.kind == "cuda")
-    return (device, reason) if _is_one(given, device) else (_in_turn(surroundings), reason)
+    return (device, reason) if _is_named(given, device) else (_in_turn(surroundings), reason)
+
+
+def _with_capability(device: Device, surroundings: Surroundings) -> Device:
+    """Return it with the least of what its GPUs can, where every one of them is known."""
+    told = surroundings.cuda_capabilities
+    found = [told[index] if index < len(told) else None for index in device.indexes]
+    known = [each for each in found if each is not None]
+    return replace(device, capability=min(known)) if known and len(known) == len(found) else device
 
 
 def _of_visible(surroundings: Surroundings) -> str:
@@ -164,8 +177,8 @@ def _of_visible(surroundings: Surroundings) -> str:
     return "" if told is None else f", counted in CUDA_VISIBLE_DEVICES={told}"
 
 
-def _is_one(given: Given, device: Device) -> bool:
-    """Return whether it is one device that was asked for: ``cuda`` alone is any GPU."""
+def _is_named(given: Given, device: Device) -> bool:
+    """Return whether it is said which device: ``cuda`` alone is any GPU."""
     return device.kind != "cuda" or ":" in given.text
 
 
@@ -173,12 +186,13 @@ def _in_turn(surroundings: Surroundings) -> Device:
     return Device("cuda", surroundings.turn % len(surroundings.cuda_devices))
 
 
-def _gpus(given: Given | None, device: Device, surroundings: Surroundings) -> tuple[Gpu, ...]:
-    """Return the GPUs that workers take in turn: all of them, unless it is one that was asked for."""
+def _gpu_sets(given: Given | None, device: Device, surroundings: Surroundings) -> tuple[tuple[Gpu, ...], ...]:
+    """Return what workers take in turn: each GPU, unless it was said which; those are then everybody's."""
     if device.kind != "cuda":
         return ()
-    one = given is not None and parse_device(given) is not None and _is_one(given, device)
-    return (surroundings.gpus[device.index],) if one else surroundings.gpus
+    if given is not None and parse_device(given) is not None and _is_named(given, device):
+        return (tuple(surroundings.gpus[index] for index in device.indexes),)
+    return tuple((gpu,) for gpu in surroundings.gpus)
 
 
 def _cuda_problem(surroundings: Surroundings, launcher: LauncherKind) -> str:
@@ -193,16 +207,17 @@ def _check_cuda(given: Given, device: Device, surroundings: Surroundings, launch
     problem = _cuda_problem(surroundings, launcher)
     if problem:
         raise given.wrong(
-            f"is {device}, but no GPU can be used",
+            f"is {given.text.strip()}, but no GPU can be used",
             seen=problem,
-            next_step=GPU_REMEDY
-            if problem == NO_RUNTIME
-            else "use --serve-device=cpu, or auto, which takes a GPU where it can",
+            next_step=GPU_REMEDY if problem == NO_RUNTIME else _MEND_OR_CPU,
         )
-    if device.index >= len(surroundings.cuda_devices):
+    if device.indexes[-1] >= len(surroundings.cuda_devices):
         raise _no_such_gpu(given, device, surroundings)
 
 
 def _no_such_gpu(given: Given, device: Device, surroundings: Surroundings) -> PlanError:
     gpus = listed(f"cuda:{i} ({name})" for i, name in enumerate(surroundings.cuda_devices))
-    return given.wrong(f"is {device}, which is not there", next_step=f"use one of: cpu, {gpus}")
+    absent = [index for index in device.indexes if index >= len(surroundings.cuda_devices)]
+    which = f"of which {listed(f'cuda:{index}' for index in absent)}" if device.more else "which"
+    verb = "are" if len(absent) > 1 else "is"
+    return given.wrong(f"is {device}, {which} {verb} not there", next_step=f"use one of: cpu, {gpus}")

@@ -7,16 +7,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.containing import containerised, stacks_of
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.k6.binary import missing_k6
 from pytest_servebench.lanes import lanes_of
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
+from pytest_servebench.options.arithmetic import (
+    DEFAULT_PRECISIONS,
+    ArithmeticWish,
+    parse_precisions,
+    precisions_served,
+)
 from pytest_servebench.options.arrivals import parse_arrivals, parse_scale
-from pytest_servebench.options.containers import check_used, parse_container, parse_images
+from pytest_servebench.options.containers import check_used, container_for, parse_images
 from pytest_servebench.options.cpu_sets import cores_of, parse_cpu_sets
+from pytest_servebench.options.decoding import check_decodes
 from pytest_servebench.options.gate import parse_gate
 from pytest_servebench.options.given import (
     Asked,
@@ -26,18 +32,18 @@ from pytest_servebench.options.given import (
     parse_counts,
     parse_formats,
     parse_member,
+    parse_model,
     parse_path,
     parse_percent,
     parse_seconds,
     parse_stacks,
     parse_truth,
     parse_warmup,
-    parse_word,
 )
 from pytest_servebench.options.placement import Placement, Surroundings, choose_placement, computing_cores
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
-from pytest_servebench.plan import Engine, ModelFormat, Payload, Plan, WireProtocol
+from pytest_servebench.plan import Decoder, Engine, ModelFormat, Payload, Plan, Precision, WireProtocol
 
 MODELS = tuple(CATALOGUE)
 
@@ -96,8 +102,9 @@ def plan_for(
     plan = _with_engine(asked, plan, surroundings)
     plan = replace(
         plan,
-        model=_value(asked, "model", partial(parse_word, allowed=models), models[0]),
+        model=_value(asked, "model", partial(parse_model, models=models), models[0]),
         payload=_value(asked, "payload", partial(parse_member, vocabulary=Payload), plan.payload),
+        decoder=_value(asked, "decoder", partial(parse_member, vocabulary=Decoder), plan.decoder),
         protocol=_value(asked, "protocol", partial(parse_member, vocabulary=WireProtocol), plan.protocol),
         thresholds_path=_value(asked, "thresholds", parse_path, None),
         raw=_value(asked, "raw", parse_truth, default=True),
@@ -160,16 +167,19 @@ def _placed(
     wish = _value(asked, "stack", partial(parse_stacks, offered=offered), StackWish(attached={}))
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
     placement = choose_placement(asked, surroundings, all_attached=only_urls)
+    check_decodes(asked, plan.decoder, plan.payload)
+    precisions = parse_precisions(asked["dtype"]) if "dtype" in asked else DEFAULT_PRECISIONS
     check_used(asked, placement)
     plan = replace(
         _in_containers(asked, plan, placement, offered),
         formats=formats or tuple(ModelFormat),
+        precisions=precisions or tuple(Precision),
         attached=wish.attached,
         launcher=placement.launcher,
         launcher_reason=placement.launcher_reason,
         device=placement.device,
         device_reason=placement.device_reason,
-        lanes=lanes_of(placement.gpus, cpu_sets),
+        lanes=lanes_of(placement.gpu_sets, cpu_sets),
     )
     if "stack" not in asked:
         return plan
@@ -178,9 +188,16 @@ def _placed(
         stack_option=asked["stack"],
         formats=formats,
         formats_option=asked.get("format"),
+        arithmetic=ArithmeticWish(
+            precisions=precisions,
+            option=asked.get("dtype"),
+            formats_named="format" in asked and formats is not None,
+        ),
         payload=plan.payload,
+        decoder=plan.decoder,
         protocol=plan.protocol,
         placement=placement,
+        ipc=plan.container.ipc,
         bare=frozenset(name for name, stack in offered.items() if containerised(stack) is None),
     )
     return _with_stacks(asked, plan, whole, offered)
@@ -188,7 +205,7 @@ def _placed(
 
 def _in_containers(asked: Asked, plan: Plan, placement: Placement, offered: Mapping[str, Stack]) -> Plan:
     """Return ``plan`` with what containers are given, and as many threads as they may compute with."""
-    container = _value(asked, "container", parse_container, ContainerSettings())
+    container = container_for(asked, plan.payload, placement.launcher)
     cores = computing_cores(plan.threads, placement.launcher, container)
     return replace(
         plan,
@@ -203,11 +220,15 @@ def _with_stacks(asked: Asked, plan: Plan, wish: Wish, offered: Mapping[str, Sta
     chosen = select(wish, stacks_of(plan, offered))
     check_reach(asked, plan.load_workers, plan.host, chosen.formats_by_stack, plan.attached)
     served = {model_format for formats in chosen.formats_by_stack.values() for model_format in formats}
+    attached = any(name in plan.attached for name in chosen.formats_by_stack)
     return replace(
         plan,
         stacks=tuple(chosen.formats_by_stack),
         formats=tuple(model_format for model_format in plan.formats if model_format in served),
         formats_by_stack=chosen.formats_by_stack,
+        precisions=precisions_served(
+            plan.precisions, chosen.formats_by_stack, offered, plan.device, attached=attached
+        ),
         left_out=chosen.left_out,
     )
 

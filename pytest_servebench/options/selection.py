@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_servebench.choices import SHARED_PAYLOADS
+from pytest_servebench.containers import Ipc
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.attach import is_here, parse_address
+from pytest_servebench.options.arithmetic import ArithmeticWish, Computer, compiles_torchscript, computable
+from pytest_servebench.options.decoding import no_decoder
 from pytest_servebench.options.given import Given, StackWish
-from pytest_servebench.options.placement import Placement
-from pytest_servebench.plan import LauncherKind, MissingPiece, ModelFormat, Payload, WireProtocol
+from pytest_servebench.options.placement import GPU_DOCTOR, Placement
+from pytest_servebench.plan import Decoder, LauncherKind, MissingPiece, ModelFormat, Payload, WireProtocol
 from pytest_servebench.words import listed
 
 DEFAULT_FORMATS = (ModelFormat.ONNX, ModelFormat.PYTORCH)
@@ -26,9 +30,13 @@ class Wish:
     """None: all that can run."""
     formats_option: Given | None = None
     """None: nobody asked, so a stack is held only to those of the default that it offers."""
+    arithmetic: ArithmeticWish = field(default_factory=ArithmeticWish)
     payload: Payload = Payload.TENSOR
+    decoder: Decoder = Decoder.AUTO
     protocol: WireProtocol = WireProtocol.HTTP
     placement: Placement
+    ipc: Ipc = Ipc.PRIVATE
+    """Whose shared memory containers see."""
     bare: frozenset[str] = frozenset()
     """Stacks that do not come as containers."""
 
@@ -56,7 +64,8 @@ def select(wish: Wish, offered: Mapping[str, Stack]) -> Selection:
 
     A stack asked for by name or by ``all`` that cannot do what was asked is an error; one
     that only ``available`` brought in is left out with a reason. ``--serve-format=all``
-    means all formats that the device can run and the stack serves; the rest is listed.
+    means all formats that the device can run and the stack serves, with ``tensorrt`` where it is
+    installed, ``--serve-dtype=all`` all precisions that it computes them in; the rest is listed.
     Raises `PlanError`, and `MissingPieceError` for what can be installed.
     """
     optional = _optional(wish.stacks, offered)
@@ -99,6 +108,11 @@ def _look_at(name: str, wish: Wish, offered: Mapping[str, Stack], *, optional: b
             found.reasons[f"{name}/{model_format}"] = reason
         else:
             found.formats.append(model_format)
+    if _is_ours(stack, wish):
+        torchscript = compiles_torchscript(stack)
+        who = Computer(stack=name, device=wish.placement.device, torchscript=torchscript)
+        able = computable(who, found.formats, wish.arithmetic, optional=optional)
+        found.formats, found.reasons = able.formats, found.reasons | able.reasons
     if not optional and _is_ours(stack, wish):
         found.missing = stack.missing(tuple(found.formats))
     return found
@@ -120,15 +134,21 @@ def _format_problem(stack: Stack, model_format: ModelFormat, wish: Wish, *, opti
         if must:
             raise _cannot_run_tensorrt(wish)
         return _needs_gpu(wish.placement)
-    if optional and _is_ours(stack, wish):
-        return "; ".join(
-            f"{piece.what} is missing; {piece.remedy}" for piece in stack.missing((model_format,))
-        )
+    # No environment has TensorRT for every stack: where all formats are wished for, it is one that may lack.
+    spared = model_format is ModelFormat.TENSORRT and not must
+    if (optional or spared) and _is_ours(stack, wish):
+        known = () if optional else stack.missing(())
+        pieces = [piece for piece in stack.missing((model_format,)) if piece not in known]
+        return "; ".join(f"{piece.what} is missing; {piece.remedy}" for piece in pieces)
     return ""
 
 
 def _is_ours(stack: Stack, wish: Wish) -> bool:
     return wish.placement.launcher is not LauncherKind.ATTACH and stack.name not in wish.stacks.attached
+
+
+def _is_in_container(stack: Stack, wish: Wish) -> bool:
+    return wish.placement.launcher is LauncherKind.DOCKER and _is_ours(stack, wish)
 
 
 def _runs_tensorrt(name: str, wish: Wish) -> bool:
@@ -137,11 +157,12 @@ def _runs_tensorrt(name: str, wish: Wish) -> bool:
 
 
 def _needs_gpu(placement: Placement) -> str:
-    return f"tensorrt needs a CUDA device, and this runs on {placement.device}: {placement.device_reason}"
+    why = f"tensorrt needs a CUDA device, and this runs on {placement.device}: {placement.device_reason}"
+    return why if GPU_DOCTOR in why else f"{why}; {GPU_DOCTOR}"
 
 
 def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> PlanError | None:
-    if wish.placement.launcher is LauncherKind.DOCKER and stack.name in wish.bare and _is_ours(stack, wish):
+    if stack.name in wish.bare and _is_in_container(stack, wish):
         return _no_container(stack.name)
     speakers = {name: other.payloads | other.protocols for name, other in offered.items()}
     for flag, word in (("--serve-payload", wish.payload), ("--serve-protocol", wish.protocol)):
@@ -153,9 +174,20 @@ def _wire_problem(stack: Stack, wish: Wish, offered: Mapping[str, Stack]) -> Pla
                 f"({wish.stack_option.source})",
                 next_step=f"stacks that offer {word}: {able}; or use --stack=available",
             )
+    if why := no_decoder(wish.decoder, stack, wish.placement, offered, attached=not _is_ours(stack, wish)):
+        return why
+    return _no_memory(stack, wish)
+
+
+def _no_memory(stack: Stack, wish: Wish) -> PlanError | None:
+    """Return why the payload's memory cannot be shared with ``stack``; None where there is none to share."""
     url = wish.stacks.attached.get(stack.name, "")
-    if wish.payload is Payload.SHM and url and not is_here(parse_address(url).host):
-        return _no_memory_in_common(stack.name, url)
+    if wish.payload is Payload.CUDASHM and (why := _no_gpu_memory(stack, wish)):
+        return why
+    if wish.payload is Payload.SHM and wish.ipc is Ipc.PRIVATE and _is_in_container(stack, wish):
+        return _memory_of_its_own(stack.name)
+    if wish.payload in SHARED_PAYLOADS and url and not is_here(parse_address(url).host):
+        return _no_memory_in_common(wish.payload, stack.name, url)
     return None
 
 
@@ -167,9 +199,39 @@ def _no_container(name: str) -> PlanError:
     )
 
 
-def _no_memory_in_common(name: str, url: str) -> PlanError:
+def _no_gpu_memory(stack: Stack, wish: Wish) -> PlanError | None:
+    """Return why ``stack`` cannot be given tensors in a GPU's memory, if it cannot."""
+    placement, option = wish.placement, f"--serve-payload={Payload.CUDASHM}"
+    if placement.device.kind != "cuda":
+        return PlanError(
+            f"{option} needs a GPU, and this runs on {placement.device}",
+            seen=placement.device_reason,
+            next_step="use --serve-device=cuda where there is one; else --serve-payload=shm or uint8",
+        )
+    if _is_in_container(stack, wish):
+        return PlanError(
+            f"{option} does not reach into a container that is launched here",
+            where=f"{stack.name}, --serve-launcher=docker",
+            seen="CUDA opens the memory of processes that it can number: ipc=host alone does not do",
+            next_step="use --serve-launcher=process, or start the container with --gpus=all --ipc=host"
+            " --pid=host and attach to it: --stack=NAME=http://127.0.0.1:PORT",
+        )
+    return None
+
+
+def _memory_of_its_own(name: str) -> PlanError:
     return PlanError(
-        f"--serve-payload={Payload.SHM} needs a server on this machine",
+        f"--serve-payload={Payload.SHM} does not reach into a container with shared memory of its own",
+        where=f"{name}, --serve-launcher=docker",
+        seen="--serve-container asks for ipc=private, or for a size of its own memory: shm=",
+        next_step="--serve-container=ipc=host, which this payload has where neither is said;"
+        " or --serve-payload=tensor",
+    )
+
+
+def _no_memory_in_common(payload: Payload, name: str, url: str) -> PlanError:
+    return PlanError(
+        f"--serve-payload={payload} needs a server on this machine",
         where=f"{name} at {url}",
         seen="an address that is not of this machine's loopback",
         next_step="give http://127.0.0.1:PORT if it does run here; else --serve-payload=tensor",

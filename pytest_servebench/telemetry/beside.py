@@ -1,7 +1,7 @@
-"""Reads the machine beside a load: the server, the client, everybody else, and the GPU.
+"""Reads the machine beside a load: the server, the client, everybody else, and the GPUs.
 
 All samplers together may use 0.9% of one core: 0.35% the server's (its processes or its cgroup), 0.3% the
-GPU's, 0.25% the client's and the machine's.
+GPU's, 0.25% the client's and the machine's. Each further GPU may use 0.3% more.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pytest_servebench.telemetry.cgroup import Cgroup, cgroup_of, cgroup_of_cont
 from pytest_servebench.telemetry.client import CPU as CLIENT_CPU
 from pytest_servebench.telemetry.client import ClientProbe, ClientReading
 from pytest_servebench.telemetry.container import CgroupProbe
-from pytest_servebench.telemetry.gpu import GpuProbe
 from pytest_servebench.telemetry.gpu_devices import visible_devices
 from pytest_servebench.telemetry.gpu_window import GpuReading, nothing
+from pytest_servebench.telemetry.gpus import GpusProbe, facts_of, joined
 from pytest_servebench.telemetry.host import CPU, CPU_S, MEMORY, HostReading, ProcessTreeProbe
 from pytest_servebench.telemetry.neighbours import (
     OTHERS,
@@ -49,24 +49,24 @@ def machine_beside(
     server = _server_probe(endpoint, cgroup, clock)
     client = ClientProbe(endpoint.pid, clock)
     machine = MachineProbe(shared_cores(endpoint.pid), cgroup, clock)
-    gpu = None
+    gpus = None
     if device.kind == "cuda":
         pids = frozenset if server is None else server.pids
-        gpu = GpuProbe(device.index, clock, visible=visible_devices(), pids=pids)
+        gpus = GpusProbe(device.indexes, clock, visible=visible_devices(), pids=pids)
 
     def reading(window_ns: Window) -> Telemetry:
         # First what the load's end changes at once.
         busy, own = machine.window(*window_ns), client.window(*window_ns)
-        device_seen = nothing(f"the model runs on {device}") if gpu is None else gpu.window(*window_ns)
+        each = {} if gpus is None else gpus.window(*window_ns)
+        device_seen = joined(each) if each else nothing(f"the model runs on {device}")
         host = _unseen(endpoint) if server is None else server.window(*window_ns)
         window_s = (window_ns[1] - window_ns[0]) / 1e9
         seen = _joined(host, busy, own, device_seen, window_s)
-        if gpu is not None:
-            seen = replace(seen, gpu_name=gpu.name, gpu_scope=gpu.scope)
-        is_split = gpu is not None and gpu.is_split
-        return replace(seen, warnings=warnings_of(seen, cores=busy.cores, is_split=is_split))
+        is_split = gpus is not None and gpus.is_split
+        warnings = warnings_of(seen, cores=busy.cores, is_split=is_split, gpus=each)
+        return replace(seen, gpus=facts_of(each), warnings=warnings)
 
-    probes: list[Probe] = [probe for probe in (server, gpu, client, machine) if probe is not None]
+    probes: list[Probe] = [probe for probe in (server, gpus, client, machine) if probe is not None]
     with ExitStack() as running:
         for probe in probes:
             running.callback(probe.stop)

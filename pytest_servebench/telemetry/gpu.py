@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -48,6 +49,10 @@ _SELDOM: dict[str, Read] = {
         ask(nvml, "nvmlDeviceGetTemperature", gpu.device, _TEMPERATURE_SENSOR)
     ),
     of.POWER_LIMIT: lambda nvml, gpu: ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", gpu.device) / 1e3,
+    of.POWER_DEFAULT: lambda nvml, gpu: (
+        ask(nvml, "nvmlDeviceGetPowerManagementDefaultLimit", gpu.device) / 1e3
+    ),
+    of.SM_CLOCK_MAX: lambda nvml, gpu: float(ask(nvml, "nvmlDeviceGetMaxClockInfo", gpu.device, _SM)),
 }
 
 
@@ -55,8 +60,9 @@ class GpuProbe(Sampled):
     """Samples the GPU ``cuda:index`` in two daemon threads, together below 0.3% of a core; never raises.
 
     Five times a second: utilisation, memory, energy, power, clocks and why these are held down; once a
-    second: whose processes are on it, temperature, power limit. Where there is no such GPU, every window has
-    the reason instead of figures; a figure that this GPU does not report leaves the others where they are.
+    second: whose processes are on it, temperature, power limit and what it can do at most. Where there is no
+    such GPU, every window has the reason instead of figures; a figure that this GPU does not report leaves
+    the others where they are.
     ``visible`` is the CUDA_VISIBLE_DEVICES of servers; ``pids`` gives the server's processes as this machine
     numbers them, none: they are not known.
     """
@@ -94,7 +100,8 @@ class GpuProbe(Sampled):
         self.sample()
         self.survey()
         with self._lock:
-            return reading_over(self._log, begin_ns, end_ns, absent=self._absent)
+            found = reading_over(self._log, begin_ns, end_ns, absent=self._absent)
+        return replace(found, gpu_name=self.name, gpu_scope=self.scope)
 
     @property
     def name(self) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.telemetry.nvml import NoGpuError, UnreadError, ask, opened, text
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -22,6 +23,8 @@ class Gpus:
     names: tuple[str, ...] = ()
     uuids: tuple[str, ...] = ()
     """In the same order; one that NVML does not give is empty."""
+    capabilities: tuple[tuple[int, int] | None, ...] = ()
+    """Their compute capabilities, as (8, 9); None where NVML does not give it."""
     slots: tuple[int, ...] = ()
     """Which they are by NVML's count of all of the machine."""
     driver: str | None = None
@@ -60,12 +63,34 @@ def gpu_names(nvml: ModuleType | None = None, *, visible: str | None = None) -> 
         found = _seen(module, visible)
         names = tuple(text(module.nvmlDeviceGetName(each.own)) for each in found)
         uuids = tuple(_uuid(module, each.own) for each in found)
+        able = tuple(_capability(module, each.device) for each in found)
         driver = text(module.nvmlSystemGetDriverVersion())
     except module.NVMLError as error:
         return Gpus(absent=f"NVML cannot be asked: {error}")
     none = "the NVIDIA driver sees no GPU" if visible is None else f"{VISIBLE}={visible} names no GPU"
     slots = tuple(each.slot for each in found)
-    return Gpus(names=names, uuids=uuids, slots=slots, driver=driver, absent="" if names else none)
+    absent = "" if names else none
+    return Gpus(names=names, uuids=uuids, capabilities=able, slots=slots, driver=driver, absent=absent)
+
+
+def gpu_identity(slot: int, nvml: ModuleType | None = None) -> str:
+    """Return what a compiled model depends on of a GPU, by NVML's count of all of the machine.
+
+    As in ``NVIDIA H200, compute 9.0, driver 580.65.06``. Raises `MissingPieceError` where NVML does not say.
+    """
+    try:
+        module = opened(nvml)
+        device = ask(module, "nvmlDeviceGetHandleByIndex", slot)
+        name, driver = ask(module, "nvmlDeviceGetName", device), ask(module, "nvmlSystemGetDriverVersion")
+        major, minor = ask(module, "nvmlDeviceGetCudaComputeCapability", device)
+    except (NoGpuError, UnreadError) as error:
+        raise MissingPieceError(
+            "what is compiled for a GPU cannot be kept: nobody says which GPU it is",
+            where=f"GPU {slot}",
+            seen=str(error),
+            next_step="pip install nvidia-ml-py, and see whether this works: nvidia-smi",
+        ) from error
+    return f"{text(name)}, compute {major}.{minor}, driver {text(driver)}"
 
 
 def watched(nvml: ModuleType, index: int, visible: str | None) -> Watched:
@@ -139,6 +164,14 @@ def is_split(nvml: ModuleType, device: object) -> bool:
         return bool(ask(nvml, "nvmlDeviceGetMigMode", device)[0])
     except UnreadError:
         return False
+
+
+def _capability(nvml: ModuleType, handle: object) -> tuple[int, int] | None:
+    try:
+        major, minor = ask(nvml, "nvmlDeviceGetCudaComputeCapability", handle)
+    except UnreadError:
+        return None
+    return int(major), int(minor)
 
 
 def _uuid(nvml: ModuleType, handle: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeVar
@@ -11,6 +11,10 @@ from pytest_servebench.telemetry.gpu_devices import is_split
 from pytest_servebench.telemetry.nvml import NoGpuError, UnreadError, ask, opened, text
 
 T = TypeVar("T")
+
+DEFAULT, EXCLUSIVE, PROHIBITED = "default", "exclusive", "prohibited"
+COMPUTE_MODES = (DEFAULT, EXCLUSIVE, PROHIBITED, EXCLUSIVE)
+"""By NVML's number: any process may compute on a GPU, one at a time, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,10 @@ class GpuSeen:
     """Whether it has parts (MIG)."""
     is_persistent: bool | None = None
     """Whether its driver stays loaded while nobody uses it."""
+    compute_mode: str = ""
+    """Who may compute on it: one of `COMPUTE_MODES`; empty: the driver does not say."""
+    capability: tuple[int, int] | None = None
+    """Its compute capability, as (8, 9)."""
     pids: tuple[int, ...] | None = None
     """Processes that compute on it."""
 
@@ -62,6 +70,8 @@ def _seen(nvml: ModuleType, device: object) -> GpuSeen:
         used_bytes=None if memory is None else int(memory.used),
         is_split=is_split(nvml, device),
         is_persistent=_asked(lambda: bool(ask(nvml, "nvmlDeviceGetPersistenceMode", device))),
+        compute_mode=_asked(lambda: COMPUTE_MODES[int(ask(nvml, "nvmlDeviceGetComputeMode", device))]) or "",
+        capability=_asked(lambda: _pair(ask(nvml, "nvmlDeviceGetCudaComputeCapability", device))),
         pids=_asked(
             lambda: tuple(int(each.pid) for each in ask(nvml, "nvmlDeviceGetComputeRunningProcesses", device))
         ),
@@ -71,6 +81,10 @@ def _seen(nvml: ModuleType, device: object) -> GpuSeen:
 def _version(number: int) -> tuple[int, int]:
     """Return 13.0 from 13000."""
     return number // 1000, number % 1000 // 10
+
+
+def _pair(numbers: Sequence[int]) -> tuple[int, int]:
+    return int(numbers[0]), int(numbers[1])
 
 
 def _asked(question: Callable[[], T]) -> T | None:

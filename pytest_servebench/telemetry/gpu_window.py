@@ -17,8 +17,10 @@ PROCESS_MEMORY = "gpu_process_memory_bytes"
 OTHERS = "gpu_shared_with"
 POWER = "gpu_power_w"
 POWER_LIMIT = "gpu_power_limit_w"
+POWER_DEFAULT = "gpu_power_default_w"
 ENERGY = "gpu_energy_j"
 SM_CLOCK = "gpu_sm_clock_mhz"
+SM_CLOCK_MAX = "gpu_sm_clock_max_mhz"
 MEMORY_CLOCK = "gpu_memory_clock_mhz"
 TEMPERATURE = "gpu_temperature_c"
 THROTTLE = "gpu_throttle"
@@ -31,8 +33,10 @@ FIGURES = (
     OTHERS,
     POWER,
     POWER_LIMIT,
+    POWER_DEFAULT,
     ENERGY,
     SM_CLOCK,
+    SM_CLOCK_MAX,
     MEMORY_CLOCK,
     TEMPERATURE,
     THROTTLE,
@@ -75,6 +79,9 @@ class GpuReading:
     Utilisation and memory are those of the part that the server is given, all else of the whole GPU.
     """
 
+    gpu_name: str | None = None
+    gpu_scope: str | None = None
+    """Whose figures these are, see `telemetry.gpu.GpuProbe.scope`."""
     gpu_utilization_percent: float | None = None
     """Mean of the samples; NVML means: share of time in which at least one kernel ran."""
     gpu_memory_bytes: int | None = None
@@ -89,11 +96,15 @@ class GpuReading:
     gpu_power_w: float | None = None
     """Mean."""
     gpu_power_limit_w: float | None = None
+    gpu_power_default_w: float | None = None
+    """What the limit is unless somebody sets another."""
     gpu_energy_j: float | None = None
     gpu_energy_source: str | None = None
     """``counter`` of the driver, or ``power``, integrated; None: there is no energy."""
     gpu_sm_clock_mhz: float | None = None
     """Median of the samples."""
+    gpu_sm_clock_max_mhz: float | None = None
+    """The highest that it can have."""
     gpu_memory_clock_mhz: float | None = None
     """Median of the samples."""
     gpu_temperature_c: float | None = None
@@ -133,9 +144,11 @@ def reading_over(
         gpu_other_memory_bytes=max(filter(None, map(_others_bytes, uses)), default=None),
         gpu_power_w=window.mean(POWER),
         gpu_power_limit_w=window.of(POWER_LIMIT, window.spanning, min),
+        gpu_power_default_w=window.of(POWER_DEFAULT, window.spanning, max),
         gpu_energy_j=energy_j,
         gpu_energy_source=source,
         gpu_sm_clock_mhz=window.of(SM_CLOCK, window.inside, median),
+        gpu_sm_clock_max_mhz=window.of(SM_CLOCK_MAX, window.spanning, max),
         gpu_memory_clock_mhz=window.of(MEMORY_CLOCK, window.inside, median),
         gpu_temperature_c=window.of(TEMPERATURE, window.spanning, max),
         gpu_throttle=window.of(THROTTLE, window.inside, _throttle_shares),

@@ -42,7 +42,8 @@ def ask(nvml: ModuleType, function: str, *arguments: object) -> Any:  # noqa: AN
         raise UnreadError(f"the installed nvidia-ml-py has no {function}")
     try:
         return asked(*arguments)
-    except nvml.NVMLError as error:
+    # It is no NVMLError: a function of these bindings that has a newer version than the driver's library.
+    except (nvml.NVMLError, getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError)) as error:
         raise UnreadError(f"the GPU cannot be read: {error}") from error
 
 
