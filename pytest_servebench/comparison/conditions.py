@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_servebench.comparison.replicates import Record
 
-_NOT_OF_THE_CASE = frozenset({"id", "repeat", "device"})
-"""Names of replicates; and the device, which the fingerprint has."""
+_NOT_OF_THE_CASE = frozenset({"id", "repeat", "device", "decoder"})
+"""Names of replicates; the device, which the fingerprint has, as it has the decoder that is used."""
 _NOT_OF_THE_LOAD = frozenset({"seed"})
 """Which random load of its kind it was."""
 _FOUND_BY_SEARCH = frozenset({"arrivals", "concurrency", "duration_s"})

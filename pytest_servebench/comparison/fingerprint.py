@@ -19,18 +19,29 @@ ALL = "all"
 NONE = "none"
 _VERSIONS = "versions"
 FACTS = (
-    *("cpu", "cores", "gpu", "driver", "launcher", "image", "device", "backend", "python"),
+    *("cpu", "cores", "gpu", "driver", "launcher", "image", "device", "backend", "options", "python"),
     *("weights", "model-file", _VERSIONS),
 )
 """The words for ``--serve-allow-different``; ``versions.NAME`` is one package."""
 CONDITIONS = (
-    *("stack", "model", "format", "max_batch_size", "max_queue_delay_ms", "precision", "threads", "payload"),
-    *("protocol", "items_per_request", "objective", "images", "concurrency", "arrivals", "load.objective"),
+    *("stack", "model", "format", "max_batch_size", "max_queue_delay_ms", "precision", "input_dtype"),
+    *(
+        "threads",
+        "payload",
+        "protocol",
+        "items_per_request",
+        "objective",
+        "images",
+        "concurrency",
+        "arrivals",
+        "load.objective",
+    ),
     *("abort_after_s", "max_in_flight", "warmup_s", "duration_s", "timeout_s", "verify_share", "engine"),
     *("workers", "steady", "load.precision", "quick"),
 )
 """More words for it: how a case was asked and loaded."""
 
+_GPUS = re.compile(r"(?P<kind>cuda):(?P<indexes>\d+(,\d+)*)", re.IGNORECASE)
 _OURS = "servebench/"
 """How images begin that are built here; their tag says what from."""
 _ALWAYS = ("pytest-servebench", "numpy")
@@ -56,14 +67,16 @@ def fingerprint(record: Record) -> dict[str, str]:
     facts = {
         "cpu": machine.get("cpu"),
         "cores": _cores(record, machine),
-        # A CPU case is the same beside any GPU; eight of a kind are no other GPU than one of it.
+        # A CPU case is the same beside any GPU; eight in the machine are no other kind than one of them.
         "gpu": ", ".join(sorted(set(machine.get("gpus") or ()))) if on_gpu else None,
         "driver": machine.get("gpu_driver") if on_gpu else None,
         "launcher": record.get("launcher"),
         "image": _image(record),
-        # Workers of one run take the GPUs in turn: which one it was is chance.
+        # Workers of one run take the GPUs in turn: which one it was is chance, how many is not.
         "device": _without_index(record.get("device")),
         "backend": _without_index(record.get("backend")),
+        # As its server told them: no case's id says how JPEG was decoded, or whether graphs were captured.
+        "options": _options(record),
         "python": _minor(machine.get("python")) if _is_local(record) else None,
         "weights": record.get("weights"),
         "model-file": record.get("artifact_sha256"),
@@ -144,6 +157,12 @@ def _matters(package: str, record: Record) -> bool:
     return package in (*stack, *model_format)
 
 
+def _options(record: Record) -> str:
+    served: Mapping[str, Any] = record.get("served") or {}
+    told: Mapping[str, Any] = served.get("options") or {}
+    return ", ".join(f"{name} {told[name]}" for name in sorted(told))
+
+
 def _cores(record: Record, machine: Mapping[str, Any]) -> object:
     """Return how many cores the server had: those of its lane or container, else all that could be used."""
     container: Mapping[str, Any] = record.get("container") or {}
@@ -170,7 +189,13 @@ def _image(record: Record) -> str | None:
 
 
 def _without_index(text: object) -> str | None:
-    return None if text is None else re.sub(r"(cuda):\d+", r"\1", str(text), flags=re.IGNORECASE)
+    """Return a text without the numbers of GPUs: ``cuda:1`` is ``cuda``, ``cuda:0,2`` is ``cuda x2``."""
+    return None if text is None else _GPUS.sub(_without_indexes, str(text))
+
+
+def _without_indexes(found: re.Match[str]) -> str:
+    count = found["indexes"].count(",") + 1
+    return found["kind"] if count == 1 else f"{found['kind']} x{count}"
 
 
 def _minor(python: object) -> str | None:

@@ -78,6 +78,12 @@ class SideBySide:
         return tuple(case for case in self.cases if all(case in cases for cases in here))
 
     @property
+    def has_something_in_common(self) -> bool:
+        """Whether a case of the baseline is in another run too: without one there is nothing to compare."""
+        first, *others = (set(replicates_of(run.records)) for run in self.runs)
+        return any(first & other for other in others)
+
+    @property
     def changes(self) -> tuple[tuple[str, Change], ...]:
         """Every change with the letter of its run, by case, then figure, then run."""
         return tuple(

@@ -21,6 +21,7 @@ KEPT = (
 """Fields that are kept as they are: no samples, no histograms, no time lines, nothing of the run's course."""
 _CONTAINER = ("image", "image_id", "cpu_set", "cpus", "memory_bytes")
 _MACHINE = ("cpu", "cores_usable", "system", "kernel", "python", "gpus", "gpu_driver", "packages")
+_SERVED = ("engine", "provider", "device", "precision", "options")
 
 
 def trimmed(record: Record) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def trimmed(record: Record) -> dict[str, Any]:
         "test": case_name(record).removesuffix(suffix),
         "container": _some(record.get("container"), _CONTAINER),
         "machine": _some(record.get("machine"), _MACHINE),
+        "served": _some(record.get("served"), _SERVED),
     }
     if k6_version := (record.get("k6") or {}).get("version"):
         kept["k6"] = {"version": k6_version}

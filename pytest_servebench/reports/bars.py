@@ -52,8 +52,8 @@ class Shown:
 
     @property
     def label(self) -> str:
-        """Stack and format, and the run where there are several."""
-        return f"{self.row.stack} {self.row.format}" + (f", {self.run}" if self.run else "")
+        """Stack, format and unusual precision, and the run where there are several."""
+        return f"{self.row.stack} {self.row.form}" + (f", {self.run}" if self.run else "")
 
     @property
     def doubt(self) -> str:
@@ -160,8 +160,8 @@ def groups_of(runs: Sequence[SavedRun]) -> tuple[str, tuple[Group, ...]]:
     for key in dict.fromkeys(case.row.group for case in shown):
         cases = [case for case in shown if case.row.group == key]
         own = [word for name, word in _asked(cases[0].row).items() if name not in common and word]
-        order = list(dict.fromkeys((case.row.stack, case.row.format) for case in cases))
-        cases.sort(key=lambda case: order.index((case.row.stack, case.row.format)))
+        order = list(dict.fromkeys((case.row.stack, case.row.form) for case in cases))
+        cases.sort(key=lambda case: order.index((case.row.stack, case.row.form)))
         groups.append(Group(title=", ".join(own), cases=tuple(cases)))
     shared = [word for name, word in words[0].items() if name in common and word] if words else []
     return ", ".join(shared), tuple(groups)

@@ -58,6 +58,11 @@ def difference_lines(side: SideBySide) -> list[str]:
     ]
 
 
+def nothing_in_common(side: SideBySide) -> str:
+    """Return that nothing is compared, in place of a line for every case that only one run has."""
+    return f"No case of {side.letters[0]} is in another of these runs, so nothing is compared"
+
+
 def one_sided_lines(side: SideBySide) -> list[str]:
     """Return the cases that not every run has, a line each."""
     partial = [case for case in side.cases if case not in side.common_cases]

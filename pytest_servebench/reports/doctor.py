@@ -83,6 +83,7 @@ def doctor_json(checkup: Checkup) -> str:
                 "format": one.format,
                 "launcher": one.launcher,
                 "runs": one.runs,
+                "precisions": list(one.precisions),
                 "why_not": one.why_not or None,
                 "remedy": one.remedy.splitlines(),
             }
@@ -110,12 +111,14 @@ def _matrix(servings: Sequence[Serving]) -> Table:
         table.add_column(heading, no_wrap=True)
     found = {(one.stack, one.format, one.launcher): one for one in servings}
     for stack, model_format in dict.fromkeys((one.stack, one.format) for one in servings):
-        cells = [
-            Text("runs", style="green") if found[stack, model_format, each].runs else Text("no", style="red")
-            for each in launchers
-        ]
+        cells = [_cell(found[stack, model_format, each]) for each in launchers]
         table.add_row(stack, model_format, *cells)
     return table
+
+
+def _cell(one: Serving) -> Text:
+    """Return what it would compute in, or that it would not run."""
+    return Text(", ".join(one.precisions) or "runs", style="green") if one.runs else Text("no", style="red")
 
 
 def _why_not(servings: Sequence[Serving]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import floor, log10
+from typing import Any
 
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
 
@@ -30,3 +31,9 @@ def decimals(values: Sequence[float], most: int = 2) -> int:
     """Return how many decimals show three significant digits of the smallest value, at most ``most``."""
     smallest = min((abs(value) for value in values if value), default=100.0)
     return min(most, max(0, 2 - floor(log10(smallest))))
+
+
+def number_of(mapping: Any, key: str) -> float | None:  # noqa: ANN401 (of a record's plain JSON)
+    """Return a number of a record's mapping; None where it is missing."""
+    value = (mapping or {}).get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

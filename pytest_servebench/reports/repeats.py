@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_servebench.comparison.replicates import replicates_of
 from pytest_servebench.plan import Plan
+from pytest_servebench.reports.evidence import joined_evidence
 from pytest_servebench.reports.row import VALID, Row
 from pytest_servebench.results import Judgement, Validity
 
@@ -16,6 +17,7 @@ FIGURES = tuple(each.name for each in fields(Row) if each.type == "float | None"
 """Whatever a row has of numbers is joined as their median; a new figure needs no line here."""
 WORST_FIRST = (
     Validity.WRONG_OUTPUT,
+    Validity.WRONG_BACKEND,
     Validity.ERRORS,
     Validity.UNDECIDED,
     Validity.CLIENT_LIMITED,
@@ -70,6 +72,9 @@ def joined(replicates: tuple[Row, ...]) -> Row:
         repeat=None,
         restarted=all(row.restarted for row in replicates),
         replicates=replicates,
+        evidence=replace(
+            joined_evidence([row.evidence for row in believed]), validity=worst.validity, reason=worst.reason
+        ),
     )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.intervals import AcrossRuns, across_runs
-from pytest_servebench.plan import Engine
+from pytest_servebench.plan import Engine, Precision
+from pytest_servebench.reports.bottleneck import bottleneck_of
+from pytest_servebench.reports.evidence import Evidence, evidence_of
 from pytest_servebench.results import NO_RAW, RAW_LEFT_OUT
 
 LONGEST_LOAD = 24
@@ -23,6 +25,7 @@ class Row:
     stack: str
     model: str
     format: str
+    precision: str
     payload: str
     protocol: str
     device: str
@@ -62,6 +65,8 @@ class Row:
     """What else was at work on the machine, a sentence each."""
     raw_absent: str
     """Why the model in process has no figure, though one was asked for."""
+    evidence: Evidence
+    """What its bottleneck is told from."""
     repeat: int | None = None
     """Which replicate it is; None: the case is not repeated, or these are all of them."""
     repeats: int = 1
@@ -78,6 +83,8 @@ class Row:
         return cls(
             benchmark=record.get("benchmark", ""),
             **{name: case[name] for name in ("stack", "model", "format", "payload", "protocol", "device")},
+            # A record that was cut down may lack it, and was made when there was one.
+            precision=case.get("precision") or str(Precision.FP32),
             max_batch_size=case["max_batch_size"],
             items_per_request=case["items_per_request"],
             load=case.get("objective") or _words(record["load"]),
@@ -103,15 +110,32 @@ class Row:
             verdict_reason=verdict.get("reason", ""),
             breaches=tuple(breach["sentence"] for breach in verdict.get("breaches", ())),
             **{name: record[name] for name in ("repeat", "repeats", "restarted") if name in record},
-            warnings=tuple(telemetry.get("warnings", ())),
+            warnings=(*(record.get("served") or {}).get("warnings", ()), *telemetry.get("warnings", ())),
             raw_absent=_raw_absent(record),
+            evidence=evidence_of(record),
         )
 
     @property
     def group(self) -> tuple[object, ...]:
-        """What rows must share to be compared: everything but stack and format."""
+        """What rows must share to be compared: everything but stack, format and precision."""
         asked = (self.benchmark, self.model, self.payload, self.protocol, self.device)
         return (*asked, self.max_batch_size, self.items_per_request, self.load)
+
+    @property
+    def form(self) -> str:
+        """The format, and the precision where it is not fp32: ``onnx``, ``onnx fp16``."""
+        return self.format if self.precision == Precision.FP32 else f"{self.format} {self.precision}"
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs the server was given."""
+        kind, _, indexes = self.device.partition(":")
+        return len(indexes.split(",")) if kind == "cuda" else 0
+
+    @property
+    def images_per_s_per_gpu(self) -> float | None:
+        """What each of its GPUs does."""
+        return self.images_per_s / self.gpus if self.images_per_s is not None and self.gpus else None
 
     @property
     def images_per_s_per_gb(self) -> float | None:
@@ -141,6 +165,11 @@ class Row:
         return None if self.joules_per_image is None else 1e3 * self.joules_per_image
 
     @property
+    def limited_by(self) -> str:
+        """What kept it from more: a word of `bottleneck.Limit`."""
+        return str(bottleneck_of(self.evidence).kind)
+
+    @property
     def verdict(self) -> str:
         """Validity, of how many repeats, and the gate's word where the run may be believed."""
         word = f"{VALID} {len(self.valid)}/{self.wanted}" if self.replicates else self.validity
@@ -156,7 +185,7 @@ class Row:
     def label(self) -> str:
         """The case in a few words, for a line of its own."""
         return (
-            f"{self.benchmark} {self.stack} {self.format}, batch {self.max_batch_size},"
+            f"{self.benchmark} {self.stack} {self.form}, batch {self.max_batch_size},"
             f" {self.items_per_request} per request, {self.load}"
             + (f", repeat {self.repeat}" if self.repeat is not None else "")
         )

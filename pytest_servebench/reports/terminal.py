@@ -35,13 +35,12 @@ LEGEND = {
 }
 """What signs in a table mean."""
 NOT_SHOWN = "not shown at"
-OF_MEMORY = "memory: of the GPU, without one of the server's process tree"
+OF_MEMORY = "memory: of the GPU where the server computes on one, else of its process tree"
 
 
 def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: str) -> list[str]:
     """Return the header: model, weights, device, launcher, stacks, what was left out, and why."""
     attached = [f"{stack} at {url}" for stack, url in plan.attached.items()]
-    left_out = [f"{stack} ({why})" for stack, why in plan.left_out.items()]
     lines = {
         "model": f"{model}, weights {weights}",
         "device": _because(str(plan.device), plan.device_reason),
@@ -50,8 +49,9 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "containers": _containers(plan),
         "engine": _because(str(plan.engine), plan.engine_reason) if plan.engine_reason else "",
         "stacks": ", ".join(plan.stacks),
+        "precisions": _precisions(plan),
         "attached": ", ".join(attached),
-        "left out": ", ".join(left_out),
+        "left out": ", ".join(_left_out(plan)),
         "repeats": repeats_text(plan),
         "window": _window(plan),
         "load workers": _workers(plan),
@@ -60,6 +60,17 @@ def header_lines(plan: Plan, machine: Mapping[str, Any], model: str, weights: st
         "machine": _machine(machine),
     }
     return [f"servebench {name}: {text}" for name, text in lines.items() if text]
+
+
+def _precisions(plan: Plan) -> str:
+    """Return them where somebody asked for any."""
+    return ", ".join(plan.precisions) if "dtype" in plan.settings else ""
+
+
+def _left_out(plan: Plan) -> Iterator[str]:
+    """Yield what is left out, what has one reason together."""
+    for why in dict.fromkeys(plan.left_out.values()):
+        yield f"{', '.join(each for each, its in plan.left_out.items() if its == why)} ({why})"
 
 
 def _containers(plan: Plan) -> str:

@@ -11,13 +11,14 @@ from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.plan import Deployment
 from pytest_servebench.reports.printable import printable, printable_text
-from pytest_servebench.results import Telemetry, Validity
+from pytest_servebench.results import REFUSED, Telemetry, Validity
 
 NOT_KEPT = "it is not in the saved run: a baseline keeps only what is compared"
 LACKS = "not_in_the_saved_run"
 """Field of a whole record that names those that were added to it."""
 _UNKNOWN = "unknown"
 _LISTS = ("gpu_other_pids", "warnings")
+_NEVER_NULL = (*_LISTS, "gpus")
 _CASE: Mapping[str, Any] = MappingProxyType(
     {
         "id": _UNKNOWN,
@@ -34,6 +35,13 @@ _OBJECTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "case": _CASE,
         "load": {},
+        "served": {
+            **dict.fromkeys(("engine", "provider", "device", "one_of", "precision")),
+            "nodes": {},
+            "options": {},
+            "warnings": [],
+            "absent": NOT_KEPT,
+        },
         "response_time_ms": dict.fromkeys(("p50", "p95", "p99", "mean", "min", "max")),
         "service_time_ms": dict.fromkeys(("p50", "p95", "p99")),
         "send_lag_ms": dict.fromkeys(("p50", "p99")),
@@ -54,7 +62,8 @@ _NULL = (
     *("worker", "artifact_sha256", "monitoring", "model", "weights", "backend", "launcher", "device"),
     *("container", "cold_start_s", "lane", "cpu_set", "waited_s", "verdict", "window_s", "warmup_s"),
     *("settled", "response_time_p95_ci_ms", "offered_per_s", "achieved_per_s", "throughput_per_s"),
-    *("throughput_ci_per_s", "images_per_s", "client_cpu_share", "ceiling_per_s", "samples", "histogram"),
+    *("throughput_ci_per_s", "images_per_s", "images_per_s_per_gpu", "client_cpu_share", "ceiling_per_s"),
+    *("samples", "histogram"),
     *("within_run", "timeline", "raw", "serving_efficiency", "scaling", "k6", "capacity", "repeat"),
 )
 _ELSE: Mapping[str, Any] = MappingProxyType(
@@ -74,7 +83,6 @@ _ELSE: Mapping[str, Any] = MappingProxyType(
         "serving_efficiency_absent": NOT_KEPT,
     }
 )
-_REFUSED = (Validity.WRONG_OUTPUT, Validity.ERRORS)
 
 
 def whole(run: SavedRun) -> SavedRun:
@@ -94,7 +102,7 @@ def whole_record(record: Record) -> dict[str, Any]:
     return {
         **dict.fromkeys(_NULL),
         **_ELSE,
-        "publishable": known not in _REFUSED,
+        "publishable": known not in REFUSED,
         **{key: value for key, value in record.items() if value is not None or key not in _ELSE},
         **{key: {**empty, **_told(record.get(key), empty)} for key, empty in _OBJECTS.items()},
         "validity": known,
@@ -104,12 +112,13 @@ def whole_record(record: Record) -> dict[str, Any]:
 
 
 def _telemetry(kept: Mapping[str, Any]) -> dict[str, Any]:
-    names = [each.name for each in fields(Telemetry) if each.name not in ("absent", *_LISTS)]
+    names = [each.name for each in fields(Telemetry) if each.name not in ("absent", "gpus", *_LISTS)]
     missing = {name: NOT_KEPT for name in names if name not in kept}
     return {
         **dict.fromkeys(names),
         **{name: [] for name in _LISTS},
-        **kept,
+        "gpus": {},
+        **{name: told for name, told in kept.items() if told is not None or name not in _NEVER_NULL},
         "absent": {**missing, **_object(kept.get("absent"))},
     }
 

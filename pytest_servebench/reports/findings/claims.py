@@ -23,12 +23,11 @@ from math import log, sqrt
 
 from pytest_servebench.comparison.intervals import Interval, Ratio, across_runs, overlap
 from pytest_servebench.plan import ModelFormat
-from pytest_servebench.reports.findings.bottleneck import COMPUTE, Bottleneck, bottleneck_of
 from pytest_servebench.reports.findings.finding import Answer, Claim, Comparison
 from pytest_servebench.reports.findings.measured import Measured, once, ratio
-from pytest_servebench.reports.findings.split import Split, split_of
 from pytest_servebench.reports.numbers import three_digits
 from pytest_servebench.reports.row import Row
+from pytest_servebench.reports.split import COMPUTE, Split, joined_splits, largest_part, split_of
 
 BATCHING, FORMATS, BEST_BATCH, BOTTLENECK = "dynamic-batching", "onnx-faster", "best-batch", "bottleneck"
 HOW = "pytest benchmarks --stack=all"
@@ -158,8 +157,9 @@ def _formats(cases: Sequence[Measured]) -> Iterator[Pair]:
         by_format = {case.row.format: case for case in group}
         if {ModelFormat.ONNX, ModelFormat.PYTORCH} <= by_format.keys():
             over, under = by_format[ModelFormat.ONNX], by_format[ModelFormat.PYTORCH]
-            words = f"{over.row.stack}{_way(over)}, onnx against pytorch, max batch {over.row.max_batch_size}"
-            yield Pair(cases=f"{words}, {over.row.load}", over=over, under=under, claimed=(1.15, 1.2))
+            words = f"{over.row.form} against {under.row.form}, max batch {over.row.max_batch_size}"
+            cases_told = f"{over.row.stack}{_way(over)}, {words}, {over.row.load}"
+            yield Pair(cases=cases_told, over=over, under=under, claimed=(1.15, 1.2))
 
 
 def _best_batch(cases: Sequence[Measured]) -> Iterator[Comparison]:
@@ -207,14 +207,17 @@ def _bottlenecks(cases: Sequence[Measured]) -> Iterator[Comparison]:
     """Yield, for each stack, what limits the case that serves most."""
     for stack in dict.fromkeys(case.row.stack for case in cases):
         case = max((c for c in cases if c.row.stack == stack), key=lambda c: c.row.images_per_s or 0)
-        found = bottleneck_of(case)
-        if found.split is not None:
-            yield _limit_told(case, found)
+        split = joined_splits([split_of(record) for record in case.valid])
+        if isinstance(split, Split):
+            yield _limit_told(case, split)
 
 
-def _limit_told(case: Measured, found: Bottleneck) -> Comparison:
+def _limit_told(case: Measured, joined: Split) -> Comparison:
     """Return whether the computation, and waiting for it, takes more than half of the service time."""
-    shares = [_waited_share(split, found) for r in case.valid if isinstance(split := split_of(r), Split)]
+    part = largest_part(joined, case.row.stack, case.row.payload)
+    waits = part == COMPUTE and joined.is_full
+    splits = [split for record in case.valid if isinstance(split := split_of(record), Split)]
+    shares = [_waited_share(split, waits=waits) for split in splits]
     across = across_runs(shares) if case.row.replicates and case.row.restarted else None
     interval = None if across is None else across.interval
     answer, why = Answer.NOT_MEASURABLE, NO_REPEATS
@@ -224,25 +227,20 @@ def _limit_told(case: Measured, found: Bottleneck) -> Comparison:
         why = "" if above or below else f"the interval holds a half: {TOO_FEW}"
     share = sorted(shares)[len(shares) // 2] if across is None else across.median
     bounds = "" if interval is None else f", {min(interval[0], 1):.0%} to {min(interval[1], 1):.0%}"
-    what = "computation and waiting for it" if _waits(found) else "computation"
+    what = "computation and waiting for it" if waits else "computation"
     return Comparison(
         cases=f"{case.name}, max batch {case.row.max_batch_size}, {case.row.load}",
         answer=answer,
-        told=f"{found.limit}; {what} {share:.0%} of the service time{bounds}",
+        told=f"{part}; {what} {share:.0%} of the service time{bounds}",
         why=why,
         value=share,
         interval=None if interval is None else (interval[0], min(interval[1], 1.0)),
     )
 
 
-def _waits(found: Bottleneck) -> bool:
-    """Return whether the queue is one for the computation: executions fill the window."""
-    return found.limit == COMPUTE and found.split is not None and found.split.is_full
-
-
-def _waited_share(split: Split, found: Bottleneck) -> float:
-    waited = split.queue_ms if _waits(found) else 0.0
-    return min(1.0, (split.compute_ms + waited) / split.service_ms)
+def _waited_share(split: Split, *, waits: bool) -> float:
+    """Return the computation's share of the time; with the queue's where it is one for the computation."""
+    return min(1.0, (split.compute_ms + split.queue_ms * waits) / split.service_ms)
 
 
 def _alike(cases: Sequence[Measured], but: str) -> Iterator[list[Measured]]:
@@ -253,7 +251,7 @@ def _alike(cases: Sequence[Measured], but: str) -> Iterator[list[Measured]]:
     best: dict[object, list[Measured]] = {}
     for group in groups.values():
         row = group[0].row
-        served = (row.stack, row.model, row.device, row.payload, row.protocol)
+        served = (row.stack, row.model, row.precision, row.device, row.payload, row.protocol)
         key = served if but == "format" else (*served, row.format)
         if len(group) > 1 and (key not in best or _size(group) > _size(best[key])):
             best[key] = group

@@ -92,6 +92,8 @@ class Findings:
     winners: tuple[Winner, ...] = ()
     trade_offs: tuple[str, ...] = ()
     """A sentence each."""
+    precisions: tuple[str, ...] = ()
+    """What other precisions than fp32 bring and cost, a sentence each."""
     claims: tuple[Claim, ...] = ()
     bottlenecks: tuple[tuple[str, str], ...] = field(default=())
     """By case, a sentence that names what limits it and the split it was told from."""

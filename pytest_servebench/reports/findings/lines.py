@@ -1,4 +1,4 @@
-"""Findings for the end of a terminal: the most useful, two to six sentences."""
+"""Findings for the end of a terminal: the most useful, two to eight sentences."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pytest_servebench.reports.rendering import rendered
 
 STYLES = {Answer.CONFIRMED: "green", Answer.REFUTED: "yellow"}
 MOST_OVERALL = 2
+MOST_PRECISIONS = 2
+"""All of them are in the report."""
 NARROWEST = 20
 
 
 def findings_lines(findings: Findings, *, width: int, colour: bool) -> list[str]:
-    """Return the best configurations and what became of each claim, a sentence each, wrapped.
+    """Return the best configurations, precisions, and what became of each claim, a sentence each, wrapped.
 
     ``width`` in columns; ``colour`` False gives plain text. Empty where nothing could be compared; a claim
     that no case speaks of is left out, and those that cannot be answered share a sentence.
@@ -24,6 +26,7 @@ def findings_lines(findings: Findings, *, width: int, colour: bool) -> list[str]
     spoken = [claim for claim in findings.claims if claim.comparisons]
     open_ones = [claim for claim in spoken if claim.answer is Answer.NOT_MEASURABLE]
     told = [Text(sentence) for sentence in findings.overall[:MOST_OVERALL]]
+    told += [Text(sentence) for sentence in findings.precisions[:MOST_PRECISIONS]]
     told += [_answered(claim) for claim in spoken if claim not in open_ones]
     told += [_open(open_ones)] if open_ones else []
     return [line for text in told for line in _wrapped(text, width, colour=colour)]

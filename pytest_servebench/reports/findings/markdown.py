@@ -18,6 +18,7 @@ def findings_markdown(findings: Findings) -> str:
         _winners(findings.winners),
         "### Trade-offs",
         _list(findings.trade_offs) or "No difference was both large and certain enough for a sentence.",
+        *(("### Precisions", _list(findings.precisions)) if findings.precisions else ()),
         "### Claims of the reference",
         _claims(findings.claims),
         "### What limits each case",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.intervals import Ratio, ratio_across
@@ -33,8 +32,8 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """Stack and format."""
-        return f"{self.row.stack} {self.row.format}"
+        """Stack and format, and the precision where it is not fp32."""
+        return f"{self.row.stack} {self.row.form}"
 
     @property
     def in_flight(self) -> int:
@@ -87,9 +86,3 @@ def ratio(over: Measured, under: Measured, value: Value) -> Ratio | None:
     found = ratio_across(over.values(value), under.values(value))
     repeated = all(each.row.replicates and each.row.restarted for each in (over, under))
     return found if found is None or repeated else Ratio(value=found.value, interval=None)
-
-
-def number_of(mapping: Any, key: str) -> float | None:  # noqa: ANN401 (of a record's plain JSON)
-    """Return a number of a record's mapping; None where it is missing."""
-    value = (mapping or {}).get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -128,6 +128,11 @@ def overall_of(cases: Sequence[Measured]) -> tuple[str, ...]:
     )
 
 
+def _whose(first: Measured, second: Measured) -> str:
+    stack = second.row.stack
+    return f"{stack}'s best" if stack != first.row.stack else "the next one"
+
+
 def _best_of(group: Sequence[Measured]) -> Iterator[str]:
     """Yield the sentences of one model, payload, protocol and device."""
     served = [case for case in group if case.row.images_per_s and case.in_flight]
@@ -137,7 +142,7 @@ def _best_of(group: Sequence[Measured]) -> Iterator[str]:
         yield (
             f"Most images/s: {configuration(first)}: {three_digits(first.row.images_per_s)}, with a p95 of"
             f" {three_digits(first.row.response_time_p95_ms)} ms; {three_digits(times)} times"
-            f" {second.row.stack}'s best ({configuration(second)}: {three_digits(second.row.images_per_s)})"
+            f" {_whose(first, second)} ({configuration(second)}: {three_digits(second.row.images_per_s)})"
             f"{_chance(lambda row: row.images_per_s, first, second)}"
         )
     timed = [case for case in group if case.row.response_time_p95_ms]

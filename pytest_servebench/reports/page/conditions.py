@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_servebench.comparison.replicates import Record
+from pytest_servebench.reports.backend import backend_of
+from pytest_servebench.reports.bottleneck import bottleneck_of
 from pytest_servebench.reports.numbers import decimals, number
 from pytest_servebench.reports.page.cases import PageCase
 from pytest_servebench.reports.page.doubts import is_good, reasons_of
@@ -15,6 +17,7 @@ from pytest_servebench.reports.row import Row
 
 SERVED = (
     "backend",
+    "served",
     "launcher",
     "device",
     "container",
@@ -38,6 +41,7 @@ WINDOW = (
     "achieved_per_s",
     "throughput_per_s",
     "images_per_s",
+    "images_per_s_per_gpu",
     "counts",
     "first_error",
     "samples",
@@ -96,11 +100,13 @@ def conditions_of(case: PageCase) -> Conditions:
     """Return all conditions of a case; where replicates differ, from which to which."""
     records = case.records
     telemetry = [record.get("telemetry") or {} for record in records]
+    served = [record.get("served") or {} for record in records]
     groups = {
         "Load": _fields([record["load"] for record in records]),
         "Case": _fields([record["case"] for record in records], ("id", "repeat")),
-        "Server": _named(records, SERVED),
+        "Server": _named([{**record, "backend": backend_of(record)} for record in records], SERVED),
         "Window": _named(records, WINDOW),
+        "Bottleneck": _bottleneck(case.row),
         "Response times": _named(records, TIMES),
         "Intervals": (*_across(case.row), *_named(records, INTERVALS)),
         "Verification": _fields([record.get("verification") or {} for record in records]),
@@ -114,7 +120,7 @@ def conditions_of(case: PageCase) -> Conditions:
         groups=tuple(ConditionGroup(title=title, pairs=pairs) for title, pairs in groups.items() if pairs),
         absent=_absent(telemetry),
         good=is_good(case.row),
-        doubts=tuple(dict.fromkeys((*reasons_of(case.row), *_warnings(telemetry)))),
+        doubts=tuple(dict.fromkeys((*reasons_of(case.row), *_warnings((*served, *telemetry))))),
         replicate_heads=(
             ("repeat", False),
             *((name, True) for name in REPLICATE_FIGURES),
@@ -122,6 +128,13 @@ def conditions_of(case: PageCase) -> Conditions:
         ),
         replicates=_replicates(case.row),
     )
+
+
+def _bottleneck(row: Row) -> Pairs:
+    """Return what kept the case from more, why that is said, and where its time went."""
+    found = bottleneck_of(row.evidence)
+    pairs = (("limited by", str(found.kind)), ("because", found.why), ("and", found.beside))
+    return tuple((name, text) for name, text in pairs if text)
 
 
 def _fields(found: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> Pairs:

@@ -21,6 +21,7 @@ from pytest_servebench.reports.plots import plots_of
 from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.reference import HEADER, WORDS
 from pytest_servebench.reports.repeats import repeats_legend
+from pytest_servebench.reports.table import BEST
 from pytest_servebench.reports.terminal import LEGEND, OF_MEMORY
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def page_of(runs: Sequence[SavedRun], *, found: Sequence[Findings], plots: Seque
     )
 
 
-LEGEND_LINES = (*(line for line in LEGEND.values() if not line.startswith("*")), OF_MEMORY)
-"""What signs in the table mean; the best has a word of its own here."""
+LEGEND_LINES = (*(line.replace(BEST, "\N{BLACK STAR}") for line in LEGEND.values()), OF_MEMORY)
+"""What signs in the table mean."""
 
 
 def _meanings(tables: Sequence[SummaryTable]) -> dict[str, str]:

@@ -34,6 +34,7 @@ class FindingsTold:
     overall: tuple[str, ...]
     races: tuple[Race, ...]
     trade_offs: tuple[str, ...]
+    precisions: tuple[str, ...]
     claims: tuple[ClaimTold, ...]
     bottlenecks: tuple[tuple[str, str], ...]
     reference: ReferenceTable
@@ -47,6 +48,7 @@ def told_findings(runs: Sequence[SavedRun], found: Sequence[Findings]) -> tuple[
             overall=each.overall,
             races=tuple(races_of(each.winners)),
             trade_offs=each.trade_offs,
+            precisions=each.precisions,
             claims=tuple(_claim(claim) for claim in each.claims),
             bottlenecks=each.bottlenecks,
             reference=reference_table(run.records),

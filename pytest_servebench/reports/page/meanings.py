@@ -11,8 +11,10 @@ COLUMN_MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         "stack": "the server",
         "format": "the form of the model's file",
+        "precision": "the arithmetic that the model is computed in",
         "model": "the model",
-        "payload": "what a request holds: tensor (numbers) or jpeg (the server decodes it)",
+        "payload": "what a request holds: tensor (numbers), uint8 (pixels), jpeg (the server decodes it), or "
+        "where in shared memory numbers lie (shm, cudashm)",
         "protocol": "how a request travels",
         "max batch": "the most images the server may compute at once",
         "per request": "images in one request",
@@ -28,6 +30,7 @@ COLUMN_MEANINGS: Mapping[str, str] = MappingProxyType(
         "send lag p99 ms": "how late the client itself was",
         "images/s": "images in correct replies, per second",
         "images/s +-%": "how far images/s of all possible server starts may be off (95% confidence)",
+        "images/s per GPU": "images/s, by the number of GPUs that the server was over",
         "effi- ciency": "images/s, as a share of those of the same model in process, without a server",
         "CPU cores": "cores that the server and its processes used",
         "GPU %": "share of time in which the GPU computed",
@@ -37,6 +40,7 @@ COLUMN_MEANINGS: Mapping[str, str] = MappingProxyType(
         "images/s per GB": "what the memory earns",
         "batch seen": "images per computation, by the server's own counters",
         "cold start s": "from launch to the first correct answer",
+        "limited by": "what kept it from more; the findings say how that is known",
         "verdict": "whether the run may be believed, then whether it holds its limits",
     }
 )
@@ -63,6 +67,8 @@ VALIDITY_MEANINGS: Mapping[str, str] = MappingProxyType(
         Validity.ERRORS: "more than 1% of the requests failed, some were never sent, or the server did not "
         "answer: no speed is shown",
         Validity.WRONG_OUTPUT: "an answer was not the model's: no speed is shown, however fast it was",
+        Validity.WRONG_BACKEND: "the server computes elsewhere, or otherwise, than it was asked to: no speed "
+        "is shown",
         Validity.UNSTABLE: "speed changed while it was measured, so another window would tell another figure",
         Validity.CLIENT_LIMITED: "the load generator, not the server, may have been the limit",
         Validity.UNDECIDED: "too few replies to say anything",

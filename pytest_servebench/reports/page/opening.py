@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -247,13 +248,19 @@ def _machine_facts(run: SavedRun) -> Mapping[str, Any]:
     return run.records[0].get("machine") or {}
 
 
+def _counted(names: Sequence[str]) -> str:
+    """Return ``2 x RTX 4090, RTX 3060``."""
+    counts = Counter(names).items()
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts)
+
+
 def _machine(facts: Mapping[str, Any]) -> str:
     memory_bytes = facts.get("memory_bytes")
     words = (
         facts.get("cpu"),
         f"{facts['cores_usable']} cores" if facts.get("cores_usable") else None,
         f"{memory_bytes / 2**30:.0f} GiB" if memory_bytes else None,
-        ", ".join(facts.get("gpus") or ()) or "no GPU",
+        _counted(facts.get("gpus") or ()) or "no GPU",
         f"{facts.get('system', '')} {facts.get('kernel', '')}".strip(),
     )
     return ", ".join(str(word) for word in words if word)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.reports.page.cases import PageCase
@@ -10,11 +10,22 @@ from pytest_servebench.reports.page.doubts import in_short, is_good, reasons_of
 from pytest_servebench.reports.page.meanings import COLUMN_MEANINGS
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
 from pytest_servebench.reports.row import Row
-from pytest_servebench.reports.table import BEST, Column, cells, split_constants, winners
+from pytest_servebench.reports.table import (
+    BEST,
+    PRECISION_HEADER,
+    TITLED_ON_THE_PAGE,
+    Column,
+    cells,
+    split_constants,
+    winners,
+)
 
 VERDICT = "verdict"
-_NAMES = 2
-"""Columns that name a case: stack and format."""
+_FORMS = ("format", PRECISION_HEADER)
+_NAMES = ("stack", *_FORMS)
+"""Columns that name a case."""
+_SHORT = 10
+"""Letters up to which a cell's words stay on one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,13 @@ class Heading:
     text: str
     meaning: str
     numeric: bool
+    form: bool = False
+    """Whether it is of what a small screen tells below the stack's name."""
+
+    @property
+    def kind(self) -> str:
+        """The classes it is drawn by."""
+        return " ".join(_classes(number=self.numeric, form=self.form))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +53,16 @@ class Cell:
     sort: float | str | None
     """What it is sorted by; None: it is missing, and comes last."""
     best: bool = False
+    form: bool = False
+    """Whether it is of what a small screen tells below the stack's name."""
+
+    @property
+    def kind(self) -> str:
+        """The classes it is drawn by."""
+        missing = self.numeric and self.sort is None
+        short = not self.numeric and len(self.text) <= _SHORT
+        found = _classes(number=self.numeric, best=self.best, missing=missing, short=short, form=self.form)
+        return " ".join(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +71,7 @@ class Line:
 
     case: PageCase
     name: tuple[Cell, ...]
-    """Stack and format, and the run where there are several."""
+    """Stack, format and precision as the table has them, and the run where there are several."""
     figures: tuple[Cell, ...]
     begins_group: bool
     """Whether it was asked otherwise than the case above it."""
@@ -98,12 +126,13 @@ def heading_text(column: Column) -> str:
 def _table(number: int, unsorted: Sequence[PageCase]) -> SummaryTable:
     chosen = _side_by_side(unsorted)
     rows = [case.row for case in chosen]
-    title, columns = split_constants(rows)
+    title, columns = split_constants(rows, TITLED_ON_THE_PAGE)
     columns = [column for column in columns if column.header != VERDICT]
     by_column = [_column_cells(column, chosen) for column in columns]
     runs = [_run_cell(case) for case in chosen] if any(case.letter for case in chosen) else []
-    named = [*by_column[:_NAMES], *([runs] if runs else [])]
-    by_column = [*named, *by_column[_NAMES:]]
+    count = _naming(columns)
+    named = [*by_column[:count], *([runs] if runs else [])]
+    by_column = [*named, *by_column[count:]]
     groups = [row.group for row in rows]
     return SummaryTable(
         anchor=f"table-{number}",
@@ -124,25 +153,36 @@ def _table(number: int, unsorted: Sequence[PageCase]) -> SummaryTable:
 
 def _headings(columns: Sequence[Column], *, many_runs: bool) -> tuple[Heading, ...]:
     found = [
-        Heading(text=text.replace("- ", ""), meaning=COLUMN_MEANINGS.get(text, ""), numeric=each.numeric)
+        Heading(
+            text=text.replace("- ", ""),
+            meaning=COLUMN_MEANINGS.get(text, ""),
+            numeric=each.numeric,
+            form=each.header in _FORMS,
+        )
         for each in columns
         if (text := heading_text(each))
     ]
     verdict = Heading(text=VERDICT, meaning=COLUMN_MEANINGS[VERDICT], numeric=False)
     run = [Heading(text="run", meaning="which run it is of", numeric=False)] * many_runs
-    return (*found[:_NAMES], *run, verdict, *found[_NAMES:])
+    count = _naming(columns)
+    return (*found[:count], *run, verdict, *found[count:])
+
+
+def _naming(columns: Sequence[Column]) -> int:
+    """Return how many columns, which are the first, name a case."""
+    return sum(column.header in _NAMES for column in columns)
 
 
 def _side_by_side(cases: Sequence[PageCase]) -> list[PageCase]:
     """Return cases that were asked alike together, and in these one case of several runs."""
     groups = list(dict.fromkeys(case.row.group for case in cases))
-    names = list(dict.fromkeys((case.row.stack, case.row.format) for case in cases))
+    names = list(dict.fromkeys((case.row.stack, case.row.form) for case in cases))
     several = any(case.letter for case in cases)
     return sorted(
         cases,
         key=lambda case: (
             groups.index(case.row.group),
-            names.index((case.row.stack, case.row.format)) if several else 0,
+            names.index((case.row.stack, case.row.form)) if several else 0,
         ),
     )
 
@@ -157,6 +197,7 @@ def _column_cells(column: Column, cases: Sequence[PageCase]) -> list[Cell]:
             numeric=column.numeric,
             sort=_sort(column, row, text),
             best=at in won,
+            form=column.header in _FORMS,
         )
         for at, (row, text) in enumerate(zip(rows, cells(column, rows), strict=True))
     ]
@@ -175,6 +216,10 @@ def _won(column: Column, cases: Sequence[PageCase]) -> set[int]:
         own = [at for at, case in enumerate(cases) if case.run == run]
         found |= {own[at] for at in winners(column, [cases[each].row for each in own])}
     return found
+
+
+def _classes(**kinds: bool) -> Iterator[str]:
+    return (name for name, holds in kinds.items() if holds)
 
 
 def _run_cell(case: PageCase) -> Cell:

@@ -38,7 +38,7 @@ class Point:
     asked: str
     """What was asked, the load apart."""
     label: str
-    """The line it is on: stack, format, how the load is paced."""
+    """The line it is on: stack, format, unusual precision, how the load is paced."""
     run: str
     colour: str
     load: str
@@ -130,7 +130,7 @@ def _point(  # noqa: PLR0917 (what a point has)
     batch = f"max batch {row.max_batch_size}, {row.items_per_request} per request"
     return Point(
         asked=", ".join([*asked, batch]),
-        label=f"{row.stack} {row.format}{how}",
+        label=f"{row.stack} {row.form}{how}",
         run=case.run,
         colour=case.colour,
         load=f"{order:g}/s" if how else f"{order:g}",

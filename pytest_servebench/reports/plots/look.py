@@ -17,7 +17,7 @@ INK, PAPER, FAINT, RULE = "var(--ink)", "var(--paper)", "var(--faint)", "var(--r
 GOOD, BAD = "var(--good)", "var(--bad)"
 FONT_PX = 12
 DASHES = ([1, 0], [6, 3], [2, 2], [9, 3, 2, 3], [12, 4], [3, 5])
-"""One for each line of a stack."""
+"""One for each line; where there are more lines, of a stack."""
 _WIDE_LABEL = 20
 """Letters of a label above which two do not fit side by side on a phone."""
 _CONFIG: Spec = {
@@ -52,18 +52,14 @@ def framed(description: str, **parts: object) -> Spec:
 
 
 def stacks_scale(cases: Sequence[ShownCase], field: str = "label") -> tuple[Spec, Spec]:
-    """Return how labels are told apart: the colour of the stack, and a dash for each label of one stack."""
+    """Return how labels are told apart: the colour of the stack, and a dash, at least within the stack."""
     labels = {case.label: case.colour for case in sorted(cases, key=lambda each: each.label)}
     return labels_scale(labels, field)
 
 
 def labels_scale(labels: Mapping[str, str], field: str = "label") -> tuple[Spec, Spec]:
     """Return the same for labels with their colours."""
-    used: dict[str, int] = {}
-    dashes = []
-    for colour in labels.values():
-        dashes.append(DASHES[used.get(colour, 0) % len(DASHES)])
-        used[colour] = used.get(colour, 0) + 1
+    dashes = _dashes(list(labels.values()))
     widest = max(map(len, labels), default=0)
     legend = {
         "title": None,
@@ -79,6 +75,18 @@ def labels_scale(labels: Mapping[str, str], field: str = "label") -> tuple[Spec,
         {**common, "scale": {"domain": domain, "range": list(labels.values())}},
         {**common, "scale": {"domain": domain, "range": dashes}},
     )
+
+
+def _dashes(colours: Sequence[str]) -> list[list[int]]:
+    """Return a dash for each line: each has its own while they last, so that no colour need be seen."""
+    if len(colours) <= len(DASHES):
+        return list(DASHES[: len(colours)])
+    used: dict[str, int] = {}
+    dashes = []
+    for colour in colours:
+        dashes.append(DASHES[used.get(colour, 0) % len(DASHES)])
+        used[colour] = used.get(colour, 0) + 1
+    return dashes
 
 
 def chooser(param: str, words: str, options: Sequence[str]) -> list[Spec]:

@@ -36,7 +36,7 @@ class ShownCase:
     run: str
     """The run's name, told from others of that name; empty where there is one run."""
     label: str
-    """Stack and format, and what else tells it from others that were asked alike."""
+    """Stack, format and unusual precision, and what else tells it from others that were asked alike."""
     group: int
     """The number of what was asked: cases of one number may be compared."""
     asked: str
@@ -78,7 +78,7 @@ def shown_cases(runs: Sequence[SavedRun]) -> tuple[ShownCase, ...]:
     cases = []
     for run, row, records in found:
         group = groups[row.group]
-        label = f"{row.stack} {row.format}" + (f", {run}" if told else "")
+        label = f"{row.stack} {row.form}" + (f", {run}" if told else "")
         times = taken[group, label] = taken.get((group, label), 0) + 1
         cases.append(
             ShownCase(

@@ -13,11 +13,11 @@ from pytest_servebench.reports.summary.figures import FIGURES, told
 
 SCHEMA = 1
 """Raised when a column changes its meaning or goes away; a new column does not raise it."""
-_TEXTS = ("benchmark", "stack", "model", "format", "payload", "protocol", "device")
+_TEXTS = ("benchmark", "stack", "model", "format", "precision", "payload", "protocol", "device")
 _FIGURES = tuple(f"{each.name}{end}" for each in FIGURES for end in ("", "_low", "_high"))
 COLUMNS = (
     *("schema", "run", "run_name", "case", *_TEXTS, "max_batch_size", "items_per_request", "load"),
-    *("repeats", "valid_repeats", "validity", "believed", "reason", "judgement", "replies"),
+    *("repeats", "valid_repeats", "validity", "believed", "reason", "judgement", "replies", "limited_by"),
     *_FIGURES,
 )
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 (the wide ones count, too)
@@ -59,6 +59,7 @@ def _found(case: SummaryCase) -> dict[str, Any]:
         "reason": case.reason,
         "judgement": row.judgement,
         "replies": row.replies,
+        "limited_by": row.limited_by,
     }
 
 

@@ -19,7 +19,7 @@ from pytest_servebench.reports.summary.figures import FIGURES, best_of, told
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; a new field does not raise it."""
-_CASE = ("benchmark", "stack", "model", "format", "payload", "protocol", "device")
+_CASE = ("benchmark", "stack", "model", "format", "precision", "payload", "protocol", "device")
 
 
 def summary_json(runs: Sequence[SavedRun], findings: Sequence[Findings]) -> str:
@@ -44,6 +44,9 @@ def summary(runs: Sequence[SavedRun], findings: Sequence[Findings]) -> dict[str,
             ],
             "trade_offs": [
                 {"run": name, "text": text} for name, each in of_run.items() for text in each.trade_offs
+            ],
+            "precisions": [
+                {"run": name, "text": text} for name, each in of_run.items() for text in each.precisions
             ],
             "claims": [{"run": name, **asdict(one)} for name, each in of_run.items() for one in each.claims],
             "bottlenecks": [
@@ -104,6 +107,7 @@ def _case(case: SummaryCase, best_in: Sequence[str]) -> dict[str, Any]:
         "breaches": [breach for one in row.replicates or (row,) for breach in one.breaches],
         "warnings": _warnings(row),
         "replies": row.replies,
+        "limited_by": row.limited_by,
         "figures": {each.name: {"unit": each.unit, **asdict(told(each, case))} for each in FIGURES},
         "best_in": list(best_in),
         "conditions": _conditions(case.records),

@@ -10,8 +10,9 @@ from pytest_servebench.comparison.conditions import conditions
 from pytest_servebench.comparison.fingerprint import fingerprint
 from pytest_servebench.comparison.saved_runs import SavedRun, described
 from pytest_servebench.comparison.side_by_side import side_by_side
+from pytest_servebench.reports.backend import backend_of
 from pytest_servebench.reports.comparison_markdown import comparison_markdown, escaped, table_head, table_line
-from pytest_servebench.reports.comparison_words import when
+from pytest_servebench.reports.comparison_words import nothing_in_common, when
 from pytest_servebench.reports.findings import Findings
 from pytest_servebench.reports.notes import notes
 from pytest_servebench.reports.repeats import repeats_legend
@@ -105,7 +106,10 @@ def _comparison(runs: Sequence[SavedRun]) -> Part:
     head = ("### Side by side", "")
     if len(runs) > _MOST_RUNS:
         return Part(name="side by side", head=(*head, f"More than {_MOST_RUNS} runs are not compared."))
-    text = comparison_markdown(side_by_side(runs))
+    side = side_by_side(runs)
+    if not side.has_something_in_common:
+        return Part(name="side by side", head=(*head, f"{nothing_in_common(side)}."))
+    text = comparison_markdown(side)
     return Part(name="side by side: see servebench compare", head=(*head, text.rstrip()))
 
 
@@ -137,9 +141,15 @@ def _conditions(run: SavedRun) -> dict[str, str]:
     """Return what a run's cases were measured under, every value of each fact, those of no case left out."""
     facts: dict[str, dict[str, None]] = {}
     for record in run.records:
-        told: dict[str, Any] = {"backend": record["backend"], **fingerprint(record), **conditions(record)}
+        asked = {"backend": None, **fingerprint(record), **conditions(record)}
+        told: dict[str, Any] = {**asked, "backend": backend_of(record)}
         for name, value in told.items():
             facts.setdefault(name, {})[str(value)] = None
     measured = {"measured": when(run)}
     values = {name: [one for one in found if one != "none"] for name, found in facts.items()}
-    return {**measured, **{name: ", ".join(found) for name, found in values.items()}}
+    return {**measured, **{name: _joined(found) for name, found in values.items()}}
+
+
+def _joined(values: Sequence[str]) -> str:
+    # A backend is several words already.
+    return ("; " if any(", " in each for each in values) else ", ").join(values)

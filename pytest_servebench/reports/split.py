@@ -7,15 +7,21 @@ network, parsing and copying, and, where the server decodes images before it cou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from types import MappingProxyType
 
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.histogram import Histogram
-from pytest_servebench.reports.findings.measured import number_of
-from pytest_servebench.reports.numbers import three_digits
+from pytest_servebench.plan import Payload
+from pytest_servebench.reports.numbers import number_of, three_digits
+
+QUEUE, COMPUTE, TRANSPORT = "queue", "compute", "transport"
+BOTH = "transport and preprocessing"
+WITHIN_COMPUTE: Mapping[str, bool] = MappingProxyType({"fastapi": False, "triton": False, "torchserve": True})
+"""Whether images are preprocessed within what is counted as the computation; of other stacks nobody knows."""
 
 BUSY = 0.8
 """Share of the window from which on executions fill it."""
@@ -55,6 +61,35 @@ class Split:
         return self.busy is not None and self.busy[1] < BUSY
 
 
+def around_of(stack: str, payload: str) -> str:
+    """Return what that part of the time is which no counter has.
+
+    Of tensors there is nothing to preprocess. Encoded images are preprocessed in it, unless the server does
+    that within what it counts as its computation.
+    """
+    return BOTH if payload == Payload.JPEG and not WITHIN_COMPUTE.get(stack) else TRANSPORT
+
+
+def largest_part(split: Split, stack: str, payload: str) -> str:
+    """Return which part of the time is the largest; a queue behind a busy engine is the computation's."""
+    around = around_of(stack, payload)
+    parts = {QUEUE: split.queue_ms, COMPUTE: split.compute_ms, around: split.rest_ms}
+    largest = max(parts, key=lambda name: parts[name])
+    return COMPUTE if largest == QUEUE and split.is_full else largest
+
+
+def told_split(split: Split, stack: str, payload: str) -> str:
+    """Return the split in words, each part with its share."""
+    computes = COMPUTE
+    if payload == Payload.JPEG and WITHIN_COMPUTE.get(stack):
+        computes = f"{COMPUTE} and preprocessing together"
+    around = around_of(stack, payload)
+    parts = ((QUEUE, split.queue_ms), (computes, split.compute_ms), (around, split.rest_ms))
+    told = ", ".join(f"{name} {three_digits(ms)} ms ({ms / split.service_ms:.0%})" for name, ms in parts)
+    late = f", sent {three_digits(split.late_ms)} ms late" if split.late_ms > 0.01 * split.service_ms else ""
+    return f"of {three_digits(split.service_ms)} ms per request {told}{late}"
+
+
 def split_of(record: Record) -> Split | str:
     """Return the split of one record, or why it cannot be told."""
     telemetry, seen = record["telemetry"], service_mean_ms(record)
@@ -85,9 +120,8 @@ def split_of(record: Record) -> Split | str:
     )
 
 
-def joined_split(records: Sequence[Record]) -> Split | str:
+def joined_splits(splits: Sequence[Split | str]) -> Split | str:
     """Return the medians of replicates' splits; why there is none where one of them has none."""
-    splits = [split_of(record) for record in records]
     told = [split for split in splits if isinstance(split, Split)]
     if len(told) < len(splits) or not told:
         return next((split for split in splits if isinstance(split, str)), "nothing was measured")
