@@ -8,7 +8,7 @@ TORCH ?= auto
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: bench bench-client bench-telemetry bench-gate test lint docs pictures clean
+.PHONY: bench bench-client bench-telemetry bench-gate gpu-proof results test lint docs pictures clean
 
 # The report's path is said last, of a red run too; one of an earlier run is not taken for it.
 REPORT := .servebench/report
@@ -30,7 +30,18 @@ bench-telemetry: $(INSTALLED)
 bench-gate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gate $(ARGS)
 
-# In three groups: what only computes on all cores, what waits for servers by two, what is timed one by one.
+# On a machine with a GPU, 90 minutes at most: doctor, suite, parity, one report in results/. docs/gpu.md
+gpu-proof: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu $(if $(NAME),--name "$(NAME)") $(if $(QUICK),--quick) $(ARGS)
+
+# A run of this machine to keep: make results NAME=two-cores. results/README.md
+results: $(INSTALLED)
+	@test -n "$(NAME)" || { echo "make results NAME=...: results/ has a folder for each run" >&2; exit 2; }
+	@mkdir -p "results/$(NAME)"
+	$(BIN)/python -m pytest benchmarks --stack=all --benchmark-quiet --serve-report="results/$(NAME)/report" \
+	  --benchmark-json="results/$(NAME)/run.json" $(if $(QUICK),--serve-quick) $(ARGS)
+
+# In groups: what only computes on all cores, what waits for servers by two, what is timed one by one.
 test: $(INSTALLED)
 	$(BIN)/python -m tests $(ARGS)
 

@@ -1,6 +1,6 @@
-"""Runs every test, in three groups one after the other; `GROUPS` says which is in which, and why.
+"""Runs every test, in four groups one after the other; `GROUPS` says which is in which, and why.
 
-Usage: python -m tests [--group=computing,paired,alone] [ARGUMENTS FOR PYTEST]
+Usage: python -m tests [--group=computing,paired,sleepy,alone] [ARGUMENTS FOR PYTEST]
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ COMPUTING = Group(
     options=("-n", "logical", "--maxprocesses=8", "--dist=loadfile"),
     paths=(
         "tests/unit",
+        "tests/contract/test_cuda_memory.py",
         "tests/contract/test_stacks.py",
         "tests/contract/test_stacks_in_containers.py",
         "tests/contract/test_stacks_sharing.py",
@@ -49,29 +50,65 @@ COMPUTING = Group(
         "tests/plugin/test_recording_stock.py",
     ),
 )
+OF_THE_ENGINE = (
+    "tests/live/test_docker_leftovers.py",
+    "tests/live/test_docker_launcher.py",
+    "tests/live/test_docker_memory.py",
+    "tests/live/test_docker_stacks.py",
+    "tests/live/test_servebench_up.py",
+    "tests/live/test_docker_engine.py",
+    "tests/live/test_docker_preparing.py",
+    "tests/live/test_container_telemetry.py",
+    "tests/contract/test_launchers.py",
+)
+"""Those that count what a Docker engine holds: one worker runs all of them, so one at a time."""
+TEST_BY_TEST = (
+    "tests/live/test_docs_examples.py",
+    "tests/live/test_docs_walk.py",
+    "tests/live/test_recipes_run.py",
+)
+"""Those whose tests are long and share nothing: any worker runs any of them."""
+IN_ORDER = ("-p", "tests.together", "--no-loadscope-reorder")
+"""What takes long stands first below, so that no worker has to wait for another at the end."""
 PAIRED = Group(
     name="paired",
     why="real servers and real loads, whose figures nobody compares: that a case is valid, what is said and "
     "in which order is right as long as each of two tests has a core. They wait more than they compute",
-    options=("-n", "2", "--dist=loadfile", "--durations=15"),
+    options=("-n", "2", *IN_ORDER, "--durations=15"),
     paths=(
+        *OF_THE_ENGINE,
+        "tests/live/test_docs_examples.py",
+        "tests/live/test_docs_walk.py",
+        "tests/live/test_leaves_nothing.py",
+        "tests/live/test_torchserve_server.py",
+        "tests/plugin/test_suite.py",
+        "tests/plugin/test_parallel_runs.py",
+        "tests/live/test_report_page.py",
+        "tests/contract/test_raw_baseline_program.py",
+        "tests/plugin/test_repeats.py",
+        "tests/live/test_prometheus.py",
+        "tests/live/test_several_gpus_served.py",
+        "tests/live/test_fastapi_endings.py",
+        "tests/live/test_triton_server.py",
+        "tests/live/test_gate_benchmark.py",
+        "tests/plugin/test_capacity_chosen.py",
+        "tests/live/test_server_fixtures.py",
         "tests/contract/test_driver_exchange.py",
         "tests/contract/test_null_server_program.py",
-        "tests/contract/test_raw_baseline_program.py",
         "tests/live/test_curl_lines.py",
         "tests/live/test_doctor.py",
-        "tests/live/test_fastapi_endings.py",
+        "tests/live/test_fastapi_pixels.py",
         "tests/live/test_fastapi_server.py",
         "tests/live/test_fastapi_tritonclient.py",
         "tests/live/test_k6_endings.py",
-        "tests/live/test_leaves_nothing.py",
+        "tests/live/test_k6_script.py",
+        "tests/live/test_pixels.py",
         "tests/live/test_process_launcher.py",
         "tests/live/test_process_owner.py",
-        "tests/live/test_report_page.py",
-        "tests/live/test_server_fixtures.py",
-        "tests/live/test_torchserve_server.py",
-        "tests/live/test_triton_server.py",
-        "tests/plugin/test_capacity_chosen.py",
+        "tests/live/test_process_ports.py",
+        "tests/live/test_stacks_tell.py",
+        "tests/live/test_triton_pixels.py",
+        "tests/live/test_workers_on_hosts.py",
         "tests/plugin/test_docker_unused.py",
         "tests/plugin/test_findings_asked.py",
         "tests/plugin/test_gpu_telemetry.py",
@@ -80,19 +117,37 @@ PAIRED = Group(
         "tests/plugin/test_monitoring.py",
         "tests/plugin/test_nothing_unseen.py",
         "tests/plugin/test_onlookers.py",
-        "tests/plugin/test_parallel_runs.py",
-        "tests/plugin/test_repeats.py",
+        "tests/plugin/test_precision_chosen.py",
         "tests/plugin/test_session_report.py",
-        "tests/plugin/test_suite.py",
+        "tests/plugin/test_several_gpus.py",
+        "tests/plugin/test_wrong_backend.py",
+    ),
+)
+SLEEPY = Group(
+    name="sleepy",
+    why="servers that sleep for most of a reply, so that even figures can be compared while others are "
+    "measured: what there is to compute beside a window is the start of processes",
+    options=("-n", "3", *IN_ORDER, "--durations=15"),
+    paths=(
+        "tests/live/test_docs_walk_judged.py",
+        "tests/plugin/test_gating.py",
+        "tests/live/test_recipes_run.py",
+        "tests/plugin/test_faults.py",
+        "tests/plugin/test_serving_efficiency.py",
+        "tests/plugin/test_saved_runs_compared.py",
+        "tests/contract/test_workers.py",
+        "tests/contract/test_grpc_faults.py",
+        "tests/contract/test_grpc_driver.py",
+        "tests/plugin/test_load_workers.py",
     ),
 )
 ALONE = Group(
     name="alone",
-    why="compares figures, counts what the whole machine holds (regions of shared memory, containers of an "
-    "engine), or has not been looked at yet: one test at a time",
+    why="compares figures of what computes, holds clocks against each other, counts what the whole machine "
+    "holds (regions of shared memory), or has not been looked at yet: one test at a time",
     options=("--durations=25",),
 )
-GROUPS = (COMPUTING, PAIRED, ALONE)
+GROUPS = (COMPUTING, PAIRED, SLEEPY, ALONE)
 
 
 def command(group: Group, arguments: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@
 ```console walk exit=1      ... must end with that exit code, and print lines of the shape that is shown
 ```console plan             ... is only collected, since it would take minutes: it must plan cases
 ```console plan docker      ... where a Docker engine answers
+```console plan gpu         ... as on a machine with two GPUs
+```console cuda             each line's options are planned on a made-up machine with GPUs and Docker
 ```console servebench       each line after "$ " is read by the command servebench: its options are right
 ```console k6               ... is run by k6 against a server of the test's own, with short stages
 ```LANGUAGE file=NAME       is put into the folder in which the page's commands run

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_servebench.shipped import shipped
-from tests.doc_blocks import ROOT
+from tests.doc_blocks import ROOT, blocks_of
 
 TIMEOUT_S = 400
 MOST_ATTEMPTS = 3
@@ -28,6 +28,12 @@ def complaint_of(follow: Callable[[int], str]) -> str:
         if not any(word in complaint for word in RESTLESS):
             break
     return complaint
+
+
+def is_judged(page: Path, mark: str) -> bool:
+    """Return whether a command that a page has with this mark fails where a server has become slower."""
+    commands = (one for block in blocks_of(page) if mark in block.words for one in block.commands)
+    return any("--serve-fail=" in one for one in commands)
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class EchoHouse:
     attached: Sequence[str] = ()
     answers: Callable[[list[int]], Reply] | None = None
     """What the server makes of the images it was asked for; None: the right thing."""
+    says: Callable[[], Reply] = lambda: Reply(200, {}, b"null")
+    """What the server says that it computes with."""
     refuses: Sequence[str] = ()
     """Paths of commands that are refused."""
     clock: FakeClock = field(default_factory=FakeClock)
@@ -115,6 +117,8 @@ class EchoHouse:
         (server,) = (one for one in self.launcher.servers if one.endpoint is endpoint)
         if server not in self.launcher.running:
             raise LoadError("A request was not answered.", seen="connection refused")
+        if request.path == "/served":
+            return self.says()
         if not request.path.startswith("/infer"):
             self.commands.append(request.path)
             return Reply(400 if request.path in self.refuses else 200, {}, b"no room")

@@ -122,6 +122,8 @@ def answer(path: str, body: bytes) -> tuple[int, object]:
         return infer(model, json.loads(body))
     if word == "counters":
         return 200, {"images": counts.images, "executions": counts.executions}
+    if word == "served":
+        return 200, json.loads(SETTINGS["says"] or "null")
     return command(word, model)
 
 

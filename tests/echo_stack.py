@@ -35,8 +35,9 @@ from pytest_servebench.plan import (
     WireProtocol,
     WireRequest,
 )
-from pytest_servebench.results import Answer
+from pytest_servebench.results import Answer, Served
 from pytest_servebench.samples import Reply
+from pytest_servebench.stacks.facts import json_of, served_of
 
 SERVER = Path(__file__).with_name("echo_server.py")
 TAG_VARIABLE = "SERVEBENCH_ECHO_TAG"
@@ -66,6 +67,8 @@ class Faults:
     """One request in so many is answered with 500."""
     refuses: str = ""
     """Served name of a model that it refuses to load."""
+    says: str = ""
+    """What it says that it computes with, as JSON, true or not; empty: nothing. For `TellingEcho`."""
     journal: str = ""
     """Folder in which every server writes what happened when, see `echo_server.Journal`; empty: none does."""
     start_together: int = 0
@@ -143,6 +146,19 @@ class ControlledEcho(Echo):
         return (_command("unload", deployment),)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TellingEcho(Echo):
+    """Says what it computes with, see `Faults.says`. Satisfies `interfaces.Telling` too."""
+
+    name: str = "telling"
+
+    def served_requests(self, deployment: Deployment) -> tuple[WireRequest, ...]:
+        return (WireRequest(protocol=WireProtocol.HTTP, method="GET", path="/served", body=b""),)
+
+    def served(self, deployment: Deployment, replies: Sequence[Reply], log: str) -> Served:
+        return served_of(json_of(replies[0].body), "GET /served")
+
+
 def _command(word: str, deployment: Deployment) -> WireRequest:
     return WireRequest(protocol=WireProtocol.HTTP, path=f"/{word}/{deployment.served_name}", body=b"")
 
@@ -193,7 +209,9 @@ def echo_computed(_deployment: Deployment, asked: Mapping[str, Any]) -> list[dic
 def furnish(config: pytest.Config) -> None:
     """Put echo's models in the place of the real ones, for as long as ``config`` is in use."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(session, "artifact", lambda model, model_format, _cache: echo_artifact(model, model_format))
+    patch.setattr(
+        session, "artifact", lambda model, model_format, _cache, **_kind: echo_artifact(model, model_format)
+    )
     patch.setattr(session, "reference_logits", lambda _onnx, images: echo_reference(images))
     patch.setattr(session, "image_set", lambda _name, _card, count, _seed: echo_images(count))
     patch.setattr(raw_baseline, "computed", echo_computed)

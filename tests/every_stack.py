@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from docs.examples.plainhttp_stack import PlainHttp
+from pytest_servebench.choices import SHARED_PAYLOADS
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import (
     Artifact,
     Case,
     Deployment,
+    Device,
     Image,
+    InputDtype,
     LaunchSpec,
     ModelFormat,
     Payload,
@@ -47,18 +50,23 @@ def cases_of(stack: Stack) -> Iterator[Case]:
     """
     deployments = [deployment for deployment in deployments_of(stack) if deployment.max_batch_size > 1]
     for deployment, payload, protocol, items in product(
-        deployments, sorted(stack.payloads - {Payload.SHM}), sorted(stack.protocols), (1, 2, 3, 4)
+        deployments, sorted(stack.payloads - SHARED_PAYLOADS), sorted(stack.protocols), (1, 2, 3, 4)
     ):
-        yield Case(deployment=deployment, payload=payload, protocol=protocol, items_per_request=items)
+        taking = InputDtype.UINT8 if payload is Payload.UINT8 else InputDtype.FLOAT32
+        yield Case(
+            deployment=replace(deployment, input_dtype=taking),
+            payload=payload,
+            protocol=protocol,
+            items_per_request=items,
+        )
 
 
 def shared_cases_of(stack: Stack) -> Iterator[Case]:
     """Yield the same combinations with tensors in shared memory, where a stack offers it."""
-    if Payload.SHM not in stack.payloads:
-        return
-    for case in cases_of(stack):
+    for payload, case in product(sorted(stack.payloads & SHARED_PAYLOADS), cases_of(stack)):
         if case.payload is Payload.TENSOR:
-            yield replace(case, payload=Payload.SHM)
+            device = Device("cuda", 1) if payload is Payload.CUDASHM else case.deployment.device
+            yield replace(case, payload=payload, deployment=replace(case.deployment, device=device))
 
 
 CASES = [pytest.param(stack, case, id=f"{case.id}") for stack in STACKS for case in cases_of(stack)]
@@ -80,7 +88,12 @@ def images(count: int, seed: int = 0) -> list[Image]:
     """Return images that differ in every form."""
     noise = np.random.default_rng(seed)
     return [
-        Image(10 + i, b"\xff\xd8 jpeg %d.%d" % (seed, i), noise.random((3, 224, 224), np.float32))
+        Image(
+            10 + i,
+            b"\xff\xd8 jpeg %d.%d" % (seed, i),
+            noise.random((3, 224, 224), np.float32),
+            pixels=noise.integers(0, 256, (3, 224, 224), np.uint8),
+        )
         for i in range(count)
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_servebench.plan import ModelFormat, Payload
+from pytest_servebench.plan import ModelFormat, Payload, Precision
 from pytest_servebench.record import make_record, plain
 from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result
 
@@ -19,6 +19,7 @@ def found_record(
     *,
     stack: str = "triton",
     model_format: ModelFormat = ModelFormat.ONNX,
+    precision: Precision = Precision.FP32,
     batch: int = 8,
     in_flight: int = 16,
     p95_ms: float | None = 9.0,
@@ -33,7 +34,8 @@ def found_record(
     """Return a valid record; ``telemetry`` are changes of what is told beside the load."""
     case = made_up_case(stack, model_format, batch)
     load = replace(case.load, concurrency=in_flight)
-    case = replace(case, load=load, payload=payload, repeat=repeat)
+    deployment = replace(case.deployment, precision=precision)
+    case = replace(case, deployment=deployment, load=load, payload=payload, repeat=repeat)
     made = plain(
         make_record(made_up_result(case=case), plan={**SETTINGS, "repeats": repeats}, machine=MACHINE)
     )

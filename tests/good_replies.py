@@ -18,7 +18,7 @@ Logits = npt.NDArray[np.float32]
 
 def fastapi_reply(case: Case, logits: Logits) -> Reply:
     """Return a v2 reply for tensors, the named top 5 for JPEG."""
-    if case.payload is Payload.TENSOR:
+    if case.payload is not Payload.JPEG:
         return _v2(logits)
     return _json([{"image_index": i, "predictions": _top5(row)} for i, row in enumerate(logits)])
 

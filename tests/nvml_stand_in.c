@@ -248,8 +248,28 @@ int nvmlDeviceGetEnforcedPowerLimit(Device device, unsigned int *mw) {
     return small_number_of(device, "power_limit", mw);
 }
 
+int nvmlDeviceGetPowerManagementDefaultLimit(Device device, unsigned int *mw) {
+    return small_number_of(device, "power_default", mw);
+}
+
+int nvmlDeviceGetMaxClockInfo(Device device, unsigned int kind, unsigned int *mhz) {
+    return small_number_of(device, kind == 1 ? "sm_clock_max" : "memory_clock_max", mhz);
+}
+
 int nvmlDeviceGetPersistenceMode(Device device, unsigned int *mode) {
     return small_number_of(device, "persistence", mode);
+}
+
+int nvmlDeviceGetComputeMode(Device device, unsigned int *mode) {
+    return small_number_of(device, "compute_mode", mode);
+}
+
+int nvmlDeviceGetCudaComputeCapability(Device device, int *major, int *minor) {
+    unsigned int number = 0;
+    int code = small_number_of(device, "capability", &number);
+    *major = (int)number / 10;
+    *minor = (int)number % 10;
+    return code;
 }
 
 int nvmlDeviceGetClockInfo(Device device, unsigned int kind, unsigned int *mhz) {

@@ -66,8 +66,14 @@ class StandInGpu:
     energy_mj: int | Course | Fault = Fault.NOT_SUPPORTED
     power_mw: int | Course | Fault = Fault.NOT_SUPPORTED
     power_limit_mw: int | Fault = Fault.NOT_SUPPORTED
+    power_default_mw: int | Fault = Fault.NOT_SUPPORTED
     persistence: int | Fault = Fault.NOT_SUPPORTED
+    compute_mode: int | Fault = Fault.NOT_SUPPORTED
+    """0 is anybody, 2 nobody, 3 one process."""
+    capability: int | Fault = Fault.NOT_SUPPORTED
+    """89 for 8.9."""
     sm_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
+    sm_clock_max_mhz: int | Fault = Fault.NOT_SUPPORTED
     memory_clock_mhz: int | Course | Fault = Fault.NOT_SUPPORTED
     temperature_c: int | Course | Fault = Fault.NOT_SUPPORTED
     throttle: int | Course | Fault = Fault.NOT_SUPPORTED
@@ -191,8 +197,12 @@ def _of_power_and_processes(gpu: StandInGpu) -> dict[str, str]:
         "energy": _asked(gpu.energy_mj),
         "power": _asked(gpu.power_mw),
         "power_limit": _asked(gpu.power_limit_mw),
+        "power_default": _asked(gpu.power_default_mw),
         "persistence": _asked(gpu.persistence),
+        "compute_mode": _asked(gpu.compute_mode),
+        "capability": _asked(gpu.capability),
         "sm_clock": _asked(gpu.sm_clock_mhz),
+        "sm_clock_max": _asked(gpu.sm_clock_max_mhz),
         "memory_clock": _asked(gpu.memory_clock_mhz),
         "temperature": _asked(gpu.temperature_c),
         "reasons": _asked(gpu.throttle),

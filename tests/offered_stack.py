@@ -10,6 +10,7 @@ from pytest_servebench.interfaces import ServerCounters, Stack
 from pytest_servebench.plan import (
     Artifact,
     Case,
+    Decoder,
     Deployment,
     Device,
     Image,
@@ -24,7 +25,7 @@ from pytest_servebench.results import Answer
 from pytest_servebench.samples import Reply
 
 ONNX, PYTORCH, TENSORRT = ModelFormat
-TENSOR, JPEG, SHM = Payload
+TENSOR, JPEG, UINT8, SHM, CUDASHM = Payload
 HTTP, GRPC = WireProtocol
 
 
@@ -36,6 +37,7 @@ class BareStack:
     formats: frozenset[ModelFormat] = frozenset({ONNX, PYTORCH})
     payloads: frozenset[Payload] = frozenset({TENSOR, JPEG})
     protocols: frozenset[WireProtocol] = frozenset({HTTP})
+    decoders: frozenset[Decoder] = frozenset({Decoder.PILLOW})
     lacks: Mapping[ModelFormat, MissingPiece] = field(default_factory=dict)
 
     def missing(self, formats: Sequence[ModelFormat]) -> tuple[MissingPiece, ...]:
@@ -64,8 +66,10 @@ class BareStack:
 class OfferedStack(BareStack):
     """Comes as a container too, which has within what it lacks outside."""
 
+    decoders_inside: frozenset[Decoder] = frozenset({Decoder.PILLOW})
+
     def in_container(self, choice: ImageChoice, device: Device) -> Stack:
-        return replace(self, lacks={})
+        return replace(self, lacks={}, decoders=self.decoders_inside)
 
 
 FASTAPI = OfferedStack("fastapi")

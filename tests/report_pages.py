@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_servebench.comparison.saved_runs import SavedRun
-from pytest_servebench.plan import ModelFormat
+from pytest_servebench.plan import ModelFormat, Precision
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.findings.finding import Answer, Claim, Findings, Winner
 from pytest_servebench.reports.page.document import page_of
@@ -26,6 +26,16 @@ VOID = frozenset({"meta", "br", "img", "input", "link", "hr"})
 ASKED = "test_speed: resnet50, 16 in flight"
 SPEEDS = {"fastapi": 1.0, "triton": 0.5, "torchserve": 12.0}
 """How many times slower than the usual; in the order of measuring, which is not that of speed."""
+GPUS = {"gpus": ["RTX 4090", "RTX 4090"]}
+GPU_READ = {
+    "gpu_name": "RTX 4090",
+    "gpu_scope": "processes",
+    "gpu_utilization_percent": 87.5,
+    "gpu_memory_bytes": 2_400_000_000,
+    "gpu_power_w": 412.5,
+    "joules_per_image": 0.125,
+}
+"""Made up: what a GPU that was read would add to a record."""
 
 
 def a_run(name: str = "monday", *, slower: float = 1.0) -> SavedRun:
@@ -56,6 +66,28 @@ def a_measured_run() -> SavedRun:
         for concurrency in (1, 2, 4)
     ]
     return SavedRun(name="measured", records=(*loads, repeat, staged, capacity))
+
+
+def a_gpu_run(name: str = "gpu", *, slower: float = 1.0, **telemetry: Any) -> SavedRun:
+    """Return what no GPU has measured: every stack, in four precisions, as one server over two GPUs."""
+    read = {**GPU_READ, **telemetry}
+    records = [
+        _in_precision(
+            saved_record(stack=stack, slower=slower * times / (1 + at), machine=GPUS), precision, read
+        )
+        for stack, times in SPEEDS.items()
+        for at, precision in enumerate((Precision.FP32, Precision.TF32, Precision.FP16, Precision.INT8))
+    ]
+    facts = {"run_id": name, "started": "2026-11-20T08:00:00+00:00", "plan": {"device_reason": "asked for"}}
+    return SavedRun(name=name, records=tuple(records), facts=(facts,))
+
+
+def _in_precision(record: dict[str, Any], precision: Precision, read: dict[str, Any]) -> dict[str, Any]:
+    case = {**record["case"], "precision": str(precision), "device": "cuda:0,1"}
+    test = (
+        record["test"].replace("onnx", f"onnx-{precision}") if precision != Precision.FP32 else record["test"]
+    )
+    return {**record, "case": case, "test": test, "telemetry": {**record["telemetry"], **read}}
 
 
 def a_staged_run() -> SavedRun:

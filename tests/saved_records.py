@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_servebench.plan import ModelFormat
 from pytest_servebench.record import make_record, plain
+from pytest_servebench.results import Served
 from tests.made_up import SETTINGS, made_up_case, made_up_result
 
 PACKAGES = {
@@ -33,6 +34,14 @@ MACHINE: dict[str, Any] = {
     "gpu_driver": "555.1",
     "packages": PACKAGES,
 }
+SERVED = Served(
+    engine="onnxruntime 1.20",
+    provider="CPUExecutionProvider",
+    device="cpu",
+    precision="fp32",
+    nodes={"CPUExecutionProvider": 124},
+    options={"decoder": "pillow", "io_binding": "off"},
+)
 
 
 def saved_record(
@@ -50,7 +59,7 @@ def saved_record(
     case = replace(made_up_case(stack, model_format, batch), repeat=repeat)
     times = [slower * each for each in (4.0, 5.0, 6.0, 9.0)]
     made = make_record(
-        made_up_result(times, case=case, **(result or {})),
+        made_up_result(times, case=case, **{"served": SERVED, **(result or {})}),
         plan=SETTINGS,
         machine={**MACHINE, **(machine or {})},
         artifact_sha256="a" * 64,

@@ -15,7 +15,7 @@ import pytest
 from pytest_servebench import shared_memory
 from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import ControlError, LoadError
-from pytest_servebench.plan import SharedRequests, WireProtocol, WireRequest
+from pytest_servebench.plan import WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
 from pytest_servebench.shared_memory import (
@@ -26,6 +26,7 @@ from pytest_servebench.shared_memory import (
     remove_leftovers,
     sharing,
 )
+from pytest_servebench.shared_requests import SharedRequests
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from tests.jumping_clock import JumpingClock
@@ -123,6 +124,15 @@ def test_a_region_goes_whatever_ends_the_case(error: BaseException) -> None:
     with pytest.raises(type(error)), sharing(described(), HERE, asked):
         raise error
     assert said(asked) == ["/register", "/unregister"]
+
+
+def test_a_server_that_takes_no_clients_memory_is_told_how_it_would() -> None:
+    """Newer Tritons refuse it unless they were started so: nothing about the container would help."""
+    said = b'{"error":"shared memory registration is disabled: --allow-client-shm=false"}'
+    refusing = driver(lambda _: Reply(400, {}, said))
+    with pytest.raises(ControlError) as caught, sharing(described(), HERE, refusing):
+        raise AssertionError("the block ran")
+    assert caught.value.next_step.startswith("start that server with --allow-client-shm=true")
 
 
 def test_a_server_that_refuses_is_told_in_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from tests.every_stack import STACKS, deployments_of, each_shared_case, images, 
 from tests.offered_stack import SHM, TRITON
 
 IMAGE_BYTES = 3 * 224 * 224 * 4
+HANDLE = base64.b64encode(bytes(range(64)))
+"""As `cudaIpcGetMemHandle` would give it."""
 
 
 @each_shared_case
@@ -41,11 +44,12 @@ def test_requests_say_where_and_carry_no_tensor(
     """Each is small, speaks the case's protocol to a port of the server, and differs from every other."""
     shared = share(stack, case, request_groups(images(8), case.items_per_request))
     roles = specs_of(stack, artifacts)[0].port_roles
-    for request in (*shared.requests, shared.register, shared.unregister):
+    register = shared.registering(HANDLE)
+    for request in (*shared.requests, register, shared.unregister):
         assert request.protocol is case.protocol
         assert request.port_role in roles
         assert len(request.body) < 1000
-    for request in (*shared.requests, shared.register):
+    for request in shared.requests:
         assert shared.region.encode() in request.body
     assert len({request.body for request in shared.requests}) == len(shared.requests)
 
@@ -54,9 +58,10 @@ def test_requests_say_where_and_carry_no_tensor(
 def test_the_server_is_told_the_regions_name(stack: Stack, case: Case) -> None:
     """Registering and unregistering name the same region, and are not the same request."""
     shared = share(stack, case, request_groups(images(4), case.items_per_request))
-    for told in (shared.register, shared.unregister):
+    register, unregister = shared.registering(HANDLE), shared.unregister
+    for told in (register, unregister):
         assert shared.region in told.path + told.body.decode("latin-1")
-    assert (shared.register.path, shared.register.body) != (shared.unregister.path, shared.unregister.body)
+    assert (register.path, register.body) != (unregister.path, unregister.body)
 
 
 @each_shared_case

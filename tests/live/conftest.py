@@ -16,7 +16,7 @@ from PIL import Image as Picture
 from pytest_servebench.launchers.docker import remove_all
 from pytest_servebench.launchers.process import stop_all
 from pytest_servebench.models.catalogue import ModelCard
-from pytest_servebench.models.preprocessing import preprocess
+from pytest_servebench.models.preprocessing import normalised, pixels_of
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.plan import Artifact, Deployment, Image, ModelFormat
 from pytest_servebench.stacks.fastapi import Fastapi
@@ -29,10 +29,15 @@ CARD = ModelCard(name="tiny", summary="the card of tests/tiny_model.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hang_ups_are_heard() -> None:
-    """Have sessions that tests start end with their terminal, though this one was begun with nohup."""
+def _signals_are_heard() -> None:
+    """Have sessions that tests start end with their terminal, and by Ctrl-C.
+
+    Though this one was begun with nohup, or behind a script's ``&``: what is ignored here is there, too.
+    """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,7 +81,8 @@ def image_of(seed: int) -> Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Picture.fromarray(coarse).resize((320, 280)).save(file, "JPEG")
-    return Image(index=seed, jpeg=file.getvalue(), tensor=preprocess(file.getvalue(), CARD))
+    pixels = pixels_of(file.getvalue(), CARD)
+    return Image(index=seed, jpeg=file.getvalue(), tensor=normalised(pixels, CARD), pixels=pixels)
 
 
 @pytest.fixture(scope="session")

@@ -14,24 +14,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 import pytest
 
-from pytest_servebench.containers import ContainerSettings, Ipc, Network
+from pytest_servebench.containers import ContainerSettings, Network
 from pytest_servebench.errors import LaunchError, ServerExitedError, ServerNotReadyError
 from pytest_servebench.launchers.docker import DockerLauncher, container
 from pytest_servebench.launchers.docker.container import End, end_of
 from pytest_servebench.launchers.docker.engine import Engine
 from pytest_servebench.launchers.docker.request import Surround, container_request
 from pytest_servebench.launchers.readiness import ProbeAnswer, http_probe
-from pytest_servebench.plan import Device, SharedRequests, WireProtocol, WireRequest
+from pytest_servebench.plan import Device
 from pytest_servebench.results import Endpoint
-from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import next_region, sharing
-from pytest_servebench.testing.clock import FakeClock
-from pytest_servebench.testing.driver import FakeDriver
 from tests.engine import BASE
 from tests.jumping_clock import JumpingClock
 from tests.processes import exit_code_of
@@ -329,42 +323,6 @@ raise SystemExit(f"up: {{server.endpoint.container.id}}")
     assert left(client, label) == []
 
 
-def test_shares_the_memory_of_this_machine(label: dict[str, str], work: Path) -> None:
-    """With ipc=host the server's user opens a region of ours; else it has a memory of its own."""
-    pytest.importorskip("tritonclient")
-    tensor, seen = np.arange(16, dtype=np.float32), []
-    shared = described((tensor,))
-
-    def answering(endpoint: Endpoint, request: WireRequest) -> Reply:
-        if request is shared.register:
-            seen.append(get(endpoint, f"/dev/shm/{shared.region}"))
-        return Reply(200, {}, b"")
-
-    driver = FakeDriver(answering=answering, clock=FakeClock())
-    server = DockerLauncher(settings=ContainerSettings(ipc=Ipc.HOST), labels=label).start(
-        "tiny", container_spec(), work
-    )
-    with sharing(shared, server.endpoint, driver):
-        assert seen == [tensor.tobytes()]
-    server.stop()
-    server = DockerLauncher(labels=label).start("tiny", container_spec(), work)
-    with pytest.raises(http.client.RemoteDisconnected), sharing(shared, server.endpoint, driver):
-        pass
-    server.stop()
-
-
-def described(tensors: tuple[npt.NDArray[np.float32], ...]) -> SharedRequests:
-    """Return a region with these tensors."""
-    told = WireRequest(protocol=WireProtocol.HTTP, path="/register", body=b"")
-    return SharedRequests(
-        region=next_region(),
-        tensors=tensors,
-        requests=(),
-        register=told,
-        unregister=replace(told, path="/unregister"),
-    )
-
-
 def test_files_reach_the_container_copied_or_linked(label: dict[str, str], work: Path) -> None:
     """The program that runs came by a hard link or a copy; a folder that only we may enter is no obstacle."""
     work.mkdir(mode=0o700)
@@ -375,6 +333,19 @@ def test_files_reach_the_container_copied_or_linked(label: dict[str, str], work:
         server = launcher.start("tiny", spec, work)
         assert not (work / "server.py").is_symlink()
         server.stop()
+
+
+@pytest.mark.parametrize("override", ["0", None])
+def test_whether_tf32_is_forbidden_is_what_the_engine_shows(
+    label: dict[str, str], work: Path, override: str | None
+) -> None:
+    """Read back from the container that runs: what fp32 is computed in on a GPU follows from it."""
+    launcher = DockerLauncher(settings=ContainerSettings(network=Network.HOST), labels=label)
+    environment = {} if override is None else {"NVIDIA_TF32_OVERRIDE": override}
+    server = launcher.start("tiny", container_spec(environment=environment), work)
+    assert server.endpoint.container is not None
+    assert server.endpoint.container.tf32_override == override
+    server.stop()
 
 
 def test_the_network_of_this_machine(label: dict[str, str], work: Path) -> None:

@@ -69,6 +69,7 @@ def test_it_agrees_with_pytest(tmp_path: Path) -> None:
             *COLLECTED,
         ],
         cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "400"},  # a long reason is wrapped otherwise
         capture_output=True,
         text=True,
         timeout=120,

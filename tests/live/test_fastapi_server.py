@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench.plan import Case, Deployment, Image, Payload
+from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload
 from pytest_servebench.results import Answer
 from pytest_servebench.stacks.fastapi import Fastapi
 from tests.serving import Served, grown
@@ -17,6 +17,7 @@ from tests.serving import Served, grown
 pytestmark = pytest.mark.live
 
 STACK = Fastapi()
+CPU_PROVIDER = "CPUExecutionProvider"
 Reference = tuple[list[Image], npt.NDArray[np.float32]]
 
 
@@ -49,7 +50,7 @@ def test_answers_are_the_references(
     check_answers(fastapi_server.ask(case, images[:items]), logits[:items])
 
 
-@pytest.mark.parametrize("payload", sorted(STACK.payloads), ids=str)
+@pytest.mark.parametrize("payload", [Payload.TENSOR, Payload.JPEG], ids=str)
 def test_concurrent_answers_are_not_mixed_up(
     fastapi_server: Served, deployment: Deployment, reference: Reference, payload: Payload
 ) -> None:
@@ -72,6 +73,10 @@ def test_health_names_the_engine_that_the_stack_promised(
     health = json.loads(fastapi_server.get("/health").body)
     assert health["backend"] == STACK.backend(deployment)
     assert (health["model"], health["format"]) == (deployment.served_name, str(deployment.format))
+    served = health["served"]
+    assert served["provider"] == ("libtorch" if deployment.format is ModelFormat.PYTORCH else CPU_PROVIDER)
+    assert (served["device"], served["precision"]) == ("cpu", "fp32")
+    assert set(served["nodes"]) == (set() if served["provider"] == "libtorch" else {CPU_PROVIDER})
 
 
 def port_of(server: Served) -> int:

@@ -24,7 +24,7 @@ def test_servers_take_turns_and_are_judged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One replicate of each side: too few, said openly, so that no goal is met; nothing is measured twice."""
-    monkeypatch.setattr(session, "artifact", lambda *_: artifacts["tiny_onnx"])
+    monkeypatch.setattr(session, "artifact", lambda *_, **_kind: artifacts["tiny_onnx"])
     words = ("measure", str(tmp_path / "kept"), *SHORT, f"--json={tmp_path / 'summary.json'}")
     assert main(words) == 1
     found = Replicates(tmp_path / "kept").read()

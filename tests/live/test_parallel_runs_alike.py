@@ -32,7 +32,7 @@ def pytest_servebench_gate(result):
         file.write(f"{{begin_ns}} {{end_ns}} {{os.getpid()}}\\n")
 
 ARTIFACTS = pickle.loads((HERE / "artifacts").read_bytes())
-session.artifact = lambda _model, model_format, _cache: ARTIFACTS[f"tiny_{{model_format}}"]
+session.artifact = lambda _model, model_format, _cache, **_kind: ARTIFACTS[f"tiny_{{model_format}}"]
 
 def pytest_servebench_stacks(config):
     return [Fastapi(name="one"), Fastapi(name="other")]

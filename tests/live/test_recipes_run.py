@@ -93,7 +93,9 @@ def runner(repository: Repository, tmp_path: Path) -> Runner:
     """Return a machine that has checked nothing out yet."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     unused = "-p no:cacheprovider -p no:hypothesispytest"
-    return Runner(repository.folder, tmp_path / "runner", {"PYTHONPATH": path, "PYTEST_ADDOPTS": unused})
+    # Leases of its own: a server that sleeps is not disturbed by another one's load, and waits for none.
+    environment = {"PYTHONPATH": path, "PYTEST_ADDOPTS": unused, "TMPDIR": str(tmp_path)}
+    return Runner(repository.folder, tmp_path / "runner", environment)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from pytest_servebench.reports.page import page_html
 from pytest_servebench.reports.page.assets import hash_of, text_of
 from tests.browser import the_browser
-from tests.report_pages import a_measured_run, a_page, a_run, a_staged_run
+from tests.report_pages import a_gpu_run, a_measured_run, a_page, a_run, a_staged_run
 
 pytestmark = pytest.mark.live
 
@@ -39,6 +39,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": a_page(),
         "staged": a_page(a_staged_run()),
         "two": a_page(a_run("monday"), a_run("tuesday", slower=1.5)),
+        "gpu": page_html([a_gpu_run("monday"), a_gpu_run("tuesday", slower=1.5)]),
         "measured": _that_warns(page_html([a_measured_run()])),
     }
     for name, html in made.items():
@@ -101,7 +102,7 @@ def _column(page: Any, heading: str) -> list[str]:
         """heading => {
             const table = document.querySelector("table.sortable");
             const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.innerText.startsWith(heading));
-            return [...table.tBodies[0].rows].map((row) => row.cells[at].firstChild.textContent.trim());
+            return [...table.tBodies[0].rows].map((row) => row.cells[at].lastChild.textContent.trim());
         }""",
         heading,
     )
@@ -121,6 +122,7 @@ def _head(page: Any, heading: str) -> Any:
         ("one", DESK, "dark"),
         ("staged", PHONE, "dark"),
         ("two", DESK, "light"),
+        ("gpu", PHONE, "dark"),
         ("measured", PHONE, "light"),
     ],
 )
@@ -148,6 +150,43 @@ def test_dark_is_dark(opened: Opened) -> None:
         for scheme in ("light", "dark")
     ]
     assert papers == ["rgb(255, 255, 255)", "rgb(21, 24, 28)"]
+
+
+@pytest.mark.parametrize("name", ["one", "two", "staged", "gpu", "measured"])
+def test_the_tables_fit_a_window(opened: Opened, name: str) -> None:
+    """All columns of the results are seen at once, precisions, runs and repeats among them."""
+    page = opened(name)
+    tables = page.locator("table.sortable")
+    assert tables.count() > 0
+    for table in tables.all():
+        own, given = table.evaluate("each => [each.scrollWidth, each.parentElement.clientWidth]")
+        assert own <= given <= DESK[0]
+
+
+def test_what_limits_it_is_one_line(opened: Opened) -> None:
+    """Short words do not wrap, so a row is as high as its text."""
+    page = opened("measured")
+    lines = page.locator("table.sortable td.short").evaluate_all(
+        "all => all.map((each) => [each.innerText, getComputedStyle(each).whiteSpace])"
+    )
+    assert "server cpu" in {text for text, _ in lines}
+    assert {space for _, space in lines} == {"nowrap"}
+
+
+def test_a_phone_shows_figures_at_once(opened: Opened) -> None:
+    """Before anybody scrolls sideways there are stack, form, verdict and p95."""
+    page = opened("gpu", PHONE)
+    assert _head(page, "format").is_hidden()
+    form = (
+        page.locator("table.sortable tbody th")
+        .nth(2)
+        .evaluate("each => getComputedStyle(each, '::after').content")
+    )
+    assert form == '"onnx tf32"'
+    one = opened("measured", PHONE)
+    assert _head(one, "p95 ms").bounding_box()["x"] < PHONE[0]
+    right = _head(one, "p95 ms").evaluate("each => each.getBoundingClientRect().right")
+    assert right <= PHONE[0]
 
 
 def test_a_click_sorts(opened: Opened) -> None:
@@ -195,7 +234,7 @@ def test_a_row_opens_its_conditions(opened: Opened) -> None:
     page.wait_for_selector("details.case[open]")
     case = page.locator("details.case[open]")
     assert "triton onnx" in case.locator("summary").inner_text()
-    assert case.get_by_text("made-up backend").is_visible()
+    assert case.get_by_text("onnxruntime 1.20, CPU").is_visible()
 
 
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
@@ -254,7 +293,7 @@ def test_it_reads_without_scripts(opened: Opened) -> None:
     assert page.locator("thead button").count() == 0
     assert page.locator("#undrawn").is_visible()
     page.locator("details.case > summary").first.click()
-    assert page.get_by_text("made-up backend").first.is_visible()
+    assert page.get_by_text("onnxruntime 1.20, CPU").first.is_visible()
 
 
 def test_it_prints(opened: Opened) -> None:
@@ -267,3 +306,17 @@ def test_it_prints(opened: Opened) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("details.case dl").first.evaluate("each => each.getBoundingClientRect().height") > 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_no_plot_is_cut_on_paper(opened: Opened) -> None:
+    """With its title it is no wider than half a page and no higher than one."""
+    page = opened("gpu")
+    page.emulate_media(media="print")
+    width, height = A4_LANDSCAPE
+    page.set_viewport_size({"width": width, "height": height})
+    figures = page.locator(".plots figure").evaluate_all(
+        "all => all.map((each) => each.getBoundingClientRect()).map(({ width, height }) => [width, height])"
+    )
+    assert len(figures) > 8
+    assert max(wide for wide, _ in figures) <= width / 2
+    assert max(high for _, high in figures) <= height

@@ -75,6 +75,23 @@ def test_each_payload_and_number_of_items_is_answered_as_in_process(
                 assert all(0 < a.confidences[0] <= 1 for a in answers)
 
 
+@pytest.mark.parametrize(
+    ("model_format", "provider"),
+    [(ModelFormat.ONNX, "CPUExecutionProvider"), (ModelFormat.PYTORCH, "libtorch")],
+)
+def test_the_management_port_says_what_the_handler_runs(
+    server: Served, model_format: ModelFormat, provider: str
+) -> None:
+    """TorchServe asks the handler of a loaded model, and passes on what it says."""
+    served = deployment(model_format)
+    with server.loaded(served):
+        reply = server.call("GET", f"/models/{served.served_name}?customized=true", role="management")
+    (about,) = json.loads(reply.body)
+    said = about["customizedMetadata"]
+    facts = json.loads(said) if isinstance(said, str) else said
+    assert (facts["provider"], facts["device"], facts["precision"]) == (provider, "cpu", "fp32")
+
+
 def test_a_request_of_32_tensors_is_answered_in_order(
     server: Served, images: list[Image], reference: list[tuple[int, ...]]
 ) -> None:
@@ -149,7 +166,7 @@ def test_a_broken_artifact_is_refused_soon_and_the_log_says_why(server: Served) 
     assert reply.status == 500
     assert MonotonicClock().now_ns() - began_ns < 30e9
     assert b"Failed to start workers for model tiny_onnx" in reply.body
-    assert "INVALID_PROTOBUF" in server.log()
+    assert "model.onnx is no ONNX model" in server.log()
     assert json.loads(server.get("/ping").body) == {"status": "Healthy"}
     with server.loaded(served):
         pass

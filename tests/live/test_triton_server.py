@@ -55,6 +55,11 @@ def test_answers_equal_the_model_in_process(
                 np.testing.assert_allclose(got, logits[:3], atol=1e-3)
     engine_name = STACK.backend(deployment).removeprefix("python backend: ")
     assert f"serves with {engine_name}" in server.log()
+    name = f"servebench serves {deployment.served_name}: "
+    said = next(line for line in server.log().splitlines() if name in line)
+    # Triton logs its models' lines as JSON strings.
+    (_, facts) = json.loads(said[said.index('"') :]).split(name)
+    assert json.loads(facts)["device"] == "cpu"
 
 
 @pytest.mark.parametrize("arrivals", [None, Poisson(60)], ids=["closed", "open"])

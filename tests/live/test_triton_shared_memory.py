@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,16 +19,17 @@ from pytest_servebench.plan import (
     Artifact,
     Case,
     Deployment,
+    Device,
     Image,
     Load,
     ModelFormat,
     Payload,
-    SharedRequests,
     WireProtocol,
 )
 from pytest_servebench.results import Progress
 from pytest_servebench.samples import Outcome
 from pytest_servebench.shared_memory import FOLDER, share, sharing
+from pytest_servebench.shared_requests import SharedRequests
 from pytest_servebench.stacks.triton import Triton
 from tests.loads import Onlooker
 from tests.serving import Served, start
@@ -127,3 +129,18 @@ def test_a_dead_server_leaves_no_region(
             server.stop()
             assert (FOLDER / shared.region).exists()
     assert not (FOLDER / shared.region).exists()
+
+
+@each_protocol
+def test_memory_of_a_gpu_is_refused_in_the_servers_words(
+    server: Served, images: list[Image], protocol: WireProtocol
+) -> None:
+    """The real server reads what it is told of such a region; a handle that is nobody's it cannot open."""
+    on_gpu = replace(DEPLOYMENT, device=Device("cuda", 0))
+    case = Case(deployment=on_gpu, payload=Payload.CUDASHM, protocol=protocol)
+    shared = share(STACK, case, request_groups(images, 1))
+    assert "cuda_shared_memory" in json.loads(server.get("/v2").body)["extensions"]
+    reply = server.send(shared.registering(base64.b64encode(bytes(64))))
+    said = reply.headers.get("grpc-message") or json.loads(reply.body)["error"]
+    assert said.startswith("failed to register")
+    assert server.send(shared.unregister).status == (200 if protocol is WireProtocol.HTTP else 0)

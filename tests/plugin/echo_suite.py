@@ -28,7 +28,7 @@ import pytest
 from pytest_servebench import *
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import Judgement, Verdict
-from tests.echo_stack import ControlledEcho, Echo, Faults, furnish
+from tests.echo_stack import ControlledEcho, Echo, Faults, TellingEcho, furnish
 
 def pytest_configure(config):
     furnish(config)

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from pytest_servebench.cli import main
 from tests.plugin.echo_suite import ONNX, SPEED, EchoSuite, echo_suite
 
-FAST = "Echo(faults=Faults(delay_s=0.01))"
-SLOW = "Echo(faults=Faults(delay_s=0.03))"
+FAST = "Echo(faults=Faults(delay_s=0.02))"
+SLOW = "Echo(faults=Faults(delay_s=0.06))"
 CASE = "test_it.py::test_speed[echo-onnx-tensor-http-b1-i1-c2]"
 FOUR, THREE = "--serve-repeats=4", "--serve-repeats=3"
 AGAINST = ("--serve-baseline=main", "--serve-fail=p50:80%,throughput:45%")
@@ -163,7 +163,7 @@ def test_a_baseline_of_other_cases_stops_before_anything_is_measured(
 
 def test_what_was_not_asked_for_is_no_doubt(suite: EchoSuite) -> None:
     """A part of the baseline may be measured; one line says how much was left."""
-    both = 'Echo(faults=Faults(delay_s=0.01)), Echo(name="other", faults=Faults(delay_s=0.01))'
+    both = 'Echo(faults=Faults(delay_s=0.02)), Echo(name="other", faults=Faults(delay_s=0.02))'
     promoted(suite, both, "echo,other")
     result = run(suite, *AGAINST, THREE)
     assert result.ret == pytest.ExitCode.OK

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from pytest_servebench.cli import main
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
-FAST = "Echo(faults=Faults(delay_s=0.01)), ControlledEcho()"
-SLOW = "Echo(faults=Faults(delay_s=0.03)), ControlledEcho()"
+FAST = "Echo(faults=Faults(delay_s=0.02)), ControlledEcho()"
+SLOW = "Echo(faults=Faults(delay_s=0.06)), ControlledEcho()"
 CASE = "test_it.py::test_speed[echo-onnx-tensor-http-b1-i1-c2]"
 OTHER = "test_it.py::test_speed[controlled-onnx-tensor-http-b1-i1-c2]"
 FOUR = "--serve-repeats=4"

@@ -9,8 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.__main__ import ALONE, COMPUTING, GROUPS, PAIRED, Group, chosen, command, verdict
+from tests.__main__ import (
+    ALONE,
+    COMPUTING,
+    GROUPS,
+    OF_THE_ENGINE,
+    PAIRED,
+    SLEEPY,
+    TEST_BY_TEST,
+    Group,
+    chosen,
+    command,
+    verdict,
+)
 from tests.doc_blocks import ROOT
+from tests.doc_pages import JUDGED as JUDGED_PAGES
+from tests.doc_walks import JUDGED as JUDGED_WALKS
+from tests.together import unit_of
 
 FAILED, NOTHING = int(pytest.ExitCode.TESTS_FAILED), int(pytest.ExitCode.NO_TESTS_COLLECTED)
 PRUNES = "--ignore="
@@ -40,18 +55,40 @@ def test_no_two_files_share_a_name() -> None:
     assert not [name for name in names if names.count(name) > 1]
 
 
-@pytest.mark.parametrize("path", [*COMPUTING.paths, *PAIRED.paths])
+@pytest.mark.parametrize("path", [*COMPUTING.paths, *PAIRED.paths, *SLEEPY.paths])
 def test_what_a_group_names_is_there(path: str) -> None:
     """A file that was renamed would go over to those that run alone, and nobody would see it."""
     assert (ROOT / path).exists()
 
 
 def test_what_is_compared_runs_alone() -> None:
-    """Figures, the engine's containers and the regions of the machine belong to one test at a time."""
+    """Figures of what computes, and the regions of the machine, belong to one test at a time."""
     assert "-n" not in command(ALONE, [])
-    assert PAIRED.options[:2] == ("-n", "2")
-    for file in run_by(PAIRED):
-        assert not OF_AN_ENGINE.search(file.read_text(encoding="utf-8")), file
+    alone = {file.name for file in run_by(ALONE)}
+    assert alone >= {"test_docs_judged.py", "test_parallel_runs_alike.py", "test_shared_memory.py"}
+
+
+def test_those_of_the_engine_run_one_after_the_other() -> None:
+    """They count what it holds: all of them are one unit, and no other test beside others asks the engine."""
+    assert {unit_of(f"{file}::test_it") for file in OF_THE_ENGINE} == {"the engine"}
+    for group in (PAIRED, SLEEPY):
+        assert group.options[2:4] == ("-p", "tests.together")
+        for file in run_by(group) - {ROOT / path for path in OF_THE_ENGINE}:
+            assert not OF_AN_ENGINE.search(file.read_text(encoding="utf-8")), file
+
+
+def test_what_a_file_shares_is_made_once() -> None:
+    """A file goes to one worker, but where its tests share nothing."""
+    assert unit_of("tests/live/test_pixels.py::test_it[a::b]") == "tests/live/test_pixels.py"
+    assert unit_of(f"{TEST_BY_TEST[0]}::test_it[a]") != unit_of(f"{TEST_BY_TEST[0]}::test_it[b]")
+    for path in TEST_BY_TEST:
+        assert 'scope="module"' not in (ROOT / path).read_text(encoding="utf-8"), path
+
+
+def test_pages_are_judged_where_nothing_computes_beside_them() -> None:
+    """Those whose commands fail what has become slower are known by their option."""
+    assert [page.name for page in JUDGED_PAGES] == ["baselines.md"]
+    assert [page.name for page in JUDGED_WALKS] == ["gating-in-ci.md"]
 
 
 def test_servers_are_not_started_by_what_computes() -> None:
@@ -67,7 +104,7 @@ def test_groups_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command(group, ["-x"])[-1] == "-x" for group in GROUPS)
     with pytest.raises(SystemExit):
         chosen(["--group=alone,slow"])
-    assert "--group: slow: allowed are computing, paired, alone" in capsys.readouterr().err
+    assert "--group: slow: allowed are computing, paired, sleepy, alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

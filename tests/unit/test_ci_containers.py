@@ -24,18 +24,18 @@ def run(tmp_path: Path, records: list[dict[str, Any]]) -> int:
 @pytest.fixture
 def records() -> list[dict[str, Any]]:
     """Return what a good run saves."""
-    rows = product(("fastapi", "torchserve", "triton"), ("onnx", "pytorch"), ("latency", "throughput"))
+    rows = product(("fastapi", "torchserve", "triton"), ("onnx", "pytorch"))
     return [
         {
             "case": {"stack": stack, "format": model_format},
             "launcher": "docker",
             "container": {"id": f"of {stack}"},
-            "benchmark": f"test_{about}",
-            "test": f"test_{about}[{stack}]",
+            "benchmark": "test_throughput",
+            "test": f"test_throughput[{stack}]",
             "validity": "valid",
             "reason": "",
         }
-        for stack, model_format, about in rows
+        for stack, model_format in rows
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_wrong_record_fails(
     tmp_path: Path, records: list[dict[str, Any]], validity: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A server that answers wrongly, or not, is not well because it ran in a container."""
-    records[3] |= {"validity": validity, "reason": "broken"}
+    records[1] |= {"validity": validity, "reason": "broken"}
     assert run(tmp_path, records) == 1
     assert f"test_throughput[fastapi] is {validity}: broken" in capsys.readouterr().out
 
@@ -61,7 +61,7 @@ def test_a_missing_record_fails(
 ) -> None:
     """What was not measured is named."""
     assert run(tmp_path, records[1:]) == 1
-    assert "not measured: fastapi onnx test_latency" in capsys.readouterr().out
+    assert "not measured: fastapi onnx test_throughput" in capsys.readouterr().out
 
 
 def test_a_shared_container_fails(tmp_path: Path, records: list[dict[str, Any]]) -> None:

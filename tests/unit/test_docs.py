@@ -7,7 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -15,18 +17,44 @@ import pytest
 import yaml
 
 from pytest_servebench.cli import main
+from pytest_servebench.containers import ImageChoice
+from pytest_servebench.options.decoding import decoders_of
 from pytest_servebench.options.door import given_in
+from pytest_servebench.options.given import Given
+from pytest_servebench.options.option import OPTIONS
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import plan_for
+from pytest_servebench.plan import Device, ModelFormat, Payload
 from pytest_servebench.record import make_record
 from pytest_servebench.stacks import built_in_stacks
+from pytest_servebench.stacks.fastapi import Fastapi
+from pytest_servebench.stacks.torchserve import Torchserve
+from pytest_servebench.stacks.triton import Triton
 from pytest_servebench.thresholds import parse_thresholds
 from pytest_servebench.toml_source import TomlSource
 from tests.doc_blocks import PAGES, ROOT, Block, all_blocks, blocks_of
 from tests.made_up import MACHINE, SETTINGS, made_up_result, wrong_result
+from tests.offered_stack import THREE
 
 CODE = ("console", "sh", "shell", "bash", "python", "toml", "yaml", "ini")
-MARKS = ("run", "walk", "plan", "servebench", "k6", "thresholds", "pyproject", "workflow")
+MARKS = ("run", "walk", "plan", "cuda", "servebench", "k6", "thresholds", "pyproject", "workflow")
+REAL: tuple[Any, ...] = (Fastapi(), Triton(), Torchserve())
+ANY_STACKS = {
+    name: replace(
+        stack,
+        formats=frozenset(ModelFormat),
+        payloads=frozenset(Payload),
+        decoders=decoders_of(real),
+        decoders_inside=decoders_of(real.in_container(ImageChoice(), Device("cuda"))),
+    )
+    for (name, stack), real in zip(THREE.items(), REAL, strict=True)
+}
+GPU_MACHINE = Surroundings(
+    logical_cores=16,
+    cuda_devices=("NVIDIA H200", "NVIDIA H200"),
+    docker_engine="29.1",
+    nvidia_runtime=True,
+)
 OF_CI = ("make bench", "make test", 'pip install "pytest-servebench[')
 """How commands begin that .ci/run runs, so that no test has to."""
 
@@ -76,6 +104,23 @@ def test_settings_on_a_page_are_settings(block: Block) -> None:
     asked = given_in(TomlSource(block.body, str(block)), ROOT)
     plan = plan_for(asked, {stack.name: stack for stack in built_in_stacks()}, Surroundings(logical_cores=2))
     assert plan.stacks
+
+
+@each_block("cuda")
+def test_a_command_for_a_gpu_is_planned_on_one(block: Block) -> None:
+    """What needs a GPU is planned on a machine that has two: options are right, and something is served."""
+    by_flag = {option.flag: option.key for option in OPTIONS}
+    assert block.commands
+    for command in block.commands:
+        program, *words = shlex.split(command)
+        assert program == "pytest"
+        pairs = [word.partition("=") for word in words if word.startswith("--")]
+        asked = {
+            by_flag[flag]: Given(flag=flag, text=text)
+            for flag, _, text in pairs
+            if not flag.startswith("--benchmark-")
+        }
+        assert plan_for(asked, ANY_STACKS, GPU_MACHINE).stacks, command
 
 
 @each_block("servebench")

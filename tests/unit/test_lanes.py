@@ -26,14 +26,15 @@ from pytest_servebench.lanes import (
 GPUS = (Gpu(0, "GPU-a"), Gpu(1, "GPU-b"))
 HERE = Machine(cores=8, gpus=GPUS)
 WHOLE = Lane()
-FIRST, SECOND = lanes_of(GPUS, ())
+FIRST, SECOND = lanes_of([(gpu,) for gpu in GPUS], ())
+(BOTH,) = lanes_of([GPUS], ())
 LOW, HIGH = lanes_of((), ((0, 1, 2, 3), (4, 5, 6, 7)))
 OVERLAPPING = Lane(name="another session's", cpus=(3, 4))
 
 cores = st.sets(st.integers(0, 7), min_size=1, max_size=4).map(lambda found: tuple(sorted(found)))
 lanes = st.builds(
-    lambda gpu, cpus: Lane(name="any", gpu=gpu, cpus=cpus),
-    st.none() | st.sampled_from(GPUS),
+    lambda gpus, cpus: Lane(name="any", gpus=gpus, cpus=cpus),
+    st.sampled_from([(), *[(gpu,) for gpu in GPUS], GPUS]),
     st.none() | cores,
 )
 
@@ -53,12 +54,17 @@ def exclude(one: Sequence[Hold], other: Sequence[Hold]) -> bool:
         (LOW, OVERLAPPING, True),
         (HIGH, OVERLAPPING, True),
         (FIRST, SECOND, False),
+        (BOTH, FIRST, True),
+        (BOTH, SECOND, True),
+        (BOTH, BOTH, True),
+        (BOTH, WHOLE, True),
+        (BOTH, LOW, False),
         (LOW, HIGH, False),
         (FIRST, LOW, False),
     ],
 )
 def test_who_is_measured_beside_whom(one: Lane, other: Lane, *, apart: bool) -> None:
-    """Two GPUs and two disjoint sets of cores are, the whole machine beside nobody."""
+    """Two GPUs and two disjoint sets of cores are, the whole machine and GPUs held together beside none."""
     assert exclude(to_measure(one), to_measure(other)) is apart
     assert exclude(to_measure(other), to_measure(one)) is apart
 
@@ -83,8 +89,8 @@ def test_everybody_takes_in_one_order(lane: Lane) -> None:
 def test_lanes_are_every_turn_of_gpus_and_cores() -> None:
     """GPUs and sets of cores are taken in turn each; with neither there is one lane, the machine."""
     assert lanes_of((), ()) == (Lane(name="machine"),)
-    assert [lane.name for lane in lanes_of(GPUS, ())] == ["cuda:0", "cuda:1"]
-    both = lanes_of(GPUS, ((0, 1), (2, 3), (4, 5)))
+    assert [lane.name for lane in (FIRST, SECOND, BOTH)] == ["cuda:0", "cuda:1", "cuda:0,1"]
+    both = lanes_of([(gpu,) for gpu in GPUS], ((0, 1), (2, 3), (4, 5)))
     assert [lane.name for lane in both] == [
         *("cuda:0 cores 0-1", "cuda:1 cores 2-3", "cuda:0 cores 4-5"),
         *("cuda:1 cores 0-1", "cuda:0 cores 2-3", "cuda:1 cores 4-5"),
@@ -95,7 +101,7 @@ def test_lanes_are_every_turn_of_gpus_and_cores() -> None:
 
 def test_a_gpu_without_a_uuid_goes_by_its_index() -> None:
     """Where NVML gives none, the index tells GPUs apart."""
-    one, other = (to_measure(lane)[1].resource for lane in lanes_of((Gpu(0), Gpu(1)), ()))
+    one, other = (to_measure(lane)[1].resource for lane in lanes_of(((Gpu(0),), (Gpu(1),)), ()))
     assert (one.name, other.name) == ("GPU 0", "GPU 1")
     assert one.place != other.place
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.ordering import arrange, case_of
-from pytest_servebench.plan import Case
+from pytest_servebench.plan import Case, Deployment, Precision
 from tests.echo_house import ONNX, PYTORCH, case, deployment
 
 STACKS = ("b", "a")
@@ -69,6 +69,44 @@ def test_a_test_with_a_server_comes_first_where_nothing_is_repeated() -> None:
     """Its stack's server is started once all the same."""
     tests: list[Any] = [*items(*replicates([None])), Item(None, "a_server")]
     assert ordered(tests) == ["bo", "bp", "-", "ao", "ap"]
+
+
+def by_arithmetic(served: Deployment) -> str:
+    """Group as NVIDIA's Triton does: models in TF32 have a server of their own."""
+    return str(served.precision) if served.precision is Precision.TF32 else "ieee"
+
+
+def of_precisions(repeats: Sequence[int | None]) -> list[Case]:
+    """Return cases of one stack, two formats and three precisions."""
+    made = [
+        case(replace(deployment("b", model_format), precision=precision))
+        for model_format in (ONNX, PYTORCH)
+        for precision in (Precision.FP32, Precision.TF32, Precision.FP16)
+    ]
+    return [replace(one, repeat=repeat) for one in made for repeat in repeats]
+
+
+@given(st.permutations(of_precisions([1, 2])))
+def test_what_shares_a_server_comes_side_by_side(cases: list[Case]) -> None:
+    """However collection mixes them, a group of a stack has one start in a repeat, a deployment one load."""
+    tests = items(*cases)
+    told = arrange(tests, STACKS, by_arithmetic)
+    found = [one for test in tests if (one := case_of(test))]
+    starts = [key for key, _ in groupby((one.repeat, by_arithmetic(one.deployment)) for one in found)]
+    loads = [key for key, _ in groupby((one.repeat, one.deployment) for one in found)]
+    assert len(starts) == 2 * 2
+    assert len(loads) == 2 * 6
+    assert by_arithmetic(found[0].deployment) == by_arithmetic(told[0]), "in order of first need"
+
+
+def test_groups_of_different_stacks_are_different() -> None:
+    """A word that two stacks have for a group joins nothing."""
+    assert ordered(items(*replicates([None]))) == ["bo", "bp", "ao", "ap"]
+    tests = items(*replicates([None]))
+    arrange(tests, STACKS, lambda served: str(served.format))
+    assert [(one.stack, one.deployment.format) for test in tests if (one := case_of(test))] == [
+        (stack, model_format) for stack in STACKS for model_format in (ONNX, PYTORCH)
+    ]
 
 
 @given(st.permutations(replicates([1, 2, 3])))

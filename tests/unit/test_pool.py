@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import ControlError, MissingPieceError, ServerExitedError, ServerNotReadyError
-from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, WireRequest
+from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, ModelFormat, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
 from pytest_servebench.testing.clock import FakeClock
+from pytest_servebench.testing.driver import FakeDriver
 from pytest_servebench.testing.launcher import FakeLauncher, FakeServer
 from tests.echo_house import ONNX, PYTORCH, EchoHouse, deployment
 from tests.echo_stack import echo_artifact
@@ -52,6 +53,25 @@ def test_exactly_one_model_is_loaded_at_a_time() -> None:
     house = EchoHouse(planned=planned)
     serve(house, [planned[0], planned[0], planned[1]])
     assert house.commands == ["/load/resnet50_onnx", "/unload/resnet50_onnx", "/load/resnet50_pytorch"]
+
+
+def test_a_model_that_is_compiled_when_it_is_loaded_may_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT tries its kernels at the first load; other loads that take so long are faults."""
+    waited: list[tuple[str, float]] = []
+    exchange = FakeDriver.exchange
+
+    def recorded(driver: FakeDriver, endpoint: Endpoint, request: WireRequest, timeout_s: float) -> Reply:
+        waited.append((request.path, timeout_s))
+        return exchange(driver, endpoint, request, timeout_s)
+
+    monkeypatch.setattr(FakeDriver, "exchange", recorded)
+    planned = [deployment("controlled", one) for one in (ModelFormat.TENSORRT, ONNX)]
+    serve(EchoHouse(planned=planned), planned)
+    assert waited == [
+        ("/load/resnet50_tensorrt", 900.0),
+        ("/unload/resnet50_tensorrt", 120.0),
+        ("/load/resnet50_onnx", 120.0),
+    ]
 
 
 def test_a_stack_without_control_is_restarted_per_deployment() -> None:
@@ -90,6 +110,15 @@ def test_a_server_for_no_repeat_is_nobodys_replicate() -> None:
     for repeat in (None, 1, None, 1):
         house.pool.ready(deployment(), repeat)
     assert house.pool.starts == ["echo"] * 2
+
+
+def test_what_is_ready_says_from_which_file() -> None:
+    """Each deployment's own; of somebody else's server none is known."""
+    house = EchoHouse(planned=[deployment("controlled", model=model) for model in ("resnet50", "b")])
+    for one in house.planned:
+        assert house.pool.ready(one).artifact == house.artifact(one)
+        assert house.pool.ready(one).artifact == house.artifact(one)
+    assert EchoHouse(attached=["echo"]).pool.ready(deployment()).artifact is None
 
 
 def test_an_attached_server_is_not_restarted_and_says_so() -> None:

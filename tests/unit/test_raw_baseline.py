@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import ModelError
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Artifact, Case, Deployment, Device, ModelFormat, Precision
-from pytest_servebench.raw_baseline import RawBaselines, batch_size_of
+from pytest_servebench.raw_baseline import PATIENCE_S, RawBaselines, batch_size_of, computed, patience_of
 from pytest_servebench.results import Endpoint, RawBaseline
+from pytest_servebench.stacks import fastapi_launch
 from tests.echo_stack import echo_artifact
 from tests.made_up import made_up_case
 
@@ -100,6 +102,60 @@ def test_what_computes_otherwise_is_measured_anew(changed: dict[str, Any]) -> No
     assert len(house.told) == 2
 
 
+def test_each_compiler_has_a_baseline_of_its_own() -> None:
+    """TorchServe's TensorRT is another library than FastAPI's, and reads another file."""
+    house = House()
+    for stack in ("fastapi", "torchserve", "fastapi"):
+        compiled = made_up_case(stack, ModelFormat.TENSORRT)
+        deployment = replace(compiled.deployment, device=Device("cuda", 0))
+        house.of(replace(compiled, deployment=deployment))
+    assert len(house.told) == 2
+
+
+def compiled_case(stack: str = "fastapi", batch: int = 8, **load: Any) -> Case:
+    """Return a case that is compiled for a GPU."""
+    case = made_up_case(stack, ModelFormat.TENSORRT, batch=batch)
+    deployment = replace(case.deployment, device=Device("cuda", 0))
+    return with_load(replace(case, deployment=deployment), **load)
+
+
+@pytest.mark.parametrize("stack", ["fastapi", "torchserve"])
+def test_the_engine_that_a_server_compiled_is_used_again(stack: str) -> None:
+    """It is kept for its largest batch, whatever of it a load can fill; another largest is another engine."""
+    cases = [compiled_case(stack, concurrency=1), compiled_case(stack), compiled_case(stack, batch=32)]
+    house = House(cases)
+    for case in cases:
+        house.of(case)
+    assert [(told["batch_sizes"], told["max_batch_size"]) for told in house.told] == [
+        ((1, 8), 8),
+        ((32,), 32),
+    ]
+
+
+def test_what_is_not_compiled_is_shared_by_batch_sizes() -> None:
+    """Nothing is built, so one program computes all sizes, and says itself which is the largest."""
+    house = House([CASE, made_up_case(batch=32)])
+    house.of(CASE)
+    house.of(made_up_case(batch=32))
+    assert [(told["batch_sizes"], told["max_batch_size"]) for told in house.told] == [((8, 32), 0)]
+
+
+def test_the_folder_of_engines_is_that_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI's may be chosen, and TorchServe's handler knows no such choice."""
+    monkeypatch.setenv("SERVEBENCH_ENGINE_CACHE_PATH", "/kept/engines")
+    house = House()
+    house.of(compiled_case("fastapi"))
+    house.of(compiled_case("torchserve"))
+    assert [told["cache_path"] for told in house.told] == ["/kept/engines", ""]
+
+
+def test_what_is_compiled_may_take_as_long_as_a_servers_start() -> None:
+    """TensorRT tries its kernels for minutes, which is no reason to have no baseline."""
+    compiled = compiled_case().deployment
+    assert patience_of(compiled) >= fastapi_launch.ready(compiled).deadline_s + PATIENCE_S
+    assert patience_of(CASE.deployment) == PATIENCE_S
+
+
 def test_a_replicate_has_its_own() -> None:
     """A drifting machine must not be held against what it did an hour ago."""
     house = House([replace(CASE, repeat=n) for n in (1, 2)])
@@ -168,3 +224,55 @@ def test_tensorrt_has_none() -> None:
     house = House()
     assert "no engine runs tensorrt" in house.of(made_up_case("triton", ModelFormat.TENSORRT)).absent
     assert house.told == []
+
+
+@pytest.mark.parametrize("stack", ["fastapi", "torchserve"])
+def test_a_stack_that_compiles_in_its_engine_has_one(stack: str) -> None:
+    """What onnxruntime or torch compiles in a server it compiles in process as well."""
+    house = House()
+    assert house.of(made_up_case(stack, ModelFormat.TENSORRT)).images_per_s is not None
+    assert house.told[0]["format"] == "tensorrt"
+
+
+PROGRAM = """
+import json, sys, time
+from pathlib import Path
+asked = json.loads(sys.argv[1])
+here = Path(__file__).parent
+(here / asked["device"]).touch()
+deadline = time.monotonic() + 20
+while len(list(here.glob("cuda:*"))) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
+together = len(list(here.glob("cuda:*"))) == 2
+gpu = int(asked["device"].partition(":")[2])
+for size in asked["batch_sizes"]:
+    line = {"batch_size": size, "images_per_s": 100.0 * size * (gpu + 1), "batches": 5, "computed_s": 1.0}
+    lost = {"batch_size": size, "absent": "out of memory"}
+    ok = together and (size < 32 or gpu == 1)
+    print(json.dumps({**line, "engine": "torch " + asked["device"]} if ok else lost), flush=True)
+"""
+
+
+def test_on_several_gpus_each_computes_at_the_same_time_and_rates_are_added(tmp_path: Path) -> None:
+    """A server over two GPUs is held against both; where one cannot, there is no figure of half of them."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    deployment = replace(CASE.deployment, device=Device("cuda", 1, (3,)))
+    full, lost = computed(deployment, {"batch_sizes": (8, 32), "device": "cuda:1,3"}, program)
+    assert full == {
+        "batch_size": 8,
+        "images_per_s": 100.0 * 8 * (2 + 4),
+        "batches": 10,
+        "computed_s": 1.0,
+        "engine": "torch cuda:1 and torch cuda:3",
+    }
+    assert lost == {"batch_size": 32, "absent": "cuda:3: out of memory"}
+
+
+def test_on_one_device_its_own_word_is_told(tmp_path: Path) -> None:
+    """Nothing is added up, and the device is the one that was asked for."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace("< 2", "< 1").replace("== 2", "== 1"), encoding="utf-8")
+    deployment = replace(CASE.deployment, device=Device("cuda", 1))
+    (line,) = computed(deployment, {"batch_sizes": (8,), "device": "cuda:1"}, program)
+    assert (line["images_per_s"], line["engine"]) == (1600.0, "torch cuda:1")

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.histogram import Histogram
-from pytest_servebench.kept_times import SAMPLE_CAP, SELECTION_FOLDED, response_times_s, thin
+from pytest_servebench.kept_times import response_times_s
 from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
-from pytest_servebench.plan import Device, LauncherKind, ModelFormat, Plan
+from pytest_servebench.plan import CPU, Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
     MISMATCH_CAP,
     comparable,
@@ -28,9 +26,10 @@ from pytest_servebench.record import (
     plan_facts,
     with_verdict,
 )
+from pytest_servebench.reports.row import Row
+from pytest_servebench.reports.table import split_constants
 from pytest_servebench.results import CaseResult, Ceiling, Summary, Telemetry, Validity, Verification
-from pytest_servebench.samples import Folded, Outcome
-from pytest_servebench.tallies import tally_of
+from pytest_servebench.samples import Outcome
 from tests.made_up import (
     BREACH,
     MACHINE,
@@ -38,7 +37,6 @@ from tests.made_up import (
     made_up_capacity,
     made_up_case,
     made_up_result,
-    made_up_samples,
     wrong_result,
 )
 
@@ -73,6 +71,32 @@ def test_record_holds_what_was_measured() -> None:
     assert record["settings"] == {"stack": "all"}
     assert record["verification"]["before"]["compared"] == 8
     assert record["verification"]["during"] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "share"), [(CPU, None), (Device("cuda", 3), 1.0), (Device("cuda", 0, (1, 2, 3)), 0.25)]
+)
+def test_what_each_gpu_does_is_its_share(device: Device, share: float | None) -> None:
+    """By the GPUs that the server was given; a CPU is none, and what was not measured has no share."""
+    case = made_up_case()
+    case = replace(case, deployment=replace(case.deployment, device=device))
+    record = record_of(case=case)
+    expected = None if share is None else share * record["images_per_s"]
+    assert record["images_per_s_per_gpu"] == expected
+    assert Row.from_record(record).images_per_s_per_gpu == expected
+    unmeasured = make_record(replace(wrong_result(), case=case), plan=SETTINGS, machine=MACHINE)
+    assert unmeasured["images_per_s_per_gpu"] is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [(["cpu"], False), (["cuda:0"], False), (["cuda:0", "cuda:1"], False), (["cuda:0,1"], True)],
+)
+def test_the_table_tells_it_only_where_a_server_was_over_several(devices: list[str], told: bool) -> None:
+    """Of one GPU it is the column beside it."""
+    row = Row.from_record(record_of())
+    _, columns = split_constants([replace(row, device=device) for device in devices])
+    assert ("images/s\nper GPU" in {column.header for column in columns}) == told
 
 
 def test_an_open_loop_is_recorded_with_what_was_offered() -> None:
@@ -225,52 +249,6 @@ def test_verdict_is_added_after_recording() -> None:
     assert {**judged, "verdict": None} == record
 
 
-def test_only_correct_samples_inside_the_window_are_response_times() -> None:
-    """Warm-up, late and failed requests are no response times; the window has its end and not its begin."""
-    samples = made_up_samples([1.0, 2.0, 3.0, 4.0, 5.0], spread_s=5.0)
-    begin_ns, end_ns = samples.window_ns
-    samples.received_ns[0] = begin_ns
-    samples.outcome[1] = Outcome.HTTP_ERROR
-    samples.intended_ns[3], samples.received_ns[3] = end_ns - 7_000_000, end_ns
-    samples.received_ns[4] = end_ns + 1
-    assert response_times_s(made_up_result(samples=samples)).tolist() == [0.003, 0.007]
-
-
-@given(st.lists(st.floats(0.0001, 100), min_size=200, max_size=600), st.integers(50, 150))
-def test_thinning_keeps_percentiles(values: list[float], cap: int) -> None:
-    """A percentile of the kept samples lies within one rank step of the same percentile of all."""
-    times = np.asarray(values)
-    kept = thin(times, cap)
-    assert (len(kept), kept.min(), kept.max()) == (cap, times.min(), times.max())
-    step = 100 / (cap - 1)
-    for q in (50, 95, 99):
-        low, high = np.percentile(times, [max(0.0, q - step), min(100.0, q + step)])
-        assert low <= np.percentile(kept, q) <= high
-
-
-def test_thinning_keeps_the_order_of_sending() -> None:
-    """Kept samples stay in their order, so that a drift in time can still be seen."""
-    times = np.random.default_rng(1).permutation(1000).astype(float)
-    kept = thin(times, 100).tolist()
-    places = [times.tolist().index(value) for value in kept]
-    assert places == sorted(places)
-
-
-def test_few_samples_are_all_kept() -> None:
-    """At or below the cap nothing is thinned, and the record says so."""
-    times = np.arange(10.0)
-    assert thin(times, 10) is times
-    assert record_of()["samples"] == {"count": 4, "kept": 4, "selection": "every response time"}
-
-
-def test_capped_samples_are_said_to_be_capped() -> None:
-    """Above the cap the record says how many there were and how they were chosen."""
-    times = np.ones(SAMPLE_CAP + 1).tolist()
-    samples = record_of(times_ms=times)["samples"]
-    assert (samples["count"], samples["kept"]) == (SAMPLE_CAP + 1, SAMPLE_CAP)
-    assert samples["selection"].startswith("values at evenly spaced ranks")
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -285,7 +263,7 @@ def test_capped_samples_are_said_to_be_capped() -> None:
         (Path("a/b"), "a/b"),
         ({ModelFormat.ONNX: {2, 1}}, {"onnx": [1, 2]}),
         ((True, None, "x"), [True, None, "x"]),
-        (Device("cuda", 1), {"kind": "cuda", "index": 1}),
+        (Device("cuda", 1), {"kind": "cuda", "index": 1, "more": [], "capability": None}),
     ],
 )
 def test_plain_knows_every_kind_of_value(value: object, expected: object) -> None:
@@ -311,7 +289,7 @@ def test_plan_facts_are_plain_and_whole() -> None:
 
 def test_the_record_says_where_it_was_measured_and_who_was_waited_for() -> None:
     """The lane is the plan's; without a set of cores there is none, and nobody waited is 0, not unknown."""
-    facts = plan_facts(Plan(lanes=lanes_of((Gpu(1),), ((2, 3),))))
+    facts = plan_facts(Plan(lanes=lanes_of(((Gpu(1),),), ((2, 3),))))
     record = make_record(made_up_result(waited_s=1.5), plan=facts, machine=MACHINE)
     assert (record["lane"], record["cpu_set"], record["waited_s"]) == ("cuda:1 cores 2-3", "2-3", 1.5)
     record = make_record(made_up_result(waited_s=0.0), plan=plan_facts(Plan()), machine=MACHINE)
@@ -375,18 +353,3 @@ def test_a_wrong_answer_has_no_distribution_either() -> None:
     assert record["histogram"]["response_time_ns"] is None
     assert record["timeline"]["response_time_p95_ms"] is None
     assert sum(record["timeline"]["correct"]) == 4
-
-
-def test_a_folded_run_keeps_its_ranks() -> None:
-    """Of a load whose rows are gone the saved times come from the histogram; their number is that of all."""
-    times_ns = np.random.default_rng(0).lognormal(15, 0.5, 50_000).astype(np.int64)
-    folded = Folded(inside=tally_of(times_ns * 0, times_ns * 0, times_ns, (times_ns * 0).astype(np.uint8)))
-    result = made_up_result(samples=replace(made_up_samples([5.0, 6.0]), folded=folded))
-    times_s = response_times_s(result)
-    assert len(times_s) == SAMPLE_CAP
-    assert np.percentile(times_s, 95) == pytest.approx(np.percentile(times_ns, 95) / 1e9, rel=2e-3)
-    assert make_of(result)["samples"] == {
-        "count": 50_002,
-        "kept": SAMPLE_CAP,
-        "selection": SELECTION_FOLDED,
-    }

@@ -18,6 +18,7 @@ from pytest_servebench.plan import (
     CPU,
     Device,
     Load,
+    Precision,
     WireRequest,
 )
 from pytest_servebench.readings import Readings
@@ -275,12 +276,14 @@ def test_what_cannot_be_launched_is_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "validity"), [(CPU, Validity.WRONG_OUTPUT), (Device("cuda"), Validity.VALID)]
+    ("precision", "validity"),
+    [(Precision.FP32, Validity.WRONG_OUTPUT), (Precision.TF32, Validity.VALID)],
 )
-def test_the_device_decides_the_tolerance(
-    device: Device, validity: Validity, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("device", [CPU, Device("cuda")], ids=str)
+def test_the_precision_decides_the_tolerance(
+    precision: Precision, validity: Validity, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU's TF32 differs from the reference by more than a CPU may."""
+    """TF32 differs from the reference by more than fp32 may, on a GPU as on a CPU."""
     noise = echo_logits() * np.float32(1.01)
     monkeypatch.setattr("tests.echo_stack.echo_logits", lambda: noise)
     house = EchoHouse()
@@ -288,6 +291,7 @@ def test_the_device_decides_the_tolerance(
     object.__setattr__(house.rooms, "reference", lambda _, images: expected[[i.index for i in images]])
     on_device = deployment()
     object.__setattr__(on_device, "device", device)
+    object.__setattr__(on_device, "precision", precision)
     assert run(house, of=on_device).validity is validity
 
 

@@ -13,13 +13,13 @@ from pytest_servebench.plan import (
     Case,
     Image,
     Payload,
-    SharedRequests,
     WireProtocol,
     WireRequest,
 )
 from pytest_servebench.results import Validity
 from pytest_servebench.runner import ask_case, run_case
 from pytest_servebench.shared_memory import FOLDER
+from pytest_servebench.shared_requests import SharedRequests
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.echo_stack import Echo
 

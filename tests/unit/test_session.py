@@ -14,15 +14,30 @@ import pytest
 
 from pytest_servebench import session
 from pytest_servebench.containers import ContainerSettings
+from pytest_servebench.held import Held
 from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.plan import Device, Image, LauncherKind, Plan
+from pytest_servebench.plan import (
+    Artifact,
+    Device,
+    Image,
+    InputDtype,
+    LauncherKind,
+    ModelFormat,
+    Plan,
+    Precision,
+)
 from pytest_servebench.results import CaseResult, Validity
 from pytest_servebench.session import BenchSession, Servebench
+from pytest_servebench.stacks import built_in_stacks
 from tests.echo_house import Onlooker, case, deployment
 from tests.echo_stack import Echo, echo_artifact, echo_images, echo_reference
+from tests.recorded_onnxruntime import FLOAT16, onnx_file
+
+ELSEWHERE = (Gpu(0, "GPU-d", 3), Gpu(1, "GPU-b", 1))
+"""GPUs of servers, in an order that is not that of the machine."""
 
 
 @pytest.fixture
@@ -30,7 +45,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchSes
     """Return a session with one echo stack, which really starts."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(
-        session, "artifact", lambda model, model_format, _: echo_artifact(model, model_format)
+        session, "artifact", lambda model, model_format, _, **_kind: echo_artifact(model, model_format)
     )
     monkeypatch.setattr(session, "reference_logits", lambda _, images: echo_reference(images))
     monkeypatch.setattr(session, "image_set", lambda _name, _card, count, _seed: echo_images(count))
@@ -39,6 +54,44 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BenchSes
     yield one
     one.close()
     session._image_set.cache_clear()
+
+
+def test_the_file_served_is_that_of_the_precision_and_the_input(
+    opened: BenchSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment in fp16 for pixels is served by the file made for both."""
+    asked: list[object] = []
+
+    def made(model: str, model_format: ModelFormat, _cache: Path, **kind: object) -> Artifact:
+        asked.append(kind)
+        return echo_artifact(model, model_format)
+
+    monkeypatch.setattr(session, "artifact", made)
+    wanted = replace(deployment(), precision=Precision.FP16, input_dtype=InputDtype.UINT8)
+    opened.artifact_sha256(wanted)
+    assert asked == [{"precision": Precision.FP16, "input_dtype": InputDtype.UINT8, "cast": True}]
+
+
+def test_torchscript_is_what_torch_tensorrt_compiles(
+    opened: BenchSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TorchServe's tensorrt is given a TorchScript file, the others ONNX: neither compiler reads both."""
+    asked: list[ModelFormat] = []
+
+    def made(model: str, model_format: ModelFormat, _cache: Path, **_kind: object) -> Artifact:
+        asked.append(model_format)
+        return echo_artifact(model, model_format)
+
+    monkeypatch.setattr(session, "artifact", made)
+    stacks = {stack.name: stack for stack in built_in_stacks()}
+    several = BenchSession(Plan(stacks=tuple(stacks)), stacks, lambda: Path("servers"))
+    compiled = [replace(deployment(), stack=name, format=ModelFormat.TENSORRT) for name in stacks]
+    for one in (*compiled, replace(deployment(), stack="torchserve")):
+        assert several._artifact(one).format is one.format
+    by_stack = dict(zip((*stacks, "as it is"), asked, strict=True))
+    onnx = ModelFormat.ONNX
+    assert by_stack.pop("torchserve") is ModelFormat.PYTORCH
+    assert by_stack == {"fastapi": ModelFormat.TENSORRT, "triton": ModelFormat.TENSORRT, "as it is": onnx}
 
 
 def test_nothing_is_up_before_it_is_needed(opened: BenchSession) -> None:
@@ -73,10 +126,24 @@ def test_a_plan_of_containers_launches_containers() -> None:
     asked = launcher._surround
     assert (asked.device, asked.user, asked.host) == (Device("cuda", 1), "7:7", "192.0.2.7")
     # What servers see as their first GPU may be another one of the machine's.
-    plan = replace(plan, device=Device("cuda", 0), lanes=lanes_of((Gpu(0, "GPU-b", 1),), ()))
+    plan = replace(plan, device=Device("cuda", 0), lanes=lanes_of((ELSEWHERE[:1],), ()))
     launcher = BenchSession(plan, {}, Path)._launcher("echo")
     assert isinstance(launcher, DockerLauncher)
-    assert launcher._surround.device == Device("cuda", 1)
+    assert launcher._surround.device == Device("cuda", 3)
+    plan = replace(plan, device=Device("cuda", 0, (1,)), lanes=lanes_of((ELSEWHERE,), ()))
+    launcher = BenchSession(plan, {}, Path)._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    assert launcher._surround.device == Device("cuda", 3, (1,))
+    assert launcher._surround.part == ""
+
+
+def test_a_container_is_given_the_part_of_a_gpu_that_was_named() -> None:
+    """CUDA_VISIBLE_DEVICES=MIG-... does not reach into a container, whose engine is told the part's UUID."""
+    lanes = lanes_of(((Gpu(0, "MIG-c6d4", 3),),), ())
+    plan = Plan(stacks=("echo",), launcher=LauncherKind.DOCKER, device=Device("cuda", 0), lanes=lanes)
+    launcher = BenchSession(plan, {}, Path)._launcher("echo")
+    assert isinstance(launcher, DockerLauncher)
+    assert launcher._surround.part == "MIG-c6d4"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +242,12 @@ def test_sessions_on_disjoint_cores_measure_at_once(opened: BenchSession) -> Non
         opened._tell = refuse_to_wait
         with pytest.raises(Waited), opened.rooms.starting(case()):
             pass
+
+
+def test_a_model_file_is_read_for_its_arithmetic(opened: BenchSession, tmp_path: Path) -> None:
+    """By what reads it really: a session whose rooms read nothing would leave every precision unknown."""
+    path = onnx_file(tmp_path / "model.onnx", weights=FLOAT16)
+    assert opened.rooms.held(path) == Held(precision="fp16")
 
 
 def test_a_server_ends_beside_no_window(opened: BenchSession) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_servebench.spreading import Turns, hands_out, scope_of, shares, turn_of
+from pytest_servebench.plan import Payload, Precision
+from pytest_servebench.spreading import Turns, hands_out, has_case, scope_of, shares, turn_of
 from tests.echo_house import case, deployment
 
 STACKS = ("echo", "echo-two", "triton")
@@ -50,6 +52,14 @@ def test_cases_of_a_stack_belong_together(stack: str, around: str) -> None:
     """Wherever the case stands in the id, and whatever other stacks are called."""
     name = around.format(case(deployment(stack)).id)
     assert scope_of(f"bench/test_it.py::test_speed[{name}]", [[one] for one in STACKS]) == f"stack {stack}"
+
+
+@pytest.mark.parametrize("precision", Precision, ids=str)
+@pytest.mark.parametrize("payload", Payload, ids=str)
+def test_a_case_is_one_in_whatever_precision_and_payload(precision: Precision, payload: Payload) -> None:
+    """All that an id may hold: otherwise it is neither counted nor run with its stack's others."""
+    one = replace(case(replace(deployment("triton"), precision=precision)), payload=payload)
+    assert has_case(f"test_it.py::test_speed[{one.id}]", STACKS)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pytest_servebench.arrivals import Poisson
 from pytest_servebench.errors import PlanError
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, parse_objective
-from pytest_servebench.plan import CPU, Case, Deployment, Device, Load, ModelFormat
+from pytest_servebench.plan import CPU, Case, Deployment, Device, Load, ModelFormat, Precision
 from pytest_servebench.thresholds import Hardware, parse_thresholds, thresholds_for, why_ungated
 
-SHIPPED = Path(__file__).parents[2] / "benchmarks" / "thresholds.toml"
 TWO_CORES = Hardware(device=CPU, logical_cores=2)
-RTX = Hardware(device=Device("cuda"), logical_cores=16, gpu_name="NVIDIA GeForce RTX 4090")
+RTX = Hardware(device=Device("cuda"), logical_cores=16, gpu_names=("NVIDIA GeForce RTX 4090",))
 
 TEXT = """
 [profiles.cpu]
@@ -62,6 +60,11 @@ def case(
     )
 
 
+def in_precision(one: Case, precision: Precision) -> Case:
+    """Return the case in another precision."""
+    return replace(one, deployment=replace(one.deployment, precision=precision))
+
+
 def limits(text: str, one: Case, hardware: Hardware | None = TWO_CORES) -> dict[str, tuple[float, str]]:
     """Return limit and profile by metric."""
     found = thresholds_for(parse_thresholds(text), one, hardware)
@@ -77,6 +80,17 @@ def test_a_row_holds_for_the_cases_it_names() -> None:
     assert limits(TEXT, case(model_format=ModelFormat.PYTORCH)) == {}
     assert limits(TEXT, case(batch=4)) == {}
     assert limits(TEXT, case(concurrency=1)) == {}
+
+
+def test_a_limit_can_be_of_one_precision() -> None:
+    """What fp16 must serve says nothing of fp32; without the word a limit holds in all of them."""
+    half = replace(case(), deployment=replace(case().deployment, precision=Precision.FP16))
+    assert limits(P + ROW + 'precision = "fp16"\np50_ms = 1\n', half)
+    assert not limits(P + ROW + 'precision = "fp16"\np50_ms = 1\n', case())
+    assert not limits(P + ROW + 'precision = ["fp32", "tf32"]\np50_ms = 1\n', half)
+    assert limits(P + ROW + "p50_ms = 1\n", half)
+    with pytest.raises(PlanError, match="'precision' does not know 'half'"):
+        parse_thresholds(P + ROW + 'precision = "half"\np50_ms = 1\n')
 
 
 def test_a_direction_comes_with_the_metric() -> None:
@@ -144,9 +158,41 @@ def test_a_profile_speaks_of_its_hardware_only() -> None:
     text = '[profiles.c]\ngpu_name="rtx 4090"\nmax_cores=32\n[[limits]]\nprofile="c"\np50_ms=1\n'
     assert limits(text, case(), RTX) == {"response_time_p50_ms": (1.0, "c")}
     assert (
-        limits(text, case(), Hardware(device=Device("cuda"), logical_cores=64, gpu_name=RTX.gpu_name)) == {}
+        limits(text, case(), Hardware(device=Device("cuda"), logical_cores=64, gpu_names=RTX.gpu_names)) == {}
     )
-    assert limits(text, case(), Hardware(device=CPU, logical_cores=16, gpu_name=RTX.gpu_name)) == {}
+    assert limits(text, case(), Hardware(device=CPU, logical_cores=16, gpu_names=RTX.gpu_names)) == {}
+
+
+@pytest.mark.parametrize(
+    ("stated", "gpus", "holds"),
+    [
+        ('device = "cuda"', 1, True),
+        ('device = "cuda"', 2, False),
+        ('gpu_name = "H100"', 2, False),
+        ('gpu_name = "H100"\ngpus = 2', 2, True),
+        ('gpu_name = "H100"\ngpus = 2', 1, False),
+        ("gpus = 2", 2, True),
+        ("min_cores = 2", 2, True),
+    ],
+)
+def test_a_profile_of_one_gpu_does_not_judge_two(stated: str, gpus: int, holds: bool) -> None:
+    """Two GPUs serve about twice as much: what limits one, limits nothing of theirs."""
+    text = f'[profiles.g]\n{stated}\n[[limits]]\nprofile = "g"\np50_ms = 1\n'
+    device = Device("cuda", 0, tuple(range(1, gpus)))
+    hardware = Hardware(device=device, logical_cores=8, gpu_names=("NVIDIA H100 80GB HBM3",) * gpus)
+    assert bool(limits(text, case(), hardware)) is holds
+    mixed = replace(hardware, gpu_names=("NVIDIA H100 80GB HBM3", "Tesla T4")[:gpus])
+    assert bool(limits(text, case(), mixed)) is (holds and ("H100" not in stated or gpus == 1))
+
+
+def test_a_precision_is_selected() -> None:
+    """A limit of fp16 says nothing of fp32; one that names no precision speaks of all."""
+    half, single = in_precision(case(), Precision.FP16), case()
+    text = P + ROW + 'precision = ["fp16", "bf16"]\np95_ms = 5\n' + ROW + "p50_ms = 9\n"
+    assert set(limits(text, half)) == {"response_time_p95_ms", "response_time_p50_ms"}
+    assert set(limits(text, single)) == {"response_time_p50_ms"}
+    with pytest.raises(PlanError, match="'precision' does not know 'half'"):
+        parse_thresholds(P + ROW + 'precision = "half"\np95_ms = 5\n')
 
 
 def test_a_server_elsewhere_has_no_limits_from_here() -> None:
@@ -182,7 +228,7 @@ def test_limits_of_stacks_that_are_not_offered_are_listed() -> None:
         ),
         (
             "[profiles.cpu]\ncores = 2\n",
-            "unknown key 'cores'|line 2|allowed here: device, gpu_name, min_cores, max_cores",
+            "unknown key 'cores'|line 2|allowed here: device, gpu_name, gpus, min_cores, max_cores",
         ),
         (
             "[profiles.cpu]\n",
@@ -242,65 +288,3 @@ def test_what_is_not_understood_names_file_line_key_and_remedy(text: str, messag
 def test_an_empty_file_has_no_limits() -> None:
     """Everything is ungated then, which the gate reports."""
     assert thresholds_for(parse_thresholds(""), case(), TWO_CORES) == ()
-
-
-# --- the file that ships
-
-
-def shipped(one: Case, hardware: Hardware) -> dict[str, float]:
-    """Return the limits of the file that ships."""
-    found = thresholds_for(parse_thresholds(SHIPPED.read_text(encoding="utf-8")), one, hardware)
-    return {threshold.metric: threshold.limit for threshold in found}
-
-
-@pytest.mark.parametrize(
-    ("stack", "model_format", "batch", "p95_ms", "images_per_s"),
-    [
-        ("fastapi", ModelFormat.ONNX, 8, 15, 2800),
-        ("triton", ModelFormat.ONNX, 32, 8, 5200),
-        ("triton", ModelFormat.TENSORRT, 32, 8, 5200),
-        ("torchserve", ModelFormat.PYTORCH, 16, 12, 3400),
-    ],
-)
-def test_the_reference_table_is_the_rtx_4090_profile(
-    stack: str,
-    model_format: ModelFormat,
-    batch: int,
-    p95_ms: float,
-    images_per_s: float,
-) -> None:
-    """At 32 in flight both of its figures hold, alone in flight its p95, at 2b its throughput."""
-    assert shipped(case(stack, model_format, batch, 32), RTX) == {
-        "response_time_p95_ms": p95_ms,
-        "images_per_s": images_per_s,
-    }
-    assert shipped(case(stack, model_format, batch, 1), RTX) == {"response_time_p95_ms": p95_ms}
-    assert shipped(case(stack, model_format, batch, 2 * batch), RTX)["images_per_s"] == images_per_s
-
-
-def test_no_shipped_pair_of_limits_contradicts_itself() -> None:
-    """By Little's law n in flight at a rate take n / rate on average; a p95 below that cannot be."""
-    for hardware in (RTX, TWO_CORES):
-        for stack in ("fastapi", "triton", "torchserve"):
-            for model_format in ModelFormat:
-                for batch in (1, 8, 16, 32):
-                    for in_flight in (1, 2 * batch, 32):
-                        held = shipped(case(stack, model_format, batch, in_flight), hardware)
-                        if len(held) == 2:
-                            mean_ms = in_flight / held["images_per_s"] * 1000
-                            assert mean_ms < held["response_time_p95_ms"]
-
-
-@pytest.mark.parametrize("stack", ["fastapi", "triton", "torchserve"])
-@pytest.mark.parametrize("model_format", [ModelFormat.ONNX, ModelFormat.PYTORCH])
-@pytest.mark.parametrize(("batch", "in_flight", "items"), [(8, 1, 1), (8, 1, 8), (1, 2, 1), (8, 16, 1)])
-def test_every_case_of_a_normal_run_on_a_cpu_has_p95_and_throughput_limits(
-    stack: str,
-    model_format: ModelFormat,
-    batch: int,
-    in_flight: int,
-    items: int,
-) -> None:
-    """``make bench`` on two cores leaves no case ungated."""
-    held = shipped(case(stack, model_format, batch, in_flight, items), TWO_CORES)
-    assert set(held) == {"response_time_p95_ms", "images_per_s"}

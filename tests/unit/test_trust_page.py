@@ -26,7 +26,9 @@ def test_a_figure_stands_where_it_leads(row: list[str]) -> None:
 def test_what_counts_as_the_same_is_said() -> None:
     """The tolerances on the page are those that answers are compared with."""
     said = re.search(
-        r'"The same" is a difference of at most ([\d.]+).*On GPUs ([\d.]+), for.* ([\d.]+):', PAGE, re.DOTALL
+        r'"The same" is a difference of at most ([\d.]+).*In TF32 ([\d.]+), for.* ([\d.]+), \[',
+        PAGE,
+        re.DOTALL,
     )
     assert said is not None
     assert [float(number) for number in said.groups()] == [_EXACT, _TENSOR_FLOAT, _HALF]

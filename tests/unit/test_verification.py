@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_servebench.plan import CPU, Device, ModelFormat, Payload, Precision
 from pytest_servebench.results import Answer
-from pytest_servebench.verification import softmax, tolerance_for, verify
+from pytest_servebench.verification import by_logarithm, finer_than, softmax, tolerance_for, verify
 
 Floats = npt.NDArray[np.float32]
 TOLERANCE = 1e-3
@@ -225,13 +225,138 @@ def test_a_row_without_spread_equals_only_itself() -> None:
     assert verify(answers(flat * 2), flat, TOLERANCE).mismatches
 
 
-@pytest.mark.parametrize("payload", list(Payload))
-def test_tolerances_follow_the_arithmetic(payload: Payload) -> None:
-    """fp32 on a CPU is tight, TF32 on a GPU looser, fp16 loosest; all far below two images' distance."""
-    gpu = Device("cuda")
-    exact = tolerance_for(ModelFormat.ONNX, Precision.FP32, payload)
-    tensor_float = tolerance_for(ModelFormat.PYTORCH, Precision.FP32, payload, gpu)
-    half = tolerance_for(ModelFormat.ONNX, Precision.FP16, payload, gpu)
-    assert exact == 1e-3
-    assert exact < tensor_float < half < 0.1
-    assert tolerance_for(ModelFormat.TENSORRT, Precision.FP32, payload, CPU) == tensor_float
+GPU = Device("cuda")
+
+
+def tolerance(precision: Precision, device: Device = CPU) -> float:
+    """Return the tolerance of an ONNX model and tensors."""
+    return tolerance_for(ModelFormat.ONNX, precision, Payload.TENSOR, device)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU], ids=str)
+def test_tolerances_follow_the_arithmetic(device: Device) -> None:
+    """The fewer bits, the more room; fp32 is tight on a GPU too, since it is IEEE's there."""
+    of = [tolerance(each, device) for each in (Precision.FP32, Precision.TF32, Precision.FP16)]
+    assert of[0] == 1e-3
+    assert of == sorted(of)
+    for coarse in (Precision.BF16, Precision.INT8):
+        assert of[-1] < tolerance(coarse, device) <= 0.2
+
+
+@pytest.mark.parametrize("precision", list(Precision), ids=str)
+@pytest.mark.parametrize("model_format", list(ModelFormat), ids=str)
+@pytest.mark.parametrize("payload", list(Payload), ids=str)
+def test_neither_format_nor_payload_needs_more_room(
+    precision: Precision, model_format: ModelFormat, payload: Payload
+) -> None:
+    """Every case has a tolerance, also one of a server whose device nobody here knows."""
+    assert tolerance_for(model_format, precision, payload, CPU) == tolerance(precision)
+
+
+def test_another_decoder_needs_more_room_for_what_it_decodes() -> None:
+    """Only for JPEG, and only where the server says that it is not Pillow."""
+    asked = (ModelFormat.ONNX, Precision.FP32)
+    assert tolerance_for(*asked, Payload.JPEG, GPU, "nvjpeg") == 0.5
+    assert tolerance_for(*asked, Payload.JPEG, GPU, "dali") == 0.5
+    assert tolerance_for(*asked, Payload.JPEG, GPU, "pillow") == 1e-3
+    assert tolerance_for(*asked, Payload.TENSOR, GPU, "nvjpeg") == 1e-3
+
+
+@pytest.mark.parametrize("precision", list(Precision), ids=str)
+@given(seed=seeds, count=st.integers(2, 8), kind=kinds)
+def test_two_images_are_told_apart_in_every_precision(
+    precision: Precision, seed: int, count: int, kind: str
+) -> None:
+    """A batch whose answers went to each other's images never passes, however coarse the arithmetic."""
+    rows = distinct_logits(seed, count)
+    wrong = answers(np.roll(rows, 1, axis=0), kind)
+    seen = verify(wrong, rows, tolerance(precision), logarithms=by_logarithm(precision))
+    assert len(seen.mismatches) == count
+
+
+# Closer than a precision can be
+
+CLOSEST = {Precision.TF32: 8e-4, Precision.FP16: 8e-4, Precision.BF16: 6.9e-3, Precision.INT8: 3.5e-2}
+"""The least that one image's logits were seen to move, on a CPU."""
+FURTHEST_FP32 = 4e-6
+"""The most that other orders of summation were."""
+
+
+def moved(by: float, kind: str = "logits") -> tuple[list[Answer], Floats]:
+    """Return answers of which one lies so far from the reference, and the reference."""
+    rows = distinct_logits(0, 3)
+    seen = rows.astype(np.float64)
+    seen[1, 0] += by * np.ptp(seen[1])
+    return answers(seen.astype(np.float32), kind), rows
+
+
+@pytest.mark.parametrize("precision", CLOSEST)
+def test_answers_as_close_as_fp32_are_not_those_of_a_coarser_precision(precision: Precision) -> None:
+    """Rounding is part of every engine of that precision: a server that shows none computed in another."""
+    given, rows = moved(FURTHEST_FP32)
+    (sentence,) = finer_than(precision, given, verify(given, rows, 1e-3))
+    assert sentence.startswith(f"asked for {precision}, but no answer lies further than 4e-06 from the fp32")
+
+
+@pytest.mark.parametrize("precision", CLOSEST)
+def test_answers_as_far_as_the_precision_was_seen_to_be_are_not_doubted(precision: Precision) -> None:
+    """With the least that any image moved there is room to spare, and a batch is judged by its furthest."""
+    given, rows = moved(CLOSEST[precision] / 5)
+    assert finer_than(precision, given, verify(given, rows, 1.0)) == ()
+
+
+def test_what_cannot_tell_it_raises_no_doubt() -> None:
+    """fp32 has nothing finer, a sure model's confidences hardly move, and wrong answers have a verdict."""
+    exact, rows = moved(0.0)
+    assert finer_than(Precision.FP32, exact, verify(exact, rows, 1e-3)) == ()
+    sure, _ = moved(0.0, "confidences")
+    assert finer_than(Precision.FP16, sure, verify(sure, rows, 1e-3)) == ()
+    assert finer_than(Precision.FP16, [], verify([], rows[:0], 1e-3)) == ()
+    mixed = exact[::-1]
+    assert finer_than(Precision.FP16, mixed, verify(mixed, rows, 1e-3)) == ()
+
+
+def test_confidences_of_int8_alone_are_compared_by_their_logarithms() -> None:
+    """A tolerance of probabilities is tighter where rounding is fine."""
+    assert [each for each in Precision if by_logarithm(each)] == [Precision.INT8]
+
+
+@given(seeds, counts, st.floats(0, 0.1), kinds)
+def test_rounding_that_moves_logits_passes_without_them_too(
+    seed: int, count: int, moved: float, kind: str
+) -> None:
+    """Two logits may move apart by twice as much as one does, and the named are as far behind at most."""
+    rows = distinct_logits(seed, count)
+    noise = np.random.default_rng(seed).uniform(-moved, moved, rows.shape) * np.ptp(rows, axis=1)[:, None]
+    seen = verify(answers((rows + noise).astype(np.float32), kind), rows, 0.2001, logarithms=True)
+    assert seen.mismatches == ()
+
+
+def test_a_confidence_that_a_softmax_turns_over_is_right_by_its_logarithm() -> None:
+    """Logits that span 100 and move by 2: the best class goes from 0.73 to 0.27, which says little."""
+    row = np.array([[100.0, 99.0, 0.0, 1.0, 2.0, 3.0]], np.float32)
+    rounded = row + np.array([[-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]], np.float32)
+    assert verify(answers(rounded, "confidences"), row, 0.2).mismatches
+    assert verify(answers(rounded, "confidences"), row, 0.2, logarithms=True).mismatches == ()
+    seen = verify(answers(rounded, "confidences"), row, 0.01, logarithms=True)
+    assert seen.mismatches == (
+        "answer 0 is not that of image 0: it differs by 0.02 of the reference's spread, 0.01 is allowed",
+    )
+
+
+@pytest.mark.parametrize(
+    "confidences", [(9.5, 8.1, 0.1), (-0.2, 0.6, 0.1), (0.9, 0.9, 0.9)], ids=["logits", "negative", "sum"]
+)
+def test_what_is_no_probability_has_no_logarithm(confidences: tuple[float, ...]) -> None:
+    """Raw logits given as confidences are close to logits, and wrong all the same."""
+    rows = distinct_logits(0, 1)
+    right = answer(rows[0], "confidences", top=3)
+    wrong = replaced(right, confidences=confidences)
+    assert verify([wrong], rows, 0.2, logarithms=True).worst_difference == math.inf
+
+
+def test_confidences_that_a_server_rounds_to_nothing_are_not_far_off() -> None:
+    """float32 and four digits know no 1e-30: below a millionth all are alike."""
+    row = np.array([[90.0, 20.0, 10.0, 5.0, 1.0, 0.0]], np.float32)
+    rounded = replaced(answer(row[0], "confidences"), confidences=(1.0, 0.0, 0.0, 0.0, 0.0))
+    assert verify([rounded], row, 0.01, logarithms=True).mismatches == ()

@@ -45,10 +45,10 @@ def test_help_lists_every_command() -> None:
 
 
 def test_an_unknown_command_is_refused() -> None:
-    """A word that is no command is a usage error that names it."""
+    """A word that is no command is a usage error that names it, and the nearest command."""
     done = CliRunner().invoke(main, ["compere"])
     assert done.exit_code == 2
-    assert "compere" in done.output
+    assert "No such command 'compere': did you mean compare?" in done.output
 
 
 def test_help_imports_nothing_heavy() -> None:

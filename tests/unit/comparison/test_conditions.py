@@ -86,7 +86,7 @@ def test_a_real_record_tells_all_of_its_case_and_load() -> None:
     of_case, of_load = set(real["case"]), set(real["load"])
     shared = of_case & of_load
     assert told == (
-        (of_case - {"id", "repeat", "device"})
+        (of_case - {"id", "repeat", "device", "decoder"})
         | (of_load - shared - {"seed"})
         | {f"load.{name}" for name in shared}
         | {"quick"}

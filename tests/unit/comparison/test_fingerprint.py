@@ -99,6 +99,19 @@ def test_a_gpu_matters_to_whom_it_computes_for() -> None:
     ]
 
 
+def test_a_server_over_two_gpus_is_no_server_over_one() -> None:
+    """How many is told apart, which they are is not."""
+    one, two, others = (
+        saved_record(device=device, backend=f"torch {device}")
+        for device in ("cuda:0", "cuda:0,1", "cuda:2,3")
+    )
+    assert differences([two], [others], NOTHING) == []
+    assert differences([one], [two], NOTHING) == [
+        "device was cuda, is cuda x2",
+        "backend was torch cuda, is torch cuda x2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -142,6 +155,18 @@ def test_a_side_that_is_mixed_is_different() -> None:
     assert differences(both, both, NOTHING) == [f"cpu was {words}, is {words}"]
     assert mixed(both) == [f"cpu is {words}"]
     assert mixed([saved_record()] * 2) == []
+
+
+def test_what_a_server_was_told_to_do_otherwise_is_a_difference() -> None:
+    """Runs whose JPEG another library decoded are compared only where that is allowed."""
+    before, now = (
+        {**saved_record(), "served": {"options": {"io_binding": "off", "decoder": decoder}}}
+        for decoder in ("pillow", "nvjpeg")
+    )
+    said = "options was decoder pillow, io_binding off, is decoder nvjpeg, io_binding off"
+    assert differences([before], [now], NOTHING) == [said]
+    assert differences([before], [before], NOTHING) == []
+    assert differences([before], [now], frozenset({"options"})) == []
 
 
 def test_an_old_record_without_a_machine_is_compared_as_it_is() -> None:

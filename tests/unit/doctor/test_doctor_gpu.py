@@ -10,9 +10,25 @@ from pytest_servebench.checkup import Check, CheckState
 from pytest_servebench.doctor.gpu import CudaWanted, MachineGpus, gpu_checks
 from pytest_servebench.telemetry.gpu_survey import GpuSeen, GpuSurvey
 
-GPU = GpuSeen(name="NVIDIA H100", memory_bytes=80 * 10**9, used_bytes=10**9, is_persistent=True, pids=())
+GPU = GpuSeen(
+    name="NVIDIA H100",
+    memory_bytes=80 * 10**9,
+    used_bytes=10**9,
+    is_persistent=True,
+    compute_mode="default",
+    capability=(9, 0),
+    pids=(),
+)
 SURVEY = GpuSurvey(driver="580.65", cuda=(13, 0), gpus=(GPU,))
-WELL = MachineGpus(survey=SURVEY, on_bus=1, kernel_driver="580.65", distribution="debian")
+WELL = MachineGpus(
+    survey=SURVEY,
+    on_bus=1,
+    kernel_driver="580.65",
+    distribution="debian",
+    libcuda="/usr/lib/libcuda.so.1",
+    visible="0",
+    visible_names=("NVIDIA H100",),
+)
 IMAGES = CudaWanted(images={"the images": 13})
 
 
@@ -116,3 +132,69 @@ def test_persistence_and_parts_are_told() -> None:
     assert "CUDA_VISIBLE_DEVICES=MIG-" in checks["cuda:0 MIG"].remedy
     unknown = checks_of(with_gpu(replace(GPU, is_persistent=None)))["cuda:0 persistence"]
     assert unknown.state is CheckState.NOT_AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({}, "sudo apt-get install libcuda1"),
+        ({"distribution": "ubuntu"}, "sudo apt-get install libnvidia-compute-580"),
+        ({"distribution": "arch"}, "https://docs.nvidia.com/"),
+        ({"in_container": True}, "NVIDIA_DRIVER_CAPABILITIES=compute,utility"),
+    ],
+    ids=str,
+)
+def test_a_driver_that_only_reads_is_told(changes: dict[str, object], remedy: str) -> None:
+    """Where NVML answers and libcuda is not there nvidia-smi looks well, and nothing computes."""
+    seen = replace(WELL, libcuda="", **changes)  # type: ignore[arg-type]
+    check = checks_of(seen, is_needed=True)["libcuda"]
+    assert (check.state, check.is_needed) == (CheckState.MISSING, True)
+    assert "nothing can compute" in check.seen
+    assert remedy in check.remedy
+    assert "libcuda" not in checks_of(replace(WELL, libcuda=None)), "what was not looked for is not judged"
+
+
+@pytest.mark.parametrize(("value", "told"), [("", "it is empty"), ("7", "'7' names no GPU")])
+def test_a_variable_that_hides_every_gpu_is_named(value: str, told: str) -> None:
+    """An empty CUDA_VISIBLE_DEVICES, and one that names none, are mended by unsetting it."""
+    check = checks_of(replace(WELL, visible=value, visible_names=()), is_needed=True)["CUDA_VISIBLE_DEVICES"]
+    assert (check.state, check.is_needed) == (CheckState.MISSING, True)
+    assert told in check.seen
+    assert "programs see none of 1" in check.seen
+    assert check.remedy == "unset CUDA_VISIBLE_DEVICES"
+    assert "CUDA_VISIBLE_DEVICES" not in checks_of(replace(WELL, visible=None))
+
+
+def test_a_mode_that_lets_one_process_compute_is_told() -> None:
+    """Several workers of a server fail where one process may compute; where none may, nothing runs."""
+    exclusive = checks_of(with_gpu(replace(GPU, compute_mode="exclusive")))["cuda:0 compute mode"]
+    assert (exclusive.state, exclusive.remedy) == (CheckState.WARNING, "sudo nvidia-smi -i 0 -c DEFAULT")
+    prohibited = replace(GPU, compute_mode="prohibited")
+    closed = checks_of(with_gpu(prohibited), is_needed=True)["cuda:0 compute mode"]
+    assert (closed.state, closed.is_needed) == (CheckState.MISSING, True)
+    mute = checks_of(with_gpu(replace(GPU, compute_mode="")))["cuda:0 compute mode"]
+    assert mute.state is CheckState.NOT_AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("capability", "told"),
+    [
+        ((7, 5), "compute capability 7.5: tensor cores for fp16, int8; none for tf32, bf16"),
+        ((8, 9), "compute capability 8.9: tensor cores for fp16, int8, tf32, bf16"),
+        ((6, 1), "compute capability 6.1: no tensor cores"),
+    ],
+)
+def test_what_a_gpu_computes_fast_is_told(capability: tuple[int, int], told: str) -> None:
+    """A T4 has no TF32 and no bf16, whatever an engine calls what it computes."""
+    assert checks_of(with_gpu(replace(GPU, capability=capability)))["cuda:0 arithmetic"].seen == told
+    mute = checks_of(with_gpu(replace(GPU, capability=None)))["cuda:0 arithmetic"]
+    assert mute.state is CheckState.NOT_AVAILABLE
+
+
+def test_a_gpu_that_a_cuda_has_left_behind_is_named() -> None:
+    """CUDA 13 has no libraries for GPUs before Turing, however new their driver is."""
+    old = with_gpu(replace(GPU, name="Tesla V100", capability=(7, 0)))
+    checks = checks_of(old, CudaWanted(images={"the images": 13}, packages={"torch": 12}))
+    assert checks["CUDA of the images"].state is CheckState.WARNING
+    assert "do not run on Tesla V100" in checks["CUDA of the images"].seen
+    assert checks["CUDA of torch"].state is CheckState.OK

@@ -9,7 +9,6 @@ from pytest_servebench.doctor.libraries import (
     CUDNN,
     OF_CUDA,
     ONNXRUNTIME_GPU,
-    TENSORRT,
     CudaSeen,
     Library,
     Package,
@@ -17,14 +16,15 @@ from pytest_servebench.doctor.libraries import (
     library_checks,
 )
 
-MAJORS = {"cufft": "12", "curand": "10", CUDNN: "9.10.2", TENSORRT: "10.13"}
+MAJORS = {"cufft": "12", "curand": "10", CUDNN: "9.10.2"}
 WELL = CudaSeen(
     onnxruntime=Package(distribution="onnxruntime-gpu", version="1.31.1", cuda="13.0"),
     torch=Package(distribution="torch", version="2.13.0", cuda="13.0"),
     libraries={
         name: (Library(version=MAJORS.get(name, "13.0"), path=f"/lib/lib{name}.so"),)
-        for name in (*OF_CUDA, CUDNN, TENSORRT)
+        for name in (*OF_CUDA, CUDNN)
     },
+    nvcc="/usr/local/cuda/bin/nvcc",
 )
 
 
@@ -60,7 +60,7 @@ def test_builds_for_cpus_are_named() -> None:
     assert checks["onnxruntime"].remedy == ONNXRUNTIME_GPU
     assert checks["onnxruntime"].is_needed
     assert checks["torch"].seen == "not installed"
-    assert "https://download.pytorch.org/whl/cu130" in checks["torch"].remedy
+    assert checks["torch"].remedy == 'pip install --force-reinstall "torch>=2.11"'
 
 
 def test_each_library_that_is_not_there_is_named() -> None:
@@ -84,11 +84,25 @@ def test_another_version_is_not_the_one_that_is_wanted() -> None:
     assert checks_of(without("cublas", *both))["libcublas"].state is CheckState.OK
 
 
-def test_tensorrt_is_missed_and_needed_by_none() -> None:
-    """Its remedy is for the CUDA that ONNX Runtime was built for."""
-    check = checks_of(without(TENSORRT))["TensorRT"]
-    assert (check.state, check.is_needed) == (CheckState.MISSING, False)
-    assert check.remedy == "pip install tensorrt-cu13"
+def test_the_toolkit_is_needed_by_none() -> None:
+    """No nvcc is nothing to mend: that is said, for who looks for it."""
+    check = checks_of(replace(WELL, nvcc=""))["CUDA toolkit"]
+    assert (check.state, check.remedy) == (CheckState.NOT_AVAILABLE, "")
+    assert "none is needed" in check.seen
+
+
+def test_two_cudnns_are_told_of() -> None:
+    """Those for CUDA 12 and 13 lie in one folder; the one that ONNX Runtime was not built for goes."""
+    thirteen = checks_of(replace(WELL, cudnn_twice=True))
+    assert thirteen["cuDNN"].state is CheckState.OK, "the file itself is looked at too"
+    first = next(
+        one
+        for one in library_checks(replace(WELL, cudnn_twice=True), has_gpu=True, is_needed=True)
+        if one.subject == "cuDNN"
+    )
+    assert (first.state, first.is_needed) == (CheckState.MISSING, True)
+    assert first.remedy.startswith("pip uninstall -y nvidia-cudnn-cu12 && ")
+    assert first.remedy.endswith("nvidia-cudnn-cu13")
 
 
 def test_two_builds_of_one_package_are_told_of() -> None:
@@ -97,3 +111,5 @@ def test_two_builds_of_one_package_are_told_of() -> None:
     checks = list(library_checks(twice, has_gpu=False, is_needed=False))
     assert checks[0].state is CheckState.WARNING
     assert "pip uninstall -y onnxruntime" in checks[0].remedy
+    needed = next(iter(library_checks(twice, has_gpu=True, is_needed=True)))
+    assert (needed.state, needed.is_needed) == (CheckState.MISSING, True)

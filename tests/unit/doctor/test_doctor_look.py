@@ -17,8 +17,17 @@ import pytest
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.doctor.engine import EngineSeen, engine_problem
 from pytest_servebench.doctor.judging import Unseen
+from pytest_servebench.doctor.libraries import Package
 from pytest_servebench.doctor.look import Deadline, Glance
-from pytest_servebench.doctor.look_cuda import kernel_driver, libraries_in, look_for_libraries, on_bus
+from pytest_servebench.doctor.look_cuda import (
+    LIBCUDA,
+    kernel_driver,
+    libcuda_in,
+    libraries_in,
+    look_for_libraries,
+    on_bus,
+    tensorrt_wanted,
+)
 from pytest_servebench.doctor.look_engine import look_at_engine
 from pytest_servebench.doctor.look_machine import (
     Watch,
@@ -191,10 +200,12 @@ def test_libraries_are_found_as_files(tmp_path: Path) -> None:
 
 
 def test_builds_are_told_by_files_and_not_by_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CUDA of torch and of ONNX Runtime stands in a file of each; one without is built for CPUs."""
+    """The CUDA of each stands in a file of it, torchvision's in its version; without, it is for CPUs."""
     for name, file, text in (
         ("torch", "version.py", "cuda: Optional[str] = '13.0'\n"),
         ("onnxruntime", "capi/build_and_package_info.py", "cuda_version = '12.8'\n"),
+        # As in the wheel on PyPI, whose metadata says 0.29.2.
+        ("torchvision", "version.py", "__version__ = '0.29.2+cu132'\n    cuda = _check_cuda_version()\n"),
     ):
         (tmp_path / name / file).parent.mkdir(parents=True)
         (tmp_path / name / file).write_text(text, encoding="utf-8")
@@ -206,13 +217,17 @@ def test_builds_are_told_by_files_and_not_by_imports(tmp_path: Path, monkeypatch
     (tmp_path / "nvidia" / "cudnn" / "lib").mkdir(parents=True)
     (tmp_path / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("torch", "onnxruntime"):
+    for name in ("torch", "onnxruntime", "torchvision"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     seen = look_for_libraries({})
     assert seen.torch
     assert (seen.torch.version, seen.torch.cuda) == ("9", "13.0")
     assert seen.onnxruntime
     assert seen.onnxruntime.cuda == "12.8"
+    assert seen.torchvision
+    assert seen.torchvision.cuda == "13.2"
+    (tmp_path / "torchvision" / "version.py").write_text("__version__ = '0.29.2+cpu'\n", encoding="utf-8")
+    assert look_for_libraries({}).torchvision == Package(distribution="torchvision", version="9")
     assert str(tmp_path) in seen.libraries["cudnn"][0].path
 
 
@@ -315,3 +330,37 @@ def test_noise_is_measured_as_long_as_it_is_told() -> None:
     assert seen.pieces_ms
     assert sum(seen.pieces_ms) >= 50
     assert seen.cpu_share is not None
+
+
+def test_nvml_tells_modes_and_capabilities(stand_in: NvmlStandIn) -> None:
+    """Who may compute on a GPU and what it can are told as they are; a mode that is not said is empty."""
+    stand_in.say(StandInGpu(compute_mode=3, capability=75), StandInGpu())
+    with stand_in.asking(SURVEY) as ask:
+        one, mute = survey_of(ask()).gpus
+    assert (one.compute_mode, tuple(one.capability or ())) == ("exclusive", (7, 5))
+    assert (mute.compute_mode, mute.capability) == ("", None)
+
+
+def test_the_drivers_library_is_found_as_a_file(tmp_path: Path) -> None:
+    """A link that leads nowhere is not the library."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / LIBCUDA).symlink_to("gone")
+    assert libcuda_in(iter([tmp_path / "broken" / LIBCUDA])) == ""
+    (tmp_path / LIBCUDA).touch()
+    assert libcuda_in(iter([tmp_path / "broken" / LIBCUDA, tmp_path / LIBCUDA])) == str(tmp_path / LIBCUDA)
+
+
+def test_the_tensorrt_that_a_provider_wants_is_read_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the name of the library that it is linked against; without a provider none is wanted."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    capi = tmp_path / "someruntime" / "capi"
+    capi.mkdir(parents=True)
+    (tmp_path / "someruntime" / "__init__.py").touch()
+    assert tensorrt_wanted("someruntime") is None
+    (capi / "libonnxruntime_providers_tensorrt.so").write_bytes(
+        b"\x7fELF\x00libnvinfer.so.10\x00libc.so.6\x00"
+    )
+    assert tensorrt_wanted("someruntime") == 10
+    assert tensorrt_wanted("nosuchruntime") is None

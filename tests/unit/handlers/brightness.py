@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import numpy as np
+from engine import Floats, Numbers
 from fastapi import FastAPI
 from fastapi_app.app import create_app
-from fastapi_app.batcher import Floats
 from fastapi_app.settings import Settings
 from PIL import Image
 
@@ -27,16 +27,21 @@ class BrightnessEngine:
     """Says class 6 of white images and class 0 of black ones; holds while its gate is shut."""
 
     name = "brightness"
+    input_dtype = "float32"
+    graph_sizes: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.pinned: list[tuple[int, ...]] = []
+        self.sees: Callable[[Numbers], object] = len
         self.failing = False
         self.gate = threading.Event()
         self.gate.set()
         self.began = threading.Semaphore(0)
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Numbers) -> Floats:
         self.batches.append(len(batch))
+        self.sees(batch)
         self.began.release()
         assert self.gate.wait(TIMEOUT_S)
         if self.failing:
@@ -46,6 +51,12 @@ class BrightnessEngine:
         classes = np.round((batch.mean(axis=(1, 2, 3)) + 1) * 3).astype(int)
         logits[np.arange(len(batch)), classes.clip(0, 6)] = 5
         return logits
+
+    def pin(self, buffer: Numbers) -> None:
+        self.pinned.append(buffer.shape)
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": self.name}
 
     async def has_begun(self) -> None:
         assert await asyncio.to_thread(self.began.acquire, timeout=TIMEOUT_S)

@@ -9,18 +9,20 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
-from fastapi_app.app import create_app, serving_gpu
+from fastapi_app.app import create_app, serving_gpus
 from fastapi_app.settings import Settings
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from tests.unit.handlers.brightness import (
+    CROP,
     TIMEOUT_S,
     BrightnessEngine,
     check,
     encoded,
     post,
     serving,
+    tensor_body,
     until_waiting,
 )
 
@@ -114,6 +116,7 @@ def test_health_says_what_is_served(settings: Settings) -> None:
             "queue_size": 0,
             "backend": "brightness",
             "max_batch_size": 2,
+            "served": {"engine": "brightness", "options": {"decoder": "pillow"}},
         }
 
     check(settings, ask)
@@ -149,22 +152,26 @@ def test_a_scrape_that_hangs_holds_nobody_up(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "engine_name", "gpu"),
+    ("device", "engine_names", "gpus"),
     [
-        ("cpu", "onnxruntime CPUExecutionProvider", None),
-        ("cuda:1", "onnxruntime CUDAExecutionProvider", 1),
-        ("cuda:1", "onnxruntime CPUExecutionProvider", None),
-        ("cuda", "torch cuda:0", 0),
-        ("cuda", "torch cpu", None),
+        ("cpu", ["onnxruntime CPUExecutionProvider"], ()),
+        ("cuda:1", ["onnxruntime CUDAExecutionProvider"], (1,)),
+        ("cuda:1", ["onnxruntime CPUExecutionProvider"], ()),
+        ("cuda", ["torch cuda:0"], (0,)),
+        ("cuda", ["torch cpu"], ()),
+        ("cuda:0,2", ["torch cuda:0", "torch cuda:2"], (0, 2)),
+        ("cuda:0,2", ["onnxruntime CPUExecutionProvider", "onnxruntime CUDAExecutionProvider"], (2,)),
     ],
 )
-def test_only_the_gpu_that_serves_is_in_the_metrics(
-    settings: Settings, device: str, engine_name: str, gpu: int | None
+def test_only_gpus_that_serve_are_in_the_metrics(
+    settings: Settings, device: str, engine_names: list[str], gpus: tuple[int, ...]
 ) -> None:
     """Where the CPU stands in for a GPU, that GPU's figures would be somebody else's."""
-    engine = BrightnessEngine()
-    engine.name = engine_name
-    assert serving_gpu(settings.model_copy(update={"device": device}), engine) == gpu
+    engines = []
+    for name in engine_names:
+        engines.append(BrightnessEngine())
+        engines[-1].name = name
+    assert serving_gpus(settings.model_copy(update={"device": device}), engines) == gpus
 
 
 def test_metrics_count_requests_but_no_warm_up(settings: Settings) -> None:
@@ -191,3 +198,51 @@ def test_openapi_describes_the_uploads(settings: Settings) -> None:
         assert answer == {"$ref": "#/components/schemas/BatchClassification"}
 
     check(settings, ask)
+
+
+def test_graphs_are_captured_before_anybody_is_served(settings: Settings) -> None:
+    """Each size runs twice on the thread that will replay it: once to capture, once to see it replayed."""
+
+    async def run() -> list[int]:
+        engine = BrightnessEngine()
+        engine.graph_sizes = (1, 2)
+        async with serving(create_app(settings, lambda _: engine)):
+            return engine.batches
+
+    assert asyncio.run(run()) == [1, 1, 2, 2, 1, 1, 2, 2]
+
+
+def test_the_memory_of_many_batches_is_pinned_once(settings: Settings) -> None:
+    """Batches of several requests are put together in one place, which the engine is shown."""
+
+    async def ask(client: httpx.AsyncClient, engine: BrightnessEngine) -> None:
+        for _ in range(2):
+            assert (
+                await post(client, "/classify_batch", encoded(), encoded(), field="files")
+            ).status_code == 200
+        assert engine.pinned == [(2, 3, CROP, CROP)]
+
+    check(settings, ask)
+
+
+def test_a_model_of_pixels_is_given_what_preprocessing_normalises(settings: Settings) -> None:
+    """Images come as bytes of 0 to 255, tensors as UINT8 alone, and the metadata says so."""
+
+    async def run() -> None:
+        engine = BrightnessEngine()
+        engine.input_dtype = "uint8"
+        seen: list[tuple[str, int]] = []
+        engine.sees = lambda batch: seen.append((str(batch.dtype), int(batch.max())))
+        async with serving(create_app(settings, lambda _: engine)) as client:
+            assert (await post(client, "/classify", encoded(grey=200))).status_code == 200
+            assert seen[-1] == ("uint8", 200)
+            about = (await client.get("/v2/models/toy_onnx")).json()
+            assert about["inputs"][0]["datatype"] == "UINT8"
+            refused = await client.post("/v2/models/toy_onnx/infer", json=tensor_body())
+            assert refused.status_code == 400
+            body = tensor_body(value=7)
+            body["inputs"][0]["datatype"] = "UINT8"
+            assert (await client.post("/v2/models/toy_onnx/infer", json=body)).status_code == 200
+            assert seen[-1] == ("uint8", 7)
+
+    asyncio.run(run())

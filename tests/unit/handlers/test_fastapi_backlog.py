@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from fastapi_app.backlog import Backlog, BacklogFullError, BatchingRule, Hold, Waiting
@@ -66,6 +66,47 @@ def test_never_holds() -> None:
     waiting.take(0)
     waiting.add(request("c", 1))
     assert waiting.hold_until_ns(1) == 1
+
+
+def test_two_engines_share_those_that_are_expected() -> None:
+    """Of eight clients each engine takes four: neither waits for the four that the other computes."""
+    waiting: Backlog[str] = Backlog(replace(rule(), engines=2))
+    for name in "abcdefgh":
+        waiting.add(request(name))
+    waiting.take(0)
+    for name in "abc":
+        waiting.add(request(name, 1))
+    assert waiting.hold_until_ns(1) == 1 + DELAY_NS
+    waiting.add(request("d", 2))
+    assert waiting.hold_until_ns(2) == 2
+
+
+def test_nobody_is_waited_for_who_computes_on_another_engine() -> None:
+    """Five of six compute elsewhere: the sixth goes at once."""
+    waiting: Backlog[str] = Backlog(replace(rule(), engines=2))
+    for name in "abcdef":
+        waiting.add(request(name))
+    waiting.take(0)
+    waiting.computing = 5
+    waiting.add(request("f", 1))
+    assert waiting.hold_until_ns(1) == 1
+
+
+def test_a_hold_in_vain_expects_those_that_compute_elsewhere_too() -> None:
+    """They come back: only who is neither here nor there is expected no longer."""
+    waiting: Backlog[str] = Backlog(replace(rule("expected"), engines=2))
+    for name in "abcdefgh":
+        waiting.add(request(name))
+    waiting.take(0)
+    waiting.computing = 3
+    waiting.add(request("a", 1))
+    waiting.take(1 + DELAY_NS)
+    waiting.computing = 0
+    waiting.add(request("b", 2 * DELAY_NS))
+    # Four are expected, two for each engine.
+    assert waiting.hold_until_ns(2 * DELAY_NS) == 3 * DELAY_NS
+    waiting.add(request("c", 2 * DELAY_NS))
+    assert waiting.hold_until_ns(2 * DELAY_NS) == 2 * DELAY_NS
 
 
 @pytest.mark.parametrize("hold", ["always", "expected", "never"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,11 +64,15 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def batching(
-    engine: Callable[[Floats], Floats], hold: Hold = "never", queue_size: int = 100, delay_ns: int = HOUR_NS
+    engine: Callable[[Floats], Floats],
+    hold: Hold = "never",
+    queue_size: int = 100,
+    delay_ns: int = HOUR_NS,
+    more: Sequence[Callable[[Floats], Floats]] = (),
 ) -> AsyncIterator[Batcher]:
     """Run a batcher for up to four images and close it."""
     rule = BatchingRule(max_batch_size=4, max_queue_delay_ns=delay_ns, queue_size=queue_size, hold=hold)
-    batcher = Batcher(engine, rule)
+    batcher = Batcher(engine, rule, more=more)
     try:
         yield batcher
     finally:
@@ -292,5 +296,94 @@ def test_executions_are_observed_before_the_answer() -> None:
             with pytest.raises(EngineFailedError):
                 await batcher.infer(image(float("nan"), images=4))
             assert len(seen) == 1
+
+    run(test())
+
+
+def two_engines() -> tuple[GatedEngine, GatedEngine]:
+    """Return two that tell together when one of them begins: which one it is, is nobody's to choose."""
+    first, second = GatedEngine(), GatedEngine()
+    second.began = first.began
+    return first, second
+
+
+def test_an_idle_engine_takes_what_waits_while_another_works() -> None:
+    """Two engines compute at once, each in a thread of its own, and every request gets its own rows."""
+
+    async def test() -> None:
+        first, second = two_engines()
+        async with batching(first.run, more=[second.run]) as batcher:
+            assert batcher.engines == 2
+            one = await ask(batcher, 1)
+            await first.has_begun()
+            two = await ask(batcher, 2)
+            # The first was not let go: another engine takes it, or this waits in vain.
+            await first.has_begun()
+            waiting = await ask(batcher, 3, 4)
+            assert batcher.waiting == 2
+            free = first if first.batches == [[2]] else second
+            free.release()
+            await first.has_begun()
+            free.release()
+            answers = await asyncio.gather(*waiting)
+            assert not one[0].done()
+            for engine in (first, second):
+                engine.release()
+            alone = await asyncio.gather(*one, *two)
+        assert free.batches == [[2], [3, 4]]
+        assert [answer.logits.tolist() for answer in (*alone, *answers)] == [[[1]], [[2]], [[3]], [[4]]]
+        assert (first.threads, second.threads) == ({"engine"}, {"engine-1"})
+
+    run(test())
+
+
+def test_batches_of_two_engines_never_share_a_buffer() -> None:
+    """What one engine still reads is not overwritten by the other's next batch."""
+
+    async def test() -> None:
+        first, second = two_engines()
+        async with batching(first.run, more=[second.run]) as batcher:
+            tasks = await ask(batcher, 0)
+            await first.has_begun()
+            tasks += await ask(batcher, 0)
+            await first.has_begun()
+            tasks += await ask(batcher, 1, 2)
+            first.release()
+            await first.has_begun()
+            tasks += await ask(batcher, 3, 4)
+            second.release()
+            await first.has_begun()
+            seen = [engine.inputs[-1][:, 0, 0, 0].tolist() for engine in (first, second)]
+            assert seen == [[1, 2], [3, 4]]
+            for engine in (first, second):
+                engine.release()
+            await asyncio.gather(*tasks)
+
+    run(test())
+
+
+def test_one_engine_can_be_asked_itself() -> None:
+    """What is meant for an engine is run by it and by no other, so that each is warmed up."""
+
+    async def test() -> None:
+        first, second = GatedEngine(open_gate=True), GatedEngine(open_gate=True)
+        async with batching(first.run, more=[second.run]) as batcher:
+            for engine, value in ((1, 5), (0, 6), (1, 7)):
+                await batcher.infer(image(value), engine=engine)
+        assert (first.batches, second.batches) == ([[6]], [[5], [7]])
+
+    run(test())
+
+
+def test_closing_waits_for_every_engine() -> None:
+    """What waits is answered by whichever is idle, and no thread is left."""
+
+    async def test() -> None:
+        first, second = GatedEngine(open_gate=True), GatedEngine(open_gate=True)
+        async with batching(first.run, hold="always", more=[second.run]) as batcher:
+            tasks = await ask(batcher, 1)
+        assert [(await task).logits.tolist() for task in tasks] == [[[1]]]
+        assert not batcher.alive
+        assert not {thread.name for thread in threading.enumerate()} & {"engine", "engine-1"}
 
     run(test())

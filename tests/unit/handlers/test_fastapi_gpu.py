@@ -17,10 +17,12 @@ sys.path.insert(0, sys.argv[1])
 from fastapi_app.gpu import GpuCollector
 logged = []
 logging.getLogger("uvicorn.error").addFilter(lambda record: logged.append(record.getMessage()))
-gpu = GpuCollector(int(sys.argv[2]))
+gpu = GpuCollector(list(map(int, sys.argv[2].split(","))))
 for _ in sys.stdin:
     samples = [sample for family in gpu.collect() for sample in family.samples]
-    found = {sample.name: [sample.labels["gpu"], sample.value] for sample in samples}
+    found = {}
+    for sample in samples:
+        found.setdefault(sample.name, []).append([sample.labels["gpu"], sample.value])
     print(json.dumps([found, logged]), flush=True)
 """
 SERVED = """
@@ -64,9 +66,9 @@ def scrape(ask: Callable[[], Any]) -> Scrape:
     """Return the next collection of `SCRAPE`."""
     found, logged = ask()
     return Scrape(
-        utilization_percent=found.get("gpu_utilization_percent", (None, None))[1],
-        memory_bytes=found.get("gpu_memory_used_bytes", (None, None))[1],
-        gpus={label for label, _ in found.values()},
+        utilization_percent=found.get("gpu_utilization_percent", [(None, None)])[0][1],
+        memory_bytes=found.get("gpu_memory_used_bytes", [(None, None)])[0][1],
+        gpus={label for samples in found.values() for label, _ in samples},
         logged=logged,
     )
 
@@ -99,6 +101,22 @@ def test_the_gpu_is_the_one_that_cuda_serves_on(
     with gpus.asking(SCRAPE, HANDLERS, str(cuda_index), visible=visible) as ask:
         seen = scrape(ask)
     assert (seen.utilization_percent, seen.gpus) == (percent, {str(cuda_index)})
+
+
+def test_each_of_several_gpus_has_its_own_gauge(gpus: NvmlStandIn) -> None:
+    """One sample for each that serves, by its number; one that cannot be read leaves the other's."""
+    lost = StandInGpu(utilization_percent=Fault.GPU_IS_LOST, memory_bytes=5)
+    gpus.say(BUSY, IDLE, lost)
+    with gpus.asking(SCRAPE, HANDLERS, "0,2") as ask:
+        found, logged = ask()
+        assert found["gpu_utilization_percent"] == [["0", 37]]
+        assert found["gpu_memory_used_bytes"] == [["0", 3 * 2**30], ["2", 5]]
+        assert logged == ["gpu_utilization_percent is left out of the metrics of GPU 2: GPU is lost"]
+        gpus.say(BUSY, cuda_order=(0,))
+    with gpus.asking(SCRAPE, HANDLERS, "0,2") as ask:
+        found, logged = ask()
+    assert found["gpu_utilization_percent"] == [["0", 37]]
+    assert [line[:26] for line in logged] == ["no GPU metrics of GPU 2: C"]
 
 
 def test_a_part_of_a_gpu_has_its_own_memory(gpus: NvmlStandIn) -> None:

@@ -20,9 +20,9 @@ def values(metrics: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
-def metrics(gpu_index: int | None = None) -> Metrics:
+def metrics(*gpu_indexes: int) -> Metrics:
     """Return fresh metrics of a model with three requests in its queue."""
-    return Metrics("m", waiting=lambda: 3, gpu_index=gpu_index)
+    return Metrics("m", waiting=lambda: 3, gpu_indexes=gpu_indexes)
 
 
 def test_executions_give_images_batches_and_times() -> None:
@@ -59,7 +59,7 @@ def test_no_gpu_metric_on_a_cpu() -> None:
 def test_no_gpu_metric_without_a_binding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without nvidia-ml-py the GPU's metrics are absent, and the others are there."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    text = metrics(gpu_index=0).text()
+    text = metrics(0).text()
     assert b"gpu_" not in text
     assert b"batch_size_distribution_count" in text
 

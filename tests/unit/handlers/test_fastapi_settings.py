@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fastapi_app.app import batching_rule, create_app
+from fastapi_app.app import batching_rule, by_device, create_app
 from fastapi_app.backlog import BatchingRule
 from fastapi_app.settings import Settings, SettingsError, read_settings
 
@@ -50,6 +51,7 @@ def test_cuda_provider_options_are_settings(model_path: Path, monkeypatch: pytes
         ("CUDA_MEMORY_LIMIT_BYTES", "2147483648"),
         ("CUDA_CUDNN_CONV_ALGO_SEARCH", "HEURISTIC"),
         ("CUDA_DO_COPY_IN_DEFAULT_STREAM", "false"),
+        ("CUDA_PREFER_NHWC", "true"),
     ):
         monkeypatch.setenv(f"SERVEBENCH_{name}", value)
     assert read_settings().provider_options == {
@@ -58,14 +60,15 @@ def test_cuda_provider_options_are_settings(model_path: Path, monkeypatch: pytes
         "gpu_mem_limit": 2147483648,
         "cudnn_conv_algo_search": "HEURISTIC",
         "do_copy_in_default_stream": False,
+        "prefer_nhwc": 1,
     }
 
 
 def test_no_memory_limit_leaves_the_option_out(model_path: Path) -> None:
     """A limit that nobody set is the provider's own, not a number of ours."""
     settings = Settings(model_path=model_path, device="cuda")
-    assert "gpu_mem_limit" not in settings.provider_options
-    assert settings.device_index == 0
+    assert not {"gpu_mem_limit", "cudnn_conv_algo_search"} & set(settings.provider_options)
+    assert (settings.device_index, settings.devices) == (0, ("cuda",))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +79,15 @@ def test_no_memory_limit_leaves_the_option_out(model_path: Path) -> None:
         ("MAX_QUEUE_DELAY_MS", "-1", "SERVEBENCH_MAX_QUEUE_DELAY_MS: Input should be greater than or equal"),
         ("QUEUE_SIZE", "many", "SERVEBENCH_QUEUE_SIZE: Input should be a valid integer"),
         ("DEVICE", "gpu", "SERVEBENCH_DEVICE: String should match pattern"),
+        ("DEVICE", "cuda:0,", "SERVEBENCH_DEVICE: String should match pattern"),
+        ("DEVICE", "cuda:1,0,1", "SERVEBENCH_DEVICE: Value error, cuda:1,0,1 names a GPU twice"),
         ("HOLD", "maybe", "SERVEBENCH_HOLD: Input should be 'expected', 'always' or 'never'"),
         ("GRAPH_OPTIMIZATION", "most", "SERVEBENCH_GRAPH_OPTIMIZATION: Input should be"),
-        ("PRECISION", "fp16", "SERVEBENCH_PRECISION=fp16 needs SERVEBENCH_DEVICE=cuda"),
+        ("PRECISION", "tf32", "SERVEBENCH_PRECISION=tf32 needs SERVEBENCH_DEVICE=cuda"),
+        ("PRECISION", "fp8", "SERVEBENCH_PRECISION: Input should be 'fp32', 'tf32', 'fp16', 'bf16' or"),
+        ("MODEL_FORMAT", "tensorrt", "SERVEBENCH_MODEL_FORMAT=tensorrt needs SERVEBENCH_DEVICE=cuda"),
+        ("MODEL_FORMAT", "pytorch", "SERVEBENCH_MODEL_FORMAT=pytorch, and model.onnx is onnx"),
+        ("CUDA_GRAPHS", "maybe", "SERVEBENCH_CUDA_GRAPHS: Input should be 'auto', 'on' or 'off'"),
         ("MODEL_NAME", "a/b", "SERVEBENCH_MODEL_NAME: String should match pattern"),
         ("LABELS_PATH", "/nowhere.json", "SERVEBENCH_LABELS_PATH: Path does not point to a file"),
     ],
@@ -95,6 +104,31 @@ def test_wrong_setting_is_named(
     assert reason in str(wrong.value)
 
 
+def test_half_precision_of_torch_needs_a_gpu(model_path: Path) -> None:
+    """TorchScript computes fp16 on a GPU alone and bf16 anywhere; an onnx file carries its own."""
+    with pytest.raises(ValueError, match="SERVEBENCH_PRECISION=fp16 needs SERVEBENCH_DEVICE=cuda"):
+        Settings(model_path=model_path.with_suffix(".pt"), precision="fp16")
+    assert Settings(model_path=model_path.with_suffix(".pt"), precision="bf16").precision == "bf16"
+    assert Settings(model_path=model_path, precision="fp16").format == "onnx"
+
+
+def test_a_file_is_compiled_where_that_is_asked_for(model_path: Path) -> None:
+    """The format is the file's, but for tensorrt, which either file can be compiled to."""
+    on_gpu: dict[str, Any] = {"device": "cuda", "model_format": "tensorrt"}
+    assert Settings(model_path=model_path, **on_gpu).format == "tensorrt"
+    assert Settings(model_path=model_path.with_suffix(".pt"), **on_gpu).format == "tensorrt"
+    assert Settings(model_path=model_path, model_format="onnx").format == "onnx"
+
+
+def test_several_gpus_are_several_devices(model_path: Path) -> None:
+    """Each engine is told its own GPU, and CUDA's provider too."""
+    settings = Settings(model_path=model_path, device="cuda:0,2")
+    assert settings.devices == ("cuda:0", "cuda:2")
+    told = [(one.device, one.provider_options["device_id"]) for one in by_device(settings)]
+    assert told == [("cuda:0", 0), ("cuda:2", 2)]
+    assert by_device(Settings(model_path=model_path)) == (Settings(model_path=model_path),)
+
+
 def test_unknown_model_file_is_refused(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only formats with an engine are taken."""
     monkeypatch.setenv("SERVEBENCH_MODEL_PATH", str(model_path.with_suffix(".txt")))
@@ -108,3 +142,16 @@ def test_application_exits_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SystemExit) as ended:
         create_app()
     assert ended.value.code == "the server's settings are wrong:\n  SERVEBENCH_MODEL_PATH: must be set"
+
+
+def test_nvjpeg_needs_a_gpu(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before anything is loaded; auto may be asked for anywhere."""
+    del model_path
+    monkeypatch.setenv("SERVEBENCH_DECODER", "nvjpeg")
+    with pytest.raises(SettingsError, match="SERVEBENCH_DECODER=nvjpeg needs SERVEBENCH_DEVICE=cuda"):
+        read_settings()
+    monkeypatch.setenv("SERVEBENCH_DEVICE", "cuda:1")
+    assert read_settings().decoder == "nvjpeg"
+    monkeypatch.setenv("SERVEBENCH_DEVICE", "cpu")
+    monkeypatch.setenv("SERVEBENCH_DECODER", "auto")
+    assert read_settings().decoder == "auto"

@@ -179,3 +179,33 @@ def test_json_response_carries_the_logits_inside() -> None:
     assert length is None
     assert "id" not in document
     assert np.array_equal(np.array(document["outputs"][0]["data"], np.float32), logits.ravel())
+
+
+PIXEL_LIMITS = TensorLimits((3, 2, 2), max_batch_size=4, dtype="uint8")
+
+
+def test_pixels_are_a_quarter_of_the_bytes() -> None:
+    """A model of uint8 takes UINT8, in binary as it lies or as whole numbers in JSON."""
+    pixels = PIXELS.astype(np.uint8)
+    body, length = body_of(head(datatype="UINT8", tensor=binary(24)), pixels.tobytes())
+    request = decode_request(body, length, PIXEL_LIMITS)
+    assert request.tensor.dtype == np.uint8
+    assert np.array_equal(request.tensor, pixels)
+    listed = head(datatype="UINT8", tensor={"data": pixels.ravel().tolist()})
+    assert np.array_equal(decode_request(body_of(listed)[0], None, PIXEL_LIMITS).tensor, pixels)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"datatype": "FP32"}, "datatype of 'input' is 'FP32', must be UINT8"),
+        ({"tensor": {"data": [0.5] * 24}}, "'data' of 'input' must be whole numbers from 0 to 255"),
+        ({"tensor": {"data": [256] * 24}}, "'data' of 'input' must be whole numbers from 0 to 255"),
+        ({"tensor": {"data": [-1] * 24}}, "'data' of 'input' must be whole numbers from 0 to 255"),
+    ],
+)
+def test_what_are_no_pixels_is_refused(change: dict[str, Any], reason: str) -> None:
+    """Nothing is rounded, cut off or taken for another type."""
+    body, _ = body_of(head(**{"datatype": "UINT8", **change}))
+    with pytest.raises(Refusal, match=reason):
+        decode_request(body, None, PIXEL_LIMITS)

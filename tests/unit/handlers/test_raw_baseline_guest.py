@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,17 +29,24 @@ class Computer:
     """An engine on a clock that only it moves, of which a batch too large has no room."""
 
     name = "toy engine"
+    input_dtype = "float32"
 
     def __init__(self, image_s: float, most: int = 100) -> None:
         self.now_s = 1000.0
         self.batches: list[int] = []
+        self.dtypes: set[str] = set()
+        self.pinned: list[int] = []
         self._image_s = image_s
         self._most = most
+
+    def pin(self, buffer: npt.NDArray[np.float32]) -> None:
+        self.pinned.append(len(buffer))
 
     def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if len(batch) > self._most:
             raise RuntimeError(f"no room for {len(batch)}")
         assert batch.shape[1:] == (3, 8, 8)
+        self.dtypes.add(str(batch.dtype))
         assert batch.std() > 0.5, "not zeros"
         self.batches.append(len(batch))
         self.now_s += self._image_s * len(batch)
@@ -111,6 +118,36 @@ def test_each_size_is_warmed_up_and_measured(asked: Asked, computing: Callable[[
     assert computer.batches == [1] * 18 + [4] * 6
 
 
+@pytest.mark.parametrize(
+    ("changed", "together"),
+    [
+        ({"device": "cuda:0", "batch_sizes": (1, 4)}, [1, 4]),
+        ({"device": "cuda:0", "batch_sizes": (1,)}, [1]),
+        ({"device": "cuda:0", "batch_sizes": (4, 8)}, [8]),
+        ({"device": "cuda:0", "format": "tensorrt"}, [4]),
+        ({}, [4]),
+    ],
+    ids=["both", "single images", "no single image", "compiled", "cpu"],
+)
+def test_single_images_on_a_gpu_have_the_engine_of_a_server_of_single_images(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], together: list[int]
+) -> None:
+    """It captures a graph, and a server would be held against less than the model can; memory is pinned."""
+    asked = replace(asked, **{"format": "onnx", **changed})
+    computer, loaded = Computer(image_s=0.0625), []
+
+    def load(_: Path, **options: object) -> Computer:
+        loaded.append((options["max_batch_size"], options["cuda_graphs"]))
+        return computer
+
+    monkeypatch.setattr(raw_baseline, "load_engine", load)
+    monkeypatch.setattr(time, "perf_counter", lambda: computer.now_s)
+    lines = list(baselines(asked))
+    assert [line["batch_size"] for line in lines] == list(asked.batch_sizes)
+    assert loaded == [(most, "auto") for most in together]
+    assert computer.pinned == [max(asked.batch_sizes)] * len(together)
+
+
 def test_a_size_without_room_leaves_the_others(
     asked: Asked, computing: Callable[[Computer], Computer]
 ) -> None:
@@ -133,3 +170,26 @@ def test_it_is_asked_what_it_takes(asked: Asked) -> None:
     case = made_up_case()
     artifact = echo_artifact(case.deployment.model, case.deployment.format)
     assert asked_of(case, artifact, (1, 8)).keys() == asdict(asked).keys()
+
+
+def test_a_model_of_pixels_is_given_pixels(asked: Asked, computing: Callable[[Computer], Computer]) -> None:
+    """Noise over all that a byte can say, in as many bytes."""
+    assert raw_baseline.images_of(asked, "uint8").dtype == np.uint8
+    assert raw_baseline.images_of(asked, "uint8").shape == (4, 3, 8, 8)
+    computer = computing(Computer(image_s=0.0625))
+    computer.input_dtype = "uint8"
+    list(baselines(asked))
+    assert computer.dtypes == {"uint8"}
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0, 4), (32, 32)])
+def test_the_engine_is_made_for_the_largest_batch_of_its_server(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, given: int, expected: int
+) -> None:
+    """What a server compiled is kept under its largest batch and in its folder; the images are fewer."""
+    options: dict[str, object] = {}
+    monkeypatch.setattr(raw_baseline, "load_engine", lambda _, **given: options.update(given))
+    whole = replace(asked, max_batch_size=given, cache_path="/kept")
+    raw_baseline.engine_of(whole, whole.batch_sizes)
+    assert (options["max_batch_size"], options["cache_path"]) == (expected, "/kept")
+    assert len(raw_baseline.images_of(whole)) == 4

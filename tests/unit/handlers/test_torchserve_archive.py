@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_servebench.plan import ModelFormat
 from pytest_servebench.shipped import shipped
+from pytest_servebench.stacks.engine_files import ENGINE_FILES
 from tests.tiny_model import build_tiny_model
 
 
@@ -34,7 +35,14 @@ def test_the_documented_command_packs_a_whole_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model_store" / "resnet50_pytorch.mar") as archive:
         names = set(archive.namelist())
         manifest = json.loads(archive.read("MAR-INF/MANIFEST.json"))
-    guests = {"handler.py", "engine.py", "imagenet.py", "model-config.yaml"}
+    guests = {
+        "handler.py",
+        *ENGINE_FILES,
+        "image_decoder.py",
+        "imagenet.py",
+        "torchserve_request.py",
+        "model-config.yaml",
+    }
     assert names >= guests | {"model.pt", "card.json", "labels.json"}
     assert manifest["model"]["serializedFile"] == "model.pt"
     assert manifest["model"]["handler"] == "handler.py"

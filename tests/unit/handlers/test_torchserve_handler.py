@@ -3,161 +3,18 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+import torchserve_request
 from PIL import Image
 
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import torchserve_asked, torchserve_launch
-
-CROP = 8
-CLASSES = 40
-CARD = {
-    "name": "toy",
-    "resize": CROP,
-    "crop": CROP,
-    "interpolation": "bilinear",
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-}
-
-
-class CountingEngine:
-    """Sees class ``10 * mean + 20`` in an image, and keeps the size of each batch it ran."""
-
-    name = "toy engine"
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        self.batches.append(len(batch))
-        logits = np.zeros((len(batch), CLASSES), np.float32)
-        for row, image in zip(logits, batch, strict=True):
-            mean = image.mean()
-            row[round(float(10 * mean)) + 20 if np.isfinite(mean) else 0] = (
-                10 if np.isfinite(mean) else np.nan
-            )
-        return logits
-
-
-class RecordingMetrics:
-    """TorchServe's metrics cache, as far as the handler uses it."""
-
-    def __init__(self) -> None:
-        self.observed: list[tuple[str, float, list[str]]] = []
-
-    def add_metric_to_cache(self, metric_name: str, **_: Any) -> Any:
-        def observe(value: float, dimensions: list[str]) -> None:
-            self.observed.append((metric_name, value, dimensions))
-
-        return SimpleNamespace(add_or_update=observe)
-
-
-class FakeContext:
-    """TorchServe's context: one set of headers and one status per request of a batch."""
-
-    def __init__(
-        self, folder: Path, settings: dict[str, Any] | None = None, gpu_id: int | None = None
-    ) -> None:
-        self.system_properties = {"model_dir": str(folder), "gpu_id": gpu_id}
-        self.manifest = {"model": {"serializedFile": "model.pt"}}
-        self.model_yaml_config = {"handler": settings} if settings else {}
-        self.model_name = "toy_pytorch"
-        self.metrics = RecordingMetrics()
-        self.headers: list[Mapping[str, Any]] = []
-        self.statuses: dict[int, tuple[int, str]] = {}
-        self.content_types: dict[int, str] = {}
-
-    def get_all_request_header(self, index: int) -> Mapping[str, Any]:
-        return self.headers[index]
-
-    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-        self.statuses[idx] = (code, phrase)
-
-    def set_response_content_type(self, index: int, value: str) -> None:
-        self.content_types[index] = value
-
-
-@pytest.fixture(scope="module")
-def module() -> Iterator[ModuleType]:
-    """Import the handler's module with its siblings in reach, as in an unpacked archive."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(shipped("handlers")))
-        enum = ModuleType("ts.metrics.metric_type_enum")
-        enum.MetricTypes = SimpleNamespace(HISTOGRAM="histogram")  # type: ignore[attr-defined]
-        for name in ("ts", "ts.metrics"):
-            patch.setitem(sys.modules, name, ModuleType(name))
-        patch.setitem(sys.modules, enum.__name__, enum)
-        path = shipped("handlers") / "torchserve" / "handler.py"
-        spec = importlib.util.spec_from_file_location("torchserve_handler", path)
-        assert spec is not None
-        assert spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        yield loaded
-
-
-class Served:
-    """An initialised handler, asked with parts as TorchServe hands them over."""
-
-    def __init__(self, module: ModuleType, context: FakeContext, engine: CountingEngine) -> None:
-        self.context, self.engine = context, engine
-        self.classifier = module.ImageClassifier()
-        self.classifier.initialize(context)
-
-    def ask(self, *requests: dict[str, tuple[Any, str]]) -> list[dict[str, Any]]:
-        """Return the JSON bodies; each request maps a part's name to its value and content type."""
-        self.context.headers = [
-            {name: {"content-type": kind} for name, (_, kind) in request.items()} | {"Host": "x"}
-            for request in requests
-        ]
-        data = [{name: value for name, (value, _) in request.items()} for request in requests]
-        return [json.loads(body) for body in self.classifier.handle(data, self.context)]
-
-    def observed(self, metric_name: str) -> list[float]:
-        """Return what was observed of a metric, which must be this model's."""
-        own = [each for each in self.context.metrics.observed if each[0] == metric_name]
-        assert all(dimensions == [self.context.model_name] for _, _, dimensions in own)
-        return [value for _, value, _ in own]
-
-
-@pytest.fixture
-def served(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
-    """Return a handler on a toy model."""
-    (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
-    (tmp_path / "labels.json").write_text(json.dumps([f"name {i}" for i in range(CLASSES)]), encoding="utf-8")
-    engine = CountingEngine()
-    monkeypatch.setattr(module, "load_engine", lambda *_, **__: engine)
-    return Served(module, FakeContext(tmp_path), engine)
-
-
-def tensor(*means: float) -> dict[str, tuple[Any, str]]:
-    """Return a request of raw numbers; TorchServe hands a body over as a bytearray."""
-    numbers = np.concatenate([np.full((1, 3, CROP, CROP), mean, "<f4") for mean in means])
-    return {"body": (bytearray(numbers.tobytes()), torchserve_asked.TENSOR_CONTENT_TYPE)}
-
-
-def encoded(level: int, kind: str = "JPEG") -> bytes:
-    """Return a plain image whose normalised mean is ``level / 127.5 - 1``."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 30), (level, level, level)).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def best(body: dict[str, Any]) -> int:
-    """Return the first class of a single answer."""
-    return int(body["predictions"][0]["class_id"])
+from tests.unit.handlers.torchserve_guest import CLASSES, CROP, Served, best, encoded, tensor
 
 
 def test_all_images_of_all_requests_go_through_the_model_in_one_forward(served: Served) -> None:
@@ -281,67 +138,54 @@ def test_the_handlers_time_is_observed_once_per_execution(
     assert served.observed(torchserve_launch.HANDLER_TIME_METRIC) == [0.025]
 
 
-def test_settings_reach_the_engine(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_was_compiled_for_no_larger_batch_is_run_in_parts(served: Served, module: ModuleType) -> None:
+    """TorchServe batches requests: with several images each they are more than TensorRT was built for."""
+    served.context.model_yaml_config = {"handler": {"format": "tensorrt", "device": "cuda:0"}}
+    served.classifier.initialize(served.context)
+    (one,) = served.ask(tensor(*([0.1, 0.2, 0.3] * 2)))
+    assert served.engine.batches == [4, 2]
+    assert served.observed(module.BATCH_SIZE_METRIC) == [4, 2]
+    ids = [row["predictions"][0]["class_id"] for row in one["results"]]
+    assert ids == [21, 22, 23, 21, 22, 23]
+
+
+def test_a_model_of_pixels_takes_a_quarter_of_the_bytes(served: Served, module: ModuleType) -> None:
+    """Pixels come under a content type of their own, of images they are what preprocessing normalises."""
+    served.engine.input_dtype = "uint8"
+    pixels = np.full((2, 3, CROP, CROP), 1, np.uint8)
+    (one,) = served.ask({"body": (bytearray(pixels.tobytes()), torchserve_request.UINT8_CONTENT_TYPE)})
+    assert [row["predictions"][0]["class_id"] for row in one["results"]] == [30, 30]
+    file = io.BytesIO()
+    Image.new("RGB", (CROP, CROP), (1, 1, 1)).save(file, "PNG")
+    (one,) = served.ask({"body": (bytearray(file.getvalue()), "image/png")})
+    assert one["predictions"][0]["class_id"] == 30
+
+
+@pytest.mark.parametrize(("takes", "sends"), [("uint8", "float32"), ("float32", "uint8")])
+def test_numbers_of_another_type_are_refused(
+    served: Served, module: ModuleType, takes: str, sends: str
 ) -> None:
-    """Settings come from the archive's configuration, and the device else from TorchServe."""
-    (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
-    (tmp_path / "labels.json").write_text("[]", encoding="utf-8")
-    seen: list[dict[str, Any]] = []
-
-    def load_engine(_: Path, **keywords: Any) -> CountingEngine:
-        seen.append(keywords)
-        return CountingEngine()
-
-    monkeypatch.setattr(module, "load_engine", load_engine)
-    module.ImageClassifier().initialize(FakeContext(tmp_path, {"threads": 3, "device": "cpu"}, gpu_id=1))
-    module.ImageClassifier().initialize(FakeContext(tmp_path, {"precision": "fp16"}, gpu_id=1))
-    module.ImageClassifier().initialize(FakeContext(tmp_path))
-    assert seen == [
-        {"device": "cpu", "threads": 3, "precision": "fp32"},
-        {"device": "cuda:1", "threads": 2, "precision": "fp16"},
-        {"device": "cpu", "threads": 2, "precision": "fp32"},
-    ]
+    """Neither is taken for the other: a quarter of the length could be four times the images."""
+    served.engine.input_dtype = takes
+    kinds = {
+        "float32": torchserve_request.TENSOR_CONTENT_TYPE,
+        "uint8": torchserve_request.UINT8_CONTENT_TYPE,
+    }
+    (one,) = served.ask({"body": (bytearray(4 * 3 * CROP * CROP), kinds[sends])})
+    assert one["message"] == f"image 0: numbers of type {sends}, and this model takes {takes}"
 
 
-@pytest.mark.parametrize(
-    ("asked", "options"),
-    [
-        ({"gpu_id": 1}, {"device_id": 1}),
-        ({"gpu_id": 0}, {"device_id": 0}),
-        ({"gpu_id": 1, "settings": {"device": "cuda"}}, {"device_id": 0}),
-        ({"settings": {"device": "cuda:3"}}, {"device_id": 3}),
-        ({}, None),
-    ],
-)
-def test_onnxruntime_is_given_the_gpu_that_was_asked_for(
-    module: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: dict[str, Any],
-    options: dict[str, int] | None,
-) -> None:
-    """Its provider takes GPU 0 unless told, so that every worker would share that one."""
-    (tmp_path / "card.json").write_text(json.dumps(CARD), encoding="utf-8")
-    (tmp_path / "labels.json").write_text("[]", encoding="utf-8")
-    seen: list[Any] = []
-
-    def session(_path: str, _options: Any, *, providers: list[Any]) -> Any:
-        seen.extend(providers)
-        names = [each if isinstance(each, str) else each[0] for each in providers]
-        return SimpleNamespace(get_providers=lambda: names, get_inputs=lambda: [SimpleNamespace(name="x")])
-
-    monkeypatch.setattr("onnxruntime.InferenceSession", session)
-    context = FakeContext(tmp_path, **asked)
-    context.manifest["model"]["serializedFile"] = "model.onnx"
-    module.ImageClassifier().initialize(context)
-    on_gpu = [("CUDAExecutionProvider", options)] if options else []
-    assert seen == [*on_gpu, "CPUExecutionProvider"]
+def test_the_handler_says_what_it_runs(served: Served) -> None:
+    """TorchServe's ``GET /models/NAME?customized=true`` comes as a request with the header ``describe``."""
+    served.context.headers = [{"describe": "True"}]
+    (body,) = served.classifier.handle([{"body": b""}], served.context)
+    assert json.loads(body) == {"engine": "toy engine", "options": {"decoder": "pillow"}}
+    assert served.engine.batches == []
 
 
 def test_the_handler_and_the_stack_agree_on_names(module: ModuleType) -> None:
     """The guest imports nothing of ours, so the words both use are held equal here."""
-    assert module.TENSOR_CONTENT_TYPE == torchserve_asked.TENSOR_CONTENT_TYPE
+    assert torchserve_request.TENSOR_CONTENT_TYPE == torchserve_asked.TENSOR_CONTENT_TYPE
     assert module.BATCH_SIZE_METRIC == torchserve_launch.BATCH_SIZE_METRIC
     assert module.HANDLER_TIME_METRIC == torchserve_launch.HANDLER_TIME_METRIC
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as PillowImage
 
+from tests.recorded_nvjpeg import RecordedGpu
 from tests.tiny_model import CARD
 
 HANDLERS = Path(__file__).parents[3] / "handlers"
@@ -53,7 +54,11 @@ class Engine:
     """Answers each row with its first value, and counts its runs."""
 
     name: str = "fake"
+    said: dict[str, str] = field(default_factory=lambda: {"precision": "fp32"})
     batches: list[int] = field(default_factory=list)
+
+    def facts(self) -> dict[str, str]:
+        return self.said
 
     def run(self, batch: Floats) -> Floats:
         self.batches.append(len(batch))
@@ -165,7 +170,10 @@ def test_a_failed_run_is_an_error_for_each_of_its_requests(model: Any) -> None:
 
 def test_model_says_which_engine_serves(model: Any, backend: list[str]) -> None:
     """The log holds the engine's own name, so that a record can be checked against it."""
-    assert backend == ["tiny_onnx serves with fake"]
+    assert backend == [
+        "tiny_onnx serves with fake",
+        'servebench serves tiny_onnx: {"precision": "fp32"}',
+    ]
 
 
 def test_model_lets_go_of_its_engine(model: Any) -> None:
@@ -189,7 +197,23 @@ def test_triton_places_the_model(
         "device": device,
         "threads": 3,
         "precision": "fp16",
+        "input_dtype": "",
+        "max_batch_size": 1,
+        "cuda_graphs": "off",
     }
+
+
+def test_a_model_of_pixels_is_known_by_its_configuration(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """What Triton takes on the wire is what the engine must take: the file is checked against it."""
+    asked: dict[str, Any] = {}
+    guest = _guest("model")
+    monkeypatch.setattr(guest, "load_engine", lambda _, **kw: asked.update(**kw) or Engine())
+    arguments = _arguments(folder, {})
+    config = {"input": [{"name": "input", "data_type": "TYPE_UINT8"}], "parameters": {}}
+    guest.TritonPythonModel().initialize({**arguments, "model_config": json.dumps(config)})
+    assert asked["input_dtype"] == "uint8"
 
 
 def test_folder_without_a_model_is_told(folder: Path) -> None:
@@ -241,3 +265,35 @@ def test_a_bad_image_fails_its_own_request_only(preprocessing: Any) -> None:
     assert bad.error.text.startswith("image 1: not a readable image")
     assert good.error is None
     assert last.tensors[0].array.shape == (1, 3, 224, 224)
+
+
+def test_the_log_says_what_decodes(preprocessing: Any, backend: list[str]) -> None:
+    """A line in the shape that is read back, under the model's own name."""
+    assert backend == ['servebench serves tiny_onnx: {"decoder": "pillow"}']
+
+
+def test_nvjpeg_decodes_the_images_of_all_requests_in_one_call(
+    folder: Path, backend: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the GPU it was told, as a stand-in for torchvision records; a bad image is its request's alone."""
+    gpu = RecordedGpu(monkeypatch)
+    model = _guest("preprocess").TritonPythonModel()
+    model.initialize(_arguments(folder, {"threads": "2", "decoder": "nvjpeg", "device": "cuda:1"}))
+    assert backend == ['servebench serves tiny_onnx: {"decoder": "nvjpeg"}']
+    gpu.calls.clear()
+    asked = [_encoded(_jpeg(10), _jpeg(200)), _encoded(b"no image"), _encoded(_jpeg(90))]
+    first, bad, last = model.execute(asked)
+    model.finalize()
+    assert gpu.calls == [(3, "rgb", "cuda:1")]
+    assert (len(first.tensors[0].array), len(last.tensors[0].array)) == (2, 1)
+    assert (first.tensors[0].array.dtype, first.tensors[0].array.shape) == (np.float32, (2, 3, 224, 224))
+    assert first.tensors[0].array[0].max() < last.tensors[0].array.min() < first.tensors[0].array[1].min()
+    assert bad.error is not None
+    assert bad.error.text.startswith("image 0: not a readable image")
+
+
+def test_a_decoder_that_is_asked_for_and_not_there_is_no_preprocessing(folder: Path) -> None:
+    """Triton then refuses to load the model with these words, in place of decoding otherwise."""
+    model = _guest("preprocess").TritonPythonModel()
+    with pytest.raises(RuntimeError, match="nvjpeg needs a CUDA device, and the server is on cpu"):
+        model.initialize(_arguments(folder, {"decoder": "nvjpeg"}))

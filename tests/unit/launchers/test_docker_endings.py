@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.containers import Container, ContainerImage, ContainerSettings
-from pytest_servebench.errors import LaunchError, PortTakenError
+from pytest_servebench.containers import Container, ContainerImage, ContainerSettings, Preparation
+from pytest_servebench.errors import LaunchError, PortTakenError, ToolMissingError
 from pytest_servebench.launchers.docker import DockerLauncher, container, engine, faults
 from pytest_servebench.launchers.docker.container import End, end_of, pid_here
 from pytest_servebench.launchers.docker.engine import Engine, EngineError, open_engine
@@ -107,6 +107,16 @@ def attempt(tmp_path: Path, log: str = "") -> Attempt:
             faults.GPU_REMEDY,
         ),
         (
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update",
+            "tiny cannot be launched: the Docker engine did not start its container",
+            "the driver is too old for the image's CUDA: servebench doctor",
+        ),
+        (
+            "failed to inject CDI devices: unresolvable CDI devices runtime.nvidia.com/gpu=0: unknown",
+            "tiny cannot be launched: the Docker engine did not start its container",
+            "the engine hands GPUs out by descriptions and has none of this one: nvidia-ctk cdi list",
+        ),
+        (
             'invalid mount config for type "bind": bind source path does not exist: /x',
             "tiny cannot be launched: the Docker engine did not start its container",
             "the engine sees other folders than this process: run both on one machine",
@@ -169,6 +179,89 @@ def test_a_deadline_names_an_engine_that_did_not_answer(tmp_path: Path) -> None:
     silent = faults.not_ready(attempt(tmp_path), 4001, late, "the Docker engine does not answer")
     assert "503 Busy; the Docker engine does not answer; the last" in silent.seen
     assert silent.next_step == "see whether the engine answers: docker info"
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "next_step"),
+    [
+        (
+            'could not select device driver "nvidia" with capabilities: [[gpu]]',
+            "model.plan for tiny_tensorrt cannot be made: the Docker engine gives no GPU to containers",
+            faults.GPU_REMEDY,
+        ),
+        ("it ended with exit code 1", "model.plan for tiny_tensorrt cannot be made", "read its log"),
+    ],
+)
+def test_why_a_file_was_not_made_is_told(tmp_path: Path, said: str, what: str, next_step: str) -> None:
+    """The preparation's own remedy, but where the engine is the trouble."""
+    wanted = Preparation(
+        name="tiny_tensorrt",
+        image=ContainerImage(name="tiny:1"),
+        argv=("build",),
+        source=tmp_path / "model.onnx",
+        source_sha256="abc",
+        product="model.plan",
+        next_step="read its log",
+    )
+    error = faults.not_prepared(wanted, PresentImage("tiny:1", "i"), tmp_path / "one.log", said)
+    assert (error.what, error.seen, error.next_step) == (what, said, next_step)
+    assert error.where == f"image tiny:1, log {tmp_path / 'one.log'}"
+
+
+TOOL = "/usr/src/tensorrt/bin/trtexec"
+
+
+@pytest.mark.parametrize(
+    ("said", "is_missing"),
+    [
+        # The words of the engine, of its init (tini), of bash 5.2, an older one and dash as entry points.
+        (f'OCI runtime create failed: exec: "{TOOL}": stat {TOOL}: no such file or directory: unknown', True),
+        (f"exit code 127\n    [FATAL tini (7)] exec {TOOL} failed: No such file or directory", True),
+        (f"exit code 127\n    line 67: exec: {TOOL}: cannot execute: No such file or directory", True),
+        (f"exit code 127\n    /entry.sh: line 67: {TOOL}: No such file or directory", True),
+        (f"exit code 127\n    /entry.sh: 5: exec: {TOOL}: not found", True),
+        (
+            f"exit code 127\n    {TOOL}: error while loading shared libraries: x: No such file or directory",
+            False,
+        ),
+        (f"exit code 1\n    &&&& FAILED TensorRT.trtexec # {TOOL} --onnx=m: not found", False),
+    ],
+)
+def test_an_image_without_the_tool_is_told_apart(tmp_path: Path, said: str, is_missing: bool) -> None:
+    """Another image may have it, which an option names; a tool that fails is another matter."""
+    wanted = Preparation(
+        name="tiny_tensorrt",
+        image=ContainerImage(name="tiny:1"),
+        argv=(TOOL, "--onnx=m"),
+        source=tmp_path / "model.onnx",
+        source_sha256="abc",
+        product="model.plan",
+        next_step="read its log",
+        next_step_without_tool="name another image",
+    )
+    error = faults.not_prepared(wanted, PresentImage("tiny:1", "i"), tmp_path / "one.log", said)
+    assert isinstance(error, ToolMissingError) == is_missing
+    assert error.seen == said
+    if is_missing:
+        assert error.what == f"model.plan for tiny_tensorrt cannot be made: the image has no {TOOL}"
+        assert error.next_step == "name another image"
+    else:
+        assert error.next_step == "read its log"
+
+
+def test_a_launcher_without_a_workshop_makes_nothing(tmp_path: Path) -> None:
+    """It says so before it asks an engine."""
+    wanted = Preparation(
+        name="tiny_tensorrt",
+        image=ContainerImage(name="tiny:1"),
+        argv=("build",),
+        source=tmp_path / "model.onnx",
+        source_sha256="abc",
+        product="model.plan",
+        next_step="read its log",
+    )
+    with pytest.raises(LaunchError, match="no folder is there to keep it"):
+        DockerLauncher(environment={}).prepare("tiny", wanted)
 
 
 def test_no_free_ports() -> None:

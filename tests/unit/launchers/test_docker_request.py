@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.containers import Container, ContainerImage, ContainerSettings, Ipc, Network
+from pytest_servebench.containers import (
+    Container,
+    ContainerImage,
+    ContainerSettings,
+    Ipc,
+    Network,
+    Preparation,
+)
 from pytest_servebench.launchers.docker.request import (
     ContainerRequest,
     Surround,
@@ -22,6 +29,7 @@ from pytest_servebench.launchers.docker.request import (
     container_user,
     inner_ports,
     inside,
+    preparation_request,
     private_scratch,
     published_ports,
 )
@@ -42,6 +50,7 @@ def asked(
     *,
     spec: LaunchSpec = SPEC,
     device: Device = CPU,
+    part: str = "",
     host: str = "127.0.0.1",
     user: str = "1000:1000",
     cpu_set: str = "",
@@ -50,7 +59,13 @@ def asked(
     """Return what the engine is asked for ``spec``."""
     settings = settings or ContainerSettings()
     surround = Surround(
-        settings=settings, device=device, host=host, user=user, labels={"run": "7"}, cpu_set=cpu_set
+        settings=settings,
+        device=device,
+        part=part,
+        host=host,
+        user=user,
+        labels={"run": "7"},
+        cpu_set=cpu_set,
     )
     ports = inner_ports(spec, settings, free or {})
     return container_request(
@@ -138,6 +153,22 @@ def test_a_gpu_and_no_other(index: int) -> None:
         {"driver": "nvidia", "device_ids": [str(index)], "capabilities": [["gpu"]]}
     ]
     assert "NVIDIA_VISIBLE_DEVICES" not in request.container["environment"]
+
+
+def test_several_gpus_and_no_others() -> None:
+    """They come in one request, and the command by hand quotes them as the CLI's CSV wants it."""
+    request = asked(device=Device("cuda", 3, (1,)))
+    (gpus,) = request.host["device_requests"]
+    assert gpus["device_ids"] == ["3", "1"]
+    assert "--gpus '\"device=3,1\"'" in shlex.join(by_hand(request, "tiny:1"))
+
+
+def test_a_part_of_a_gpu_and_no_other_part() -> None:
+    """By its GPU's number a container would see every part, and CUDA would take the first of them."""
+    request = asked(device=Device("cuda", 3), part="MIG-c6d4")
+    (gpus,) = request.host["device_requests"]
+    assert gpus["device_ids"] == ["MIG-c6d4"]
+    assert "--gpus device=MIG-c6d4" in shlex.join(by_hand(request, "tiny:1"))
 
 
 def test_a_cpu_server_is_given_no_gpu_even_where_nvidia_is_the_default_runtime() -> None:
@@ -238,6 +269,18 @@ def test_the_record_says_what_was_really_made() -> None:
     assert container_facts(limits, "tiny:1", ContainerSettings(ipc=Ipc.HOST)).shm_bytes is None
 
 
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [(None, None), ([], None), (["A=B", "NVIDIA_TF32_OVERRIDE=0"], "0"), (["NVIDIA_TF32_OVERRIDE="], "")],
+)
+def test_whether_tf32_is_forbidden_is_read_from_the_container(
+    variables: list[str] | None, found: str | None
+) -> None:
+    """Whoever set it: its image may have."""
+    shown = {**seen(), "Config": {"User": "", "Env": variables}}
+    assert container_facts(shown, "tiny:1", ContainerSettings()).tf32_override == found
+
+
 def test_by_hand() -> None:
     """An error shows a command that can be pasted: user, folder, GPU, scratch, environment, arguments."""
     words = by_hand(asked(device=Device("cuda", 2)), "tiny:1")
@@ -261,3 +304,79 @@ def test_inside() -> None:
     assert inside(ContainerSettings(), "192.0.2.7", ports).fill("${host} ${workdir}") == "0.0.0.0 /servebench"
     shared = ContainerSettings(network=Network.HOST)
     assert inside(shared, "192.0.2.7", ports).fill("${host}:${http_port}") == "192.0.2.7:1"
+
+
+PREPARATION = Preparation(
+    name="tiny_tensorrt",
+    image=ContainerImage(name="tiny:1"),
+    argv=("build", "--onnx=${source}/model.onnx", "--to=${made}/model.plan", "a $$ b"),
+    environment={"CACHE": "${made}/cache", "NVIDIA_VISIBLE_DEVICES": "all"},
+    source=Path("/model cache/one/model.onnx"),
+    source_sha256="abc",
+    product="model.plan",
+    next_step="read its log",
+)
+
+
+def prepared(*, device: Device = CPU, user: str = "501:20", whole: bool = False) -> ContainerRequest:
+    """Return what the engine is asked for, to have a file made."""
+    surround = Surround(
+        settings=ContainerSettings(memory_bytes=2**30),
+        device=device,
+        host="127.0.0.1",
+        user="1000:1000",
+        labels={"run": "7"},
+        cpu_set="0-3",
+    )
+    return preparation_request(
+        replace(PREPARATION, image_entrypoint=whole),
+        surround,
+        name="one",
+        image_id="sha256:1",
+        user=user,
+        folder=Path("/plans/.building"),
+    )
+
+
+def test_tools_see_the_model_and_write_into_one_folder_only() -> None:
+    """The model's folder is read-only, the other is not; there is no network and no port."""
+    request = prepared()
+    assert request.host["mounts"] == [
+        {"Type": "bind", "Source": "/model cache/one", "Target": "/servebench/source", "ReadOnly": True},
+        {"Type": "bind", "Source": "/plans/.building", "Target": "/servebench/made", "ReadOnly": False},
+    ]
+    assert request.host["network_mode"] == "none"
+    assert "ports" not in request.container
+    assert request.container["entrypoint"] == ["build"]
+    assert request.container["command"] == [
+        "--onnx=/servebench/source/model.onnx",
+        "--to=/servebench/made/model.plan",
+        "a $ b",
+    ]
+    assert request.container["environment"]["CACHE"] == "/servebench/made/cache"
+    assert "entrypoint" not in prepared(whole=True).container
+
+
+def test_tools_run_as_who_keeps_what_they_make() -> None:
+    """On the cores and under the limits of the server to come, without privileges, marked as the run's."""
+    request = prepared()
+    assert (request.container["user"], request.container["labels"]) == ("501:20", {"run": "7"})
+    assert (request.host["cpuset_cpus"], request.host["mem_limit"]) == ("0-3", 2**30)
+    assert (request.host["security_opt"], request.host["cap_drop"]) == (["no-new-privileges"], ["ALL"])
+    assert request.host["tmpfs"]["/tmp"].endswith("uid=501,gid=20")
+
+
+def test_tools_are_given_the_servers_gpu() -> None:
+    """A plan is timed on the GPU that serves it, and on no other."""
+    (asked_for,) = prepared(device=Device("cuda", 2)).host["device_requests"]
+    assert asked_for["device_ids"] == ["2"]
+    assert "NVIDIA_VISIBLE_DEVICES" not in prepared(device=Device("cuda", 2)).container["environment"]
+    assert prepared().host["device_requests"] == []
+
+
+def test_the_sdk_takes_a_preparation_as_it_is() -> None:
+    """Its keyword arguments are those of the SDK's own types."""
+    from docker.types import HostConfig
+
+    made = HostConfig(version="1.45", **prepared(device=Device("cuda", 1)).host)
+    assert [mount["ReadOnly"] for mount in made["Mounts"]] == [True, False]

@@ -16,8 +16,8 @@ from pytest_servebench.models.catalogue import ModelCard, model_card
 from pytest_servebench.models.export import (
     ExportOrder,
     default_cache_dir,
-    exported_folder,
 )
+from pytest_servebench.models.kept_folder import exported_folder
 from pytest_servebench.models.weights import Weights
 from pytest_servebench.plan import Artifact
 from tests.unit.models.small_export import Builder, order
@@ -214,7 +214,7 @@ def test_several_processes_build_once(tmp_path: Path) -> None:
     code = (
         "import sys, os; from pathlib import Path;"
         "from tests.unit.models.small_export import Builder, order;"
-        "from pytest_servebench.models.export import exported_folder\n"
+        "from pytest_servebench.models.kept_folder import exported_folder\n"
         "class Logged(Builder):\n"
         "    def __call__(self, wanted, folder):\n"
         "        with open(Path(sys.argv[1]) / 'log', 'a') as log: log.write('built\\n')\n"

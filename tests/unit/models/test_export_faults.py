@@ -16,7 +16,8 @@ import pytest
 from pytest_servebench.errors import MissingPieceError, ModelError, PlanError
 from pytest_servebench.models import export
 from pytest_servebench.models.catalogue import ModelCard, model_card
-from pytest_servebench.models.export import ExportOrder, artifact, export_order, exported_folder
+from pytest_servebench.models.export import ExportOrder, artifact, export_order
+from pytest_servebench.models.kept_folder import exported_folder
 from pytest_servebench.models.weights import Weights
 from pytest_servebench.plan import ModelFormat
 from tests.unit.models.small_export import Builder, order
@@ -111,17 +112,6 @@ def _eventually(look: Callable[[], Any], timeout_s: float = 60) -> Any:
                 return found
         time.sleep(0.02)
     pytest.fail(f"nothing seen within {timeout_s} s")
-
-
-def test_tensorrt_is_not_exported_here(tmp_path: Path) -> None:
-    """A plan belongs to one GPU; asking for one here says so."""
-    with pytest.raises(ModelError) as caught:
-        artifact("resnet50", ModelFormat.TENSORRT, tmp_path)
-    assert str(caught.value) == (
-        "resnet50 cannot be exported as tensorrt\n"
-        "  seen: exports are onnx, pytorch\n"
-        "  next: serve onnx; a TensorRT plan can only be built on the GPU that serves it"
-    )
 
 
 def test_an_unknown_model_is_a_plan_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pytest_servebench.errors import ModelError
 from pytest_servebench.models.catalogue import CATALOGUE, ModelCard, model_card
-from pytest_servebench.models.preprocessing import preprocess
+from pytest_servebench.models.preprocessing import pixels_of, preprocess
 from pytest_servebench.shipped import shipped
 
 SIZES = [(224, 224), (256, 256), (500, 375), (375, 500), (451, 300), (333, 257), (31, 77), (1, 1), (1200, 64)]
@@ -58,6 +58,7 @@ def test_client_and_guest_agree_bit_for_bit(
     image = encoded(mode, size)
     mine = preprocess(image, card)
     theirs = guest.preprocess(image, guest_card(guest, card))
+    assert np.array_equal(guest.pixels_of(image, guest_card(guest, card)), pixels_of(image, card))
     assert mine.dtype == theirs.dtype == np.float32
     assert mine.shape == theirs.shape == (3, 224, 224)
     assert mine.flags.c_contiguous

@@ -14,12 +14,15 @@ from pytest_servebench.models.images import image_set
 from pytest_servebench.models.reference import reference_logits
 from pytest_servebench.models.resnet50 import ResNet50, build
 from pytest_servebench.models.weights import Weights
-from pytest_servebench.plan import Artifact, ModelFormat
+from pytest_servebench.plan import Artifact, ModelFormat, Payload, Precision
 from pytest_servebench.results import Answer
-from pytest_servebench.verification import softmax, verify
+from pytest_servebench.verification import softmax, tolerance_for, verify
 
 KEYS = Path(__file__).with_name("torchvision_resnet50_keys.txt")
 """Name and shape of each entry of the state dict of torchvision 0.29's resnet50."""
+
+COARSEST = max(tolerance_for(ModelFormat.ONNX, each, Payload.TENSOR) for each in Precision)
+"""Of all tolerances."""
 
 
 def test_names_and_shapes_are_torchvisions() -> None:
@@ -74,11 +77,11 @@ def _answer(row: npt.NDArray[np.float32], kind: str) -> Answer:
 def test_seeded_answers_differ_clearly_between_images(resnet50: Artifact, name: str) -> None:
     """A mixed-up batch cannot go unseen, whether a stack answers with all logits or five confidences.
 
-    No image's answer is another's within ten (confidences) or a hundred (logits) times
-    the tolerance, and no top-1 is closer to the second than that.
+    No image's answer is another's within ten times (confidences) the tolerance of fp32, or within that
+    of the coarsest precision (logits), and no top-1 is closer to the second than that.
     """
     logits = reference_logits(resnet50, image_set(name, model_card("resnet50"), 16, 0))
-    for kind, distance in (("logits", 0.1), ("confidences", 0.01)):
+    for kind, distance in (("logits", COARSEST), ("confidences", 0.01)):
         given = [_answer(row, kind) for row in logits]
         for shift in range(1, 16):
             assert len(verify(given, np.roll(logits, shift, axis=0), distance).mismatches) == 16

@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 from pytest_servebench.errors import PlanError
 from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.marker import marker_arguments
-from pytest_servebench.plan import Case, Device, Plan
-from tests.offered_stack import GRPC, HTTP, JPEG, ONNX, PYTORCH, TENSOR, TENSORRT, THREE
+from pytest_servebench.plan import Case, Device, InputDtype, Plan
+from tests.offered_stack import (
+    CUDASHM,
+    GRPC,
+    HTTP,
+    JPEG,
+    ONNX,
+    PYTORCH,
+    TENSOR,
+    TENSORRT,
+    THREE,
+    UINT8,
+)
 
 PLAN = Plan(stacks=("fastapi", "triton", "torchserve"), batch_sizes=(1, 8), duration_s=4.0, warmup_s=1.0)
 
@@ -126,6 +137,28 @@ def test_a_markers_payloads_and_protocols_hold_until_the_user_chooses() -> None:
     jpeg = replace(PLAN, payload=JPEG, settings={"payload": "jpeg"})
     assert {case.payload for case in cases(jpeg, payloads=["tensor", "jpeg"])} == {JPEG}
     assert cases(jpeg, payloads="tensor") == ()
+
+
+def test_pixels_are_asked_of_a_graph_that_takes_them() -> None:
+    """A model of its own is loaded for them, beside the one that takes what is normalised already."""
+    offered = {"triton": replace(THREE["triton"], payloads=frozenset({TENSOR, UINT8}))}
+    planned = replace(PLAN, stacks=("triton",), formats=(ONNX,), batch_sizes=(8,))
+    found = cases_for(planned, stacks_offer=offered, payloads=(TENSOR, UINT8), concurrency=4)
+    assert [(case.payload, case.deployment.served_name) for case in found] == [
+        (TENSOR, "resnet50_onnx"),
+        (UINT8, "resnet50_onnx_uint8"),
+    ]
+    assert [case.deployment.input_dtype for case in found] == [InputDtype.FLOAT32, InputDtype.UINT8]
+
+
+def test_a_markers_gpu_memory_makes_no_case_on_a_cpu() -> None:
+    """As with a payload that a stack does not offer; on a GPU it makes one."""
+    offered = {"triton": replace(THREE["triton"], payloads=frozenset({TENSOR, CUDASHM}))}
+    planned = replace(PLAN, stacks=("triton",), formats=(ONNX,), batch_sizes=(8,))
+    for device, payloads in ((planned.device, [TENSOR]), (Device("cuda", 1), [TENSOR, CUDASHM])):
+        asked = replace(planned, device=device)
+        found = cases_for(asked, stacks_offer=offered, payloads=(TENSOR, CUDASHM), concurrency=4)
+        assert [case.payload for case in found] == payloads
 
 
 def test_a_markers_batch_sizes_hold_until_the_user_chooses() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from pytest_servebench.interfaces import Stack
 from pytest_servebench.options.containers import parse_container
 from pytest_servebench.options.placement import computing_cores, hardware_of
 from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece, ModelFormat, Plan
+from pytest_servebench.reports.terminal import header_lines
 from tests.asking import DOCKER, NO_GPU, given, offers, plan
-from tests.offered_stack import ONNX, TENSORRT, BareStack
+from tests.offered_stack import ONNX, SHM, TENSOR, TENSORRT, BareStack
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Boxed(BareStack):
 
     def in_container(self, choice: ImageChoice, device: Device) -> Stack:
         image = f"{choice.reference or choice.base} on {device}"
-        return Inside(self.name, formats=self.inside_formats, lacks=self.inside_lacks, image=image)
+        made = Inside(self.name, formats=self.inside_formats, lacks=self.inside_lacks, image=image)
+        return replace(made, payloads=self.payloads)
 
 
 BOXED = Boxed("fastapi")
@@ -98,6 +100,42 @@ def test_a_setting_that_cannot_be_meant_names_itself(text: str, message: str) ->
         docker_plan(container=text)
 
 
+SHARES = Boxed("triton", payloads=frozenset({TENSOR, SHM}))
+
+
+def sharing_plan(stack: str = "triton", payload: str = "shm", **asked: str) -> Plan:
+    """Return the plan of a stack that comes as a container and reads shared memory."""
+    asked = {"launcher": "docker", "stack": stack, "format": "onnx", "payload": payload, **asked}
+    return plan(DOCKER, offered=offers(SHARES), **asked)
+
+
+@pytest.mark.parametrize("container", ["", "memory=8g", "ipc=host", "shm=2g,ipc=host"])
+def test_a_container_that_is_sent_shared_memory_sees_that_of_this_machine(container: str) -> None:
+    """The payload is all that has to be asked for; the header and the record say what it brings."""
+    chosen = sharing_plan(**({"container": container} if container else {}))
+    assert chosen.container.ipc is Ipc.HOST
+    header = header_lines(chosen, machine={}, model="tiny", weights="seeded")
+    assert any("containers" in line and "ipc host" in line for line in header)
+    assert chosen.container.memory_bytes == (8 * 2**30 if "memory" in container else None)
+
+
+def test_other_payloads_and_processes_have_no_use_for_it() -> None:
+    """A container sees no more of this machine than it needs."""
+    assert sharing_plan(payload="tensor").container == ContainerSettings()
+    process = plan(NO_GPU, offered=offers(SHARES), stack="triton", format="onnx", payload="shm")
+    assert process.container == ContainerSettings()
+
+
+@pytest.mark.parametrize("container", ["ipc=private", "shm=2g", "memory=8g,shm=2g"])
+def test_a_container_with_memory_of_its_own_is_refused_shared_memory(container: str) -> None:
+    """Both were asked for, and cannot be: said before anything starts, with the words to type."""
+    with pytest.raises(PlanError) as caught:
+        sharing_plan(container=container)
+    error = caught.value
+    assert error.what == "--serve-payload=shm does not reach into a container with shared memory of its own"
+    assert error.next_step.startswith("--serve-container=ipc=host")
+
+
 @generated(st.text(max_size=30))
 def test_no_text_breaks_the_reading(text: str) -> None:
     """Any text is settings or a PlanError."""
@@ -143,12 +181,18 @@ def test_an_image_is_given_by_stack_and_a_base_to_all(tmp_path: Path) -> None:
     }
 
 
+def test_what_builds_plans_is_said_of_no_stack() -> None:
+    """Triton alone asks for it; the image that serves stays its own."""
+    assert docker_plan(plan_image="trt:1").images == {"fastapi": ImageChoice(plan_image="trt:1")}
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"image": "triton=x:1"}, "--serve-image does not know 'triton'"),
         ({"image": "fastapi=UPPER CASE"}, "is not the name of an image: 'UPPER CASE'"),
         ({"image_base": "-v"}, "--serve-image-base is not the name of an image: '-v'"),
+        ({"plan_image": "-v"}, "--serve-plan-image is not the name of an image: '-v'"),
         ({"image_wheels": "/not/there"}, "--serve-image-wheels is not a folder: /not/there"),
     ],
 )

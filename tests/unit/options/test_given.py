@@ -112,18 +112,34 @@ def test_truth_has_four_spellings_each() -> None:
 
 @pytest.mark.parametrize(
     ("text", "device"),
-    [("auto", None), ("cpu", CPU), ("cuda", Device("cuda", 0)), ("cuda:3", Device("cuda", 3))],
+    [
+        ("auto", None),
+        ("cpu", CPU),
+        ("cuda", Device("cuda", 0)),
+        ("cuda:3", Device("cuda", 3)),
+        ("cuda:0,2", Device("cuda", 0, (2,))),
+    ],
 )
 def test_a_device_reads_as_it_prints(text: str, device: Device | None) -> None:
     """The vocabulary of devices is the one they are printed with."""
     assert parse_device(given(text)) == device
 
 
-@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:-1", ""])
+@pytest.mark.parametrize(
+    "text", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:-1", "", "cuda:0,", "cuda:,1", "cuda:0,all", "cpu:all"]
+)
 def test_an_unknown_device_lists_the_known(text: str) -> None:
     """A wrong device names those there are."""
-    with pytest.raises(PlanError, match="use one of: auto, cpu, cuda, cuda:N"):
+    with pytest.raises(PlanError, match="use one of: auto, cpu, cuda, cuda:N, cuda:N,M, cuda:all"):
         parse_device(given(text))
+
+
+def test_several_gpus_are_one_device() -> None:
+    """In whichever order they are named; ``all`` are as many as there are, and none is named twice."""
+    assert parse_device(given("cuda:2,0,1")) == Device("cuda", 0, (1, 2))
+    assert parse_device(given("cuda:all"), 3) == Device("cuda", 0, (1, 2))
+    with pytest.raises(PlanError, match="names a GPU twice: cuda:1,0,1"):
+        parse_device(given("cuda:1,0,1"))
 
 
 def test_an_unknown_format_offers_the_near_one() -> None:

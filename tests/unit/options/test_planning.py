@@ -17,7 +17,7 @@ from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.option import OPTIONS
 from pytest_servebench.options.planning import BASELINE_REPEATS, default_repeats
-from pytest_servebench.plan import CPU, LauncherKind, Plan
+from pytest_servebench.plan import CPU, Decoder, LauncherKind, Plan, Precision
 from tests.asking import DOCKER, ONE_GPU, plan
 from tests.offered_stack import (
     GRPC,
@@ -37,6 +37,14 @@ def test_without_stacks_there_is_a_plan_without_stacks() -> None:
     )
     with pytest.raises(PlanError, match="--serve-model does not know 'resnet5': did you mean resnet50"):
         plan(model="resnet5")
+
+
+@pytest.mark.parametrize("file", ["./mine.onnx", "mine.pt", "models/mine"])
+def test_a_file_in_place_of_a_model_is_told_how_it_becomes_one(file: str) -> None:
+    """Whoever gives a file wants their own model served: the error says where that is told."""
+    with pytest.raises(PlanError, match="takes the name of a model, not a file") as raised:
+        plan(model=file)
+    assert "docs/bring-your-model.md" in raised.value.next_step
 
 
 def test_quick_is_short_and_explicit_options_win() -> None:
@@ -64,15 +72,18 @@ def test_threads_default_to_the_cores() -> None:
 EVERYTHING: dict[str, Any] = {
     "stack": "triton",
     "format": "pytorch",
+    "dtype": "bf16",
     "batch_size": "32",
     "model": "efficientnet_lite0",
     "payload": "jpeg",
+    "decoder": "pillow",
     "protocol": "grpc",
     "launcher": "docker",
     "device": "cpu",
     "image": "triton=mine:1",
     "image_base": "debian:12",
     "image_wheels": "/",
+    "plan_image": "trt:1",
     "container": "cpus=2",
     "cpu_sets": "2",
     "threads": "1",
@@ -113,14 +124,18 @@ def test_everything_given_reaches_the_plan() -> None:
     """No option is read and forgotten."""
     chosen = plan(DOCKER, **EVERYTHING)
     assert len(chosen.settings) == len(OPTIONS)
-    assert chosen.images["triton"] == ImageChoice(reference="mine:1", base="debian:12", wheels_path=Path("/"))
+    assert chosen.images["triton"] == ImageChoice(
+        reference="mine:1", base="debian:12", wheels_path=Path("/"), plan_image="trt:1"
+    )
     assert chosen == Plan(
         stacks=("triton",),
         formats=(PYTORCH,),
         formats_by_stack={"triton": (PYTORCH,)},
+        precisions=(Precision.BF16,),
         batch_sizes=(32,),
         model="efficientnet_lite0",
         payload=JPEG,
+        decoder=Decoder.PILLOW,
         protocol=GRPC,
         launcher=LauncherKind.DOCKER,
         launcher_reason="asked for (command line)",

@@ -10,6 +10,7 @@ from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.plan import LauncherKind, MissingPiece
 from tests.asking import DOCKER, NO_GPU, ONE_GPU, offers, plan
 from tests.offered_stack import (
+    CUDASHM,
     FASTAPI,
     JPEG,
     ONNX,
@@ -101,11 +102,30 @@ def test_all_formats_on_a_cpu_lists_tensorrt_as_left_out() -> None:
     assert chosen.left_out == {
         "fastapi/tensorrt": "fastapi does not serve tensorrt",
         "triton/tensorrt": (
-            "tensorrt needs a CUDA device, and this runs on cpu: the NVIDIA driver is not installed"
+            "tensorrt needs a CUDA device, and this runs on cpu: the NVIDIA driver is not installed; "
+            "what that needs, and what installs it: servebench doctor --device=cuda"
         ),
         "torchserve/tensorrt": "torchserve does not serve tensorrt",
     }
     assert plan(ONE_GPU, stack="triton", format="all").formats == (ONNX, PYTORCH, TENSORRT)
+
+
+def test_all_formats_leave_out_tensorrt_where_a_stack_lacks_it() -> None:
+    """No image and no environment has it for every stack, so ``all`` would run nowhere; named, it must be."""
+    piece = MissingPiece(what="TensorRT", remedy="pip install it")
+    stacks = offers(FASTAPI, replace(TRITON, lacks={TENSORRT: piece}))
+    chosen = plan(ONE_GPU, stacks, stack="all", format="all")
+    assert chosen.formats_by_stack == {"fastapi": (ONNX, PYTORCH), "triton": (ONNX, PYTORCH)}
+    assert chosen.left_out["triton/tensorrt"] == "TensorRT is missing; pip install it"
+    with pytest.raises(MissingPieceError, match="triton: TensorRT is missing"):
+        plan(ONE_GPU, stacks, stack="triton", format="onnx,tensorrt")
+
+
+def test_all_formats_do_not_hide_what_every_format_lacks() -> None:
+    """A stack that is not installed at all is an error still, under ``all`` too."""
+    lacking = replace(TRITON, lacks={ONNX: NO_TORCH, TENSORRT: NO_TORCH})
+    with pytest.raises(MissingPieceError, match="triton cannot run here"):
+        plan(ONE_GPU, offers(lacking), stack="all", format="all")
 
 
 def test_tensorrt_asked_for_on_a_cpu_is_an_error() -> None:
@@ -201,3 +221,37 @@ def test_an_attached_server_of_this_machine_shares_its_memory(host: str) -> None
     """Loopback is here, by whatever name."""
     chosen = plan(offered=offers(SHARING), stack=f"triton=http://{host}:8000", payload="shm")
     assert chosen.payload is SHM
+
+
+GPU_SHARING = replace(TRITON, payloads=TRITON.payloads | {CUDASHM})
+
+
+def test_memory_of_a_gpu_needs_a_gpu() -> None:
+    """On a CPU it is refused with the reason and what to use; ``available`` leaves the stack out."""
+    offered = offers(FASTAPI, GPU_SHARING)
+    with pytest.raises(PlanError) as caught:
+        plan(NO_GPU, offered=offered, stack="triton", payload="cudashm", device="cpu")
+    assert str(caught.value) == (
+        "--serve-payload=cudashm needs a GPU, and this runs on cpu\n"
+        "  seen: asked for (command line)\n"
+        "  next: use --serve-device=cuda where there is one; else --serve-payload=shm or uint8"
+    )
+    assert plan(ONE_GPU, offered=offered, stack="triton", payload="cudashm", launcher="process").stacks
+    with pytest.raises(PlanError, match="cudashm needs a GPU, and this runs on cpu"):
+        plan(NO_GPU, offered=offered, stack="available", payload="cudashm")
+
+
+def test_memory_of_a_gpu_does_not_reach_into_our_containers() -> None:
+    """CUDA numbers the other process: what a container needs is said, and an attached one may have it."""
+    offered = offers(replace(GPU_SHARING, lacks={}))
+    with pytest.raises(PlanError) as caught:
+        plan(DOCKER, offered=offered, stack="triton", payload="cudashm", launcher="docker")
+    assert (
+        caught.value.what == "--serve-payload=cudashm does not reach into a container that is launched here"
+    )
+    assert "--ipc=host --pid=host and attach to it" in caught.value.next_step
+    here = "triton=http://127.0.0.1:8000"
+    attached = plan(ONE_GPU, offered=offered, stack=here, payload="cudashm", device="cuda")
+    assert attached.payload is CUDASHM
+    with pytest.raises(PlanError, match="--serve-payload=cudashm needs a server on this machine"):
+        plan(ONE_GPU, offered=offered, stack="triton=http://gpu-7:8000", payload="cudashm", device="cuda")

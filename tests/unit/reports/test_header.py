@@ -9,7 +9,7 @@ import pytest
 from pytest_servebench.arrivals import REFERENCE, Poisson
 from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
 from pytest_servebench.lanes import lanes_of
-from pytest_servebench.plan import LauncherKind, ModelFormat, Plan
+from pytest_servebench.plan import LauncherKind, ModelFormat, Plan, Precision
 from pytest_servebench.reports.terminal import header_lines
 from tests.made_up import (
     MACHINE,
@@ -92,3 +92,16 @@ def test_header_leaves_out_what_is_not_there() -> None:
         f"servebench {word}" for word in ("model", "device", "launcher", "stacks")
     ]
     assert "()" not in "".join(lines)
+
+
+def test_precisions_are_in_the_header_where_somebody_asked_for_them() -> None:
+    """And what cannot be computed is told once for each reason."""
+    plan = Plan(
+        precisions=(Precision.FP32, Precision.BF16),
+        left_out={"fastapi/onnx/bf16": "no kernel", "triton": "no wheel", "triton/onnx/bf16": "no kernel"},
+        settings={"dtype": "fp32,bf16"},
+    )
+    lines = header_lines(plan, MACHINE, "m", "w")
+    assert "servebench precisions: fp32, bf16" in lines
+    assert "servebench left out: fastapi/onnx/bf16, triton/onnx/bf16 (no kernel), triton (no wheel)" in lines
+    assert not [line for line in header_lines(Plan(), MACHINE, "m", "w") if "precisions" in line]

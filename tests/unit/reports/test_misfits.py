@@ -105,6 +105,17 @@ def test_what_is_null_in_a_case_is_unknown() -> None:
     assert (case["payload"], case["max_batch_size"], case["threads"]) == ("unknown", 1, None)
 
 
+@pytest.mark.parametrize("name", ["warnings", "gpus", "gpu_other_pids"])
+def test_what_is_null_in_telemetry_is_empty_where_it_is_listed(tmp_path: Path, name: str) -> None:
+    """Null says nothing of warnings and of GPUs, and takes no report away."""
+    bad = saved_record()
+    bad["telemetry"][name] = None
+    file = save(tmp_path / "a.json", [bad])
+    ended = CliRunner().invoke(main, ["report", str(file), f"--output={tmp_path / 'out'}"])
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "out" / "summary.md").exists()
+
+
 def test_a_stage_that_counted_nothing_failed_by_no_number() -> None:
     """Missing counts are not zero."""
     stage = measured("staged")["stages"][0]

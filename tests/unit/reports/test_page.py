@@ -19,7 +19,7 @@ from pytest_servebench.reports.page.summary import heading_text
 from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.table import COLUMNS
 from pytest_servebench.results import Validity
-from tests.report_pages import FINDINGS, PLOTS, a_page, a_run, a_staged_run, cells_of, parsed
+from tests.report_pages import FINDINGS, PLOTS, a_gpu_run, a_page, a_run, a_staged_run, cells_of, parsed
 from tests.saved_records import saved_record
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
@@ -118,7 +118,7 @@ def test_the_table_has_every_figure() -> None:
     """What the terminal shows in its columns stands in the page as plain HTML, the best with a word."""
     table = PAGE.one("table", class_="sortable")
     p95 = cells_of(table, "p95 ms")
-    assert [cell.text for cell in p95] == ["8.55", "4.27 best", "102.60", "n/a", "8.72"]
+    assert [cell.text for cell in p95] == ["8.55", "best 4.27", "102.60", "n/a", "8.72"]
     assert [cell.attributes.get("data-sort") for cell in p95][3] is None
     assert float(p95[1].attributes["data-sort"]) == pytest.approx(4.275)
     assert [cell.text for cell in cells_of(table, "stack")][:3] == ["fastapi", "triton", "torchserve"]
@@ -142,7 +142,7 @@ def test_the_conditions_of_a_row_are_one_click_away() -> None:
     assert told["concurrency"] == "16"
     assert told["duration, s"] == "2.00"
     assert told["artifact sha256"] == "a" * 64
-    assert told["backend"] == "made-up backend"
+    assert told["backend"] == "onnxruntime 1.20, CPUExecutionProvider, cpu, fp32"
     assert told["server memory"] == "1.2 GB"
     assert told["no NVIDIA driver"] == "gpu utilization, %"
     assert "numpy 2.0" in told["packages"]
@@ -224,8 +224,8 @@ def test_runs_stand_side_by_side() -> None:
     assert [cell.text for cell in cells_of(table, "p95 ms")][:4] == [
         "8.55",
         "12.82",
-        "4.27 best",
-        "6.41 best",
+        "best 4.27",
+        "best 6.41",
     ]
     assert "monday" in page.one("dl", class_="facts").text
     changes = next(
@@ -233,6 +233,50 @@ def test_runs_stand_side_by_side() -> None:
     )
     assert "+50%" in changes.text
     assert "B: tuesday" in changes.text
+
+
+def test_what_all_rows_share_is_said_once() -> None:
+    """A batch of which there is one is no column; where there are several it is one."""
+    table = parsed(a_page(a_gpu_run())).one("table", class_="sortable")
+    assert "tensor over http, max batch 8, 1 per request" in table.one("caption").text
+    assert "max batch" not in {head.text for head in table.all("th", scope="col")}
+    assert {cell.text for cell in cells_of(PAGE.one("table", class_="sortable"), "max batch")} == {"8", "16"}
+
+
+def test_a_small_screen_has_the_form_below_the_stack() -> None:
+    """What its own columns would say: format, and precision where it is not the usual one."""
+    table = parsed(a_page(a_gpu_run())).one("table", class_="sortable")
+    forms = [head.attributes["data-form"] for head in table.all("th", scope="row")]
+    assert forms[:4] == ["onnx", "onnx tf32", "onnx fp16", "onnx int8"]
+    assert [head.text for head in table.all("th", class_="form")] == ["format", "precision"]
+    assert all("form" in cell.classes for cell in cells_of(table, "precision"))
+
+
+def test_a_regression_is_marked() -> None:
+    """The row of the figure that became worse, and no other."""
+    runs = [
+        SavedRun(
+            name=name,
+            records=tuple(saved_record(repeat=n, slower=slower * (1 + n / 200)) for n in range(1, 7)),
+        )
+        for name, slower in (("monday", 1.0), ("tuesday", 1.5))
+    ]
+    page = parsed(a_page(*runs))
+    changes = next(
+        each for each in page.all("section") if each.attributes.get("aria-labelledby") == "changes"
+    )
+    assert [row.one("th").text for row in changes.all("tr", class_="bad")] == ["p95 ms"]
+    assert "p95 8.7 \N{RIGHTWARDS ARROW} 13" in changes.text
+
+
+def test_runs_without_a_common_case_are_one_sentence() -> None:
+    """What each of them alone has is in the table, and is no change."""
+    page = parsed(a_page(a_run("monday"), a_staged_run()))
+    changes = next(
+        each for each in page.all("section") if each.attributes.get("aria-labelledby") == "changes"
+    )
+    assert "No case of A is in another of these runs" in changes.text
+    assert "only in" not in changes.text
 
 
 def test_more_runs_than_letters_have_a_table() -> None:

@@ -122,7 +122,7 @@ def test_facts_and_cautions() -> None:
     assert told["measured"] == "2026-11-20 08:00:00 UTC"
     assert told["device"].endswith("(no GPU driver)")
     assert told["window"].startswith("2 s after ")
-    assert told["machine"].startswith("Abacus 2000, 8 cores, 16 GiB, RTX 4090, RTX 4090")
+    assert told["machine"].startswith("Abacus 2000, 8 cores, 16 GiB, 2 x RTX 4090")
     assert "numpy 2.0" in told["versions"]
     cautions = " ".join(opening.cautions)
     for words in ("1 of 2 cases may not be believed", "A quick run", "100 replies", "in 1 of 2", "random"):

@@ -109,6 +109,14 @@ def test_several_runs_are_compared() -> None:
     assert text.count("<details>") == text.count("</details>")
 
 
+def test_runs_without_a_common_case_are_one_sentence() -> None:
+    """Loads of a curve, each a run of its own, are not a list of what the others lack."""
+    runs = [SavedRun(name=str(batch), records=(saved_record(batch=batch),)) for batch in (1, 2, 4)]
+    text = summary_markdown(runs, [NONE] * 3)
+    assert "No case of A is in another of these runs, so nothing is compared." in text
+    assert "only in" not in text
+
+
 @pytest.mark.parametrize(
     ("written", "inert"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from pytest_servebench.containers import ContainerImage, ImageChoice
 from pytest_servebench.errors import PlanError
+from pytest_servebench.launchers.docker.context import tag_of
 from pytest_servebench.plan import CPU, Artifact, Deployment, Device, LaunchSpec, ModelFormat
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import images
@@ -54,6 +56,31 @@ def test_the_device_chooses_base_and_engines(device: Device, base: str, engines:
     assert image.build is not None
     assert image.build.arguments == {"BASE": base, "ENGINES": engines}
     assert set(image.build.files) == {f"requirements/engines-{engines}.txt", "requirements/fastapi.txt"}
+
+
+@pytest.mark.parametrize("name", ["fastapi", "torchserve"])
+def test_an_image_for_a_gpu_has_what_nvjpeg_is_called_by(name: str) -> None:
+    """The list in its build context names torchvision, so the image's tag follows it; a CPU's has none."""
+    pinned = re.compile(r"^torchvision===[\d.]+$", re.MULTILINE)
+    tags = set()
+    for device, has in ((GPU, True), (CPU, False)):
+        build = images.engine_image(name, ImageChoice(), device).build
+        assert build is not None
+        engines = build.files[f"requirements/engines-{build.arguments['ENGINES']}.txt"]
+        assert bool(pinned.search(engines.read_text(encoding="utf-8"))) is has
+        tags.add(tag_of(build))
+    assert len(tags) == 2
+
+
+def test_another_torchvision_is_another_image(tmp_path: Path) -> None:
+    """What was built with one is not taken for what has the other."""
+    build = images.engine_image("fastapi", ImageChoice(), GPU).build
+    assert build is not None
+    listed = "requirements/engines-cuda.txt"
+    text = build.files[listed].read_text(encoding="utf-8")
+    (tmp_path / "other.txt").write_text(text.replace("torchvision===", "torchvision===9"), encoding="utf-8")
+    other = replace(build, files={**build.files, listed: tmp_path / "other.txt"})
+    assert tag_of(other) != tag_of(build)
 
 
 def test_only_what_an_image_holds_is_sent_to_build_it() -> None:
@@ -179,6 +206,24 @@ def test_torchserve_registers_what_lies_in_its_store() -> None:
     (config,) = (file.text for file in spec.files if file.path.endswith("model-config.yaml"))
     assert config is not None
     assert 'device: "cuda:0"' in config
+
+
+def test_several_gpus_are_the_first_ones_inside() -> None:
+    """Whatever they are called out here; TorchServe's frontend counts them without asking anybody."""
+    gpus = Device("cuda", 1, (3,))
+    served = deployment("torchserve", device=gpus)
+    stack = Torchserve().in_container(ImageChoice(), gpus)
+    spec = stack.launch_spec([served], artifacts(served))
+    assert spec.environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    (config,) = (file.text for file in spec.files if file.path.endswith("model-config.yaml"))
+    assert config is not None
+    assert 'device: "cuda:0,1"' in config
+    (request,) = stack.load_requests(served)  # type: ignore[attr-defined]  # a ModelControl
+    assert "url=resnet50_onnx-cuda0-1-fp32-t2&" in request.path
+    assert "initial_workers=2&" in request.path
+    one = deployment("fastapi", device=gpus)
+    spec = in_container(Fastapi(), ImageChoice(), gpus).launch_spec([one], artifacts(one))
+    assert spec.environment["SERVEBENCH_DEVICE"] == "cuda:0,1"
 
 
 def test_fastapi_serves_its_one_model_from_its_folder() -> None:

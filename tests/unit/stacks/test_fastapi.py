@@ -24,6 +24,7 @@ from pytest_servebench.plan import (
     CPU,
     Artifact,
     Case,
+    Decoder,
     Deployment,
     Device,
     Image,
@@ -73,10 +74,10 @@ def top5_reply(*indexes: int) -> Reply:
 
 
 def test_it_offers_what_its_server_can() -> None:
-    """Formats with an engine, both payloads, HTTP alone."""
+    """Formats with an engine, all payloads but shared memory, HTTP alone."""
     assert STACK.name == "fastapi"
-    assert STACK.formats == {ModelFormat.ONNX, ModelFormat.PYTORCH}
-    assert STACK.payloads == {Payload.TENSOR, Payload.JPEG}
+    assert STACK.formats == set(ModelFormat)
+    assert STACK.payloads == {Payload.TENSOR, Payload.JPEG, Payload.UINT8}
     assert STACK.protocols == {WireProtocol.HTTP}
 
 
@@ -126,6 +127,9 @@ def test_launch_is_one_uvicorn_with_the_deployments_settings() -> None:
         "SERVEBENCH_CARD_PATH": "/models/card.json",
         "SERVEBENCH_LABELS_PATH": "/models/labels.json",
         "SERVEBENCH_MODEL_NAME": "resnet50_onnx",
+        "SERVEBENCH_MODEL_FORMAT": "onnx",
+        "SERVEBENCH_INPUT_DTYPE": "float32",
+        "SERVEBENCH_DECODER": "pillow",
         "SERVEBENCH_DEVICE": "cpu",
         "SERVEBENCH_PRECISION": "fp32",
         "SERVEBENCH_THREADS": "3",
@@ -288,3 +292,10 @@ def test_real_images_survive_the_form() -> None:
     Picture.fromarray(noise).save(file, "JPEG")
     image = Image(0, file.getvalue(), np.zeros((3, 224, 224), np.float32))
     assert form_of(STACK.encode(case(Payload.JPEG), [image])) == [("file", file.getvalue())]
+
+
+@pytest.mark.parametrize("decoder", [Decoder.PILLOW, Decoder.AUTO, Decoder.NVJPEG])
+def test_the_server_is_told_what_decodes(decoder: Decoder) -> None:
+    """By the word that its settings know, whatever the caller's own environment has."""
+    spec = STACK.launch_spec([replace(DEPLOYMENT, decoder=decoder)], {"resnet50_onnx": artifact()})
+    assert spec.environment["SERVEBENCH_DECODER"] == str(decoder)

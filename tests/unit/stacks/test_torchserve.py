@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -83,6 +84,13 @@ def test_a_model_is_registered_and_unregistered_by_management() -> None:
     assert (query["synchronous"], query["initial_workers"]) == (["true"], ["1"])
     (unload,) = STACK.unload_requests(deployment())
     assert (unload.method, unload.port_role, unload.path) == ("DELETE", "management", "/models/resnet50_onnx")
+
+
+def test_a_worker_that_compiles_may_take_minutes_to_start() -> None:
+    """TorchServe ends a worker that has not loaded its model in two minutes, unless it is told otherwise."""
+    compiled = replace(deployment(), format=ModelFormat.TENSORRT)
+    queries = [parse_qs(urlsplit(STACK.load_requests(one)[0].path).query) for one in (compiled, deployment())]
+    assert [query.get("startup_timeout") for query in queries] == [["900"], None]
 
 
 def test_tensors_travel_as_little_endian_float32() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.plan import (
     CPU,
     Artifact,
+    Decoder,
     Deployment,
     Device,
     LaunchSpec,
@@ -92,6 +96,72 @@ def test_gpus_are_counted_as_leases_and_telemetry_do() -> None:
         assert spec.environment.get("CUDA_DEVICE_ORDER") == order
 
 
+def test_several_gpus_have_a_worker_each() -> None:
+    """The frontend hands out as many as were asked for, by numbers it can read; the archive says which."""
+    served = replace(deployment(), device=Device("cuda", 1, (2,)))
+    spec = described(served)
+    (config,) = (file.text for file in spec.files if file.path == "config.properties")
+    assert config is not None
+    assert "number_of_gpu=2\n" in config
+    assert spec.argv[6] == "0,1"
+    (handler,) = (file for file in spec.files if file.path.endswith("model-config.yaml"))
+    assert handler.path == "store/resnet50_onnx-cuda1-2-fp32-t2/model-config.yaml"
+    assert handler.text is not None
+    assert '  device: "cuda:1,2"\n' in handler.text
+    (load,) = STACK.load_requests(served)
+    assert "initial_workers=2&" in load.path
+    assert "url=resnet50_onnx-cuda1-2-fp32-t2&" in load.path
+
+
+@pytest.mark.parametrize("device", [CPU, Device("cuda", 1)], ids=str)
+def test_one_device_has_one_worker_which_the_archive_sends_there(device: Device) -> None:
+    """TorchServe itself gives out no GPU then."""
+    spec = described(replace(deployment(), device=device))
+    (config,) = (file.text for file in spec.files if file.path == "config.properties")
+    assert config is not None
+    assert "number_of_gpu=0\n" in config
+    assert spec.argv[6] == ""
+    (load,) = STACK.load_requests(replace(deployment(), device=device))
+    assert "initial_workers=1&" in load.path
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "frontend", "meant"),
+    [
+        ("", None, None, None),
+        ("", "", "", None),
+        ("", "GPU-5eb0", "", "GPU-5eb0"),
+        ("0,1", None, "0,1", "all"),
+        ("0,1", "GPU-a,GPU-b,GPU-c", "0,1", "GPU-a,GPU-b,GPU-c"),
+        ("0,1", "3,1", "0,1", "3,1"),
+    ],
+)
+def test_the_frontend_counts_gpus_and_the_workers_know_which(
+    tmp_path: Path, gpus: str, visible: str | None, frontend: str | None, meant: str | None
+) -> None:
+    """A UUID is kept from the frontend, which cannot read one, and nothing is told where nothing was."""
+    told = [substituted(word) for word in described(deployment()).argv][:4]
+    show = 'print(os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("SERVEBENCH_VISIBLE_DEVICES"))'
+    inherited = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        # The shell's "$java" and what comes behind its own word for Java's temporary folder.
+        [*told, str(tmp_path), str(java_in_place(tmp_path)), gpus, f"import os; {show}"],
+        env={**inherited, **({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(frontend), str(meant)] if frontend != "" else ["", meant]
+
+
+def java_in_place(folder: Path) -> Path:
+    """Return a program that runs what it is told behind the first word, in Python."""
+    program = folder / "java"
+    program.write_text(f'#!/bin/sh\nshift\nexec "{sys.executable}" -c "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
 def test_an_archive_is_text_and_links() -> None:
     """Each deployment's archive lies unpacked in the store, with the guests and the model linked."""
     spec = described(deployment(), deployment(ModelFormat.PYTORCH), deployment(batch=32))
@@ -105,7 +175,7 @@ def test_an_archive_is_text_and_links() -> None:
         assert manifest["model"]["modelName"] == name
         assert manifest["model"]["serializedFile"] == model
         assert by_path[f"{folder}/{model}"].source == Path("/models with $ign") / model
-        for guest in ("handler.py", "engine.py", "imagenet.py"):
+        for guest in ("handler.py", "engine.py", "image_decoder.py", "imagenet.py", "torchserve_request.py"):
             source = by_path[f"{folder}/{guest}"].source
             assert source is not None
             assert source.is_file()
@@ -121,6 +191,17 @@ def test_the_archive_tells_the_handler_device_precision_and_threads() -> None:
     assert config.path == "store/m_onnx-cuda1-fp32-t3/model-config.yaml"
     assert config.text is not None
     assert '  device: "cuda:1"\n  precision: fp32\n  threads: 3\n' in substituted(config.text)
+
+
+@pytest.mark.parametrize("decoder", list(Decoder))
+def test_the_archive_tells_what_decodes(decoder: Decoder) -> None:
+    """An archive is of one decoder, and its name says which unless it is Pillow."""
+    spec = described(replace(deployment(), decoder=decoder))
+    (config,) = (file for file in spec.files if file.path.endswith("model-config.yaml"))
+    end = "" if decoder is Decoder.PILLOW else f"-{decoder}"
+    assert config.path == f"store/resnet50_onnx-cpu-fp32-t2{end}/model-config.yaml"
+    assert config.text is not None
+    assert f"  decoder: {decoder}\n" in substituted(config.text)
 
 
 def test_nothing_is_logged_per_request() -> None:

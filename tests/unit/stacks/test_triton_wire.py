@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor
 
 from pytest_servebench.errors import AnswerError
-from pytest_servebench.plan import Image, Payload, WireProtocol
+from pytest_servebench.plan import Decoder, Image, Payload, WireProtocol
 from pytest_servebench.samples import Reply
 from pytest_servebench.stacks import triton_wire
 
@@ -174,3 +174,32 @@ def test_counters_that_are_not_there_are_an_error(body: bytes) -> None:
     """Statistics that can not be read are told, never counted as 0."""
     with pytest.raises(AnswerError, match=r"statistics of tiny_onnx could not be read\n  where: GET /v2"):
         triton_wire.counters("tiny_onnx", Reply(400, {}, body))
+
+
+@pytest.mark.parametrize("protocol", list(WireProtocol))
+def test_dali_is_sent_the_bytes_of_images_that_differ_in_length(
+    protocol: WireProtocol, images: list[Image]
+) -> None:
+    """Rows of UINT8 filled up with zeros, as its own client sends them; read back by Triton's classes."""
+    if protocol is WireProtocol.GRPC:
+        message = service_pb2.ModelInferRequest.FromString(
+            triton_wire.grpc_request("m", Payload.JPEG, images, Decoder.DALI).body
+        )
+        (tensor,), (raw,) = message.inputs, message.raw_input_contents
+        name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
+    else:
+        request = triton_wire.http_request("m", Payload.JPEG, images, Decoder.DALI)
+        length = int(dict(request.headers)["Inference-Header-Content-Length"])
+        (said,) = json.loads(request.body[:length])["inputs"]
+        name, datatype, shape, raw = said["name"], said["datatype"], said["shape"], request.body[length:]
+    assert (name, datatype, shape) == ("image", "UINT8", [2, 10])
+    first, second = np.frombuffer(raw, np.uint8).reshape(shape)
+    assert first.tobytes() == images[0].jpeg + bytes(3)
+    assert second.tobytes() == images[1].jpeg
+
+
+def test_one_image_for_dali_is_the_file_as_it_is(images: list[Image]) -> None:
+    """Nothing is filled up, and nothing is said before its bytes."""
+    request = triton_wire.grpc_request("m", Payload.JPEG, images[:1], Decoder.DALI)
+    message = service_pb2.ModelInferRequest.FromString(request.body)
+    assert (list(message.inputs[0].shape), message.raw_input_contents[0]) == ([1, 7], images[0].jpeg)

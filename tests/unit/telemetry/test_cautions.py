@@ -7,6 +7,7 @@ import pytest
 from pytest_servebench.results import Telemetry
 from pytest_servebench.telemetry.beside import with_joules_per_image
 from pytest_servebench.telemetry.cautions import warnings_of
+from pytest_servebench.telemetry.gpu_window import THROTTLE_WORDS, GpuReading
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,21 @@ from pytest_servebench.telemetry.cautions import warnings_of
         ),
         (
             Telemetry(gpu_throttle={"sw_power_cap": 0.8, "gpu_idle": 1.0, "display_clock_setting": 1.0}),
-            ["clocks were held down: sw_power_cap in 80% of samples"],
+            ["clocks were held down by the power limit (sw_power_cap) in 80% of samples"],
+        ),
+        (Telemetry(gpu_power_limit_w=450.0, gpu_power_default_w=450.0), []),
+        (Telemetry(gpu_power_limit_w=600.0, gpu_power_default_w=450.0), []),
+        (
+            Telemetry(gpu_power_limit_w=300.0, gpu_power_default_w=450.0),
+            ["the power limit is set to 300 W, by default it is 450 W"],
+        ),
+        (
+            Telemetry(
+                gpu_throttle={"applications_clocks_setting": 1.0},
+                gpu_sm_clock_mhz=1410.0,
+                gpu_sm_clock_max_mhz=1980.0,
+            ),
+            ["clocks are set: 1410 MHz, of 1980 MHz that the GPU can have"],
         ),
         (
             Telemetry(gpu_scope="mig", gpu_energy_j=5.0),
@@ -40,6 +55,32 @@ from pytest_servebench.telemetry.cautions import warnings_of
 def test_each_disturbance_is_a_sentence(telemetry: Telemetry, warnings: list[str]) -> None:
     """A sentence for each, and none for what is absent, what is 0, and what somebody chose."""
     assert list(warnings_of(telemetry, cores=2)) == warnings
+
+
+def test_every_reason_for_low_clocks_has_words() -> None:
+    """NVML's own words follow in parentheses; those that are no trouble are not told."""
+    shares = dict.fromkeys(THROTTLE_WORDS.values(), 0.5)
+    told = warnings_of(Telemetry(gpu_throttle=shares), cores=2)
+    quiet = {"gpu_idle", "applications_clocks_setting", "display_clock_setting"}
+    assert [sentence.partition("(")[2].partition(")")[0] for sentence in told] == [
+        word for word in THROTTLE_WORDS.values() if word not in quiet
+    ]
+    assert not any("by the driver (" in sentence for sentence in told)
+
+
+def test_several_gpus_are_told_apart() -> None:
+    """Each has its own sentences, and one on which the server is not found is named."""
+    gpus = {
+        "cuda:0": GpuReading(gpu_scope="processes", gpu_shared_with=1),
+        "cuda:1": GpuReading(gpu_scope="device", gpu_throttle={"hw_thermal_slowdown": 0.25}),
+    }
+    assert list(warnings_of(Telemetry(gpu_shared_with=1), cores=2, gpus=gpus)) == [
+        "cuda:0: the GPU is shared with 1 other process",
+        "cuda:1: clocks were held down by the hardware, for heat (hw_thermal_slowdown) in 25% of samples",
+        "cuda:1: no process of the server was found on it, but on cuda:0",
+    ]
+    unseen = {device: GpuReading(gpu_scope="device") for device in gpus}
+    assert warnings_of(Telemetry(), cores=2, gpus=unseen) == ()
 
 
 def test_a_split_gpu_is_told() -> None:

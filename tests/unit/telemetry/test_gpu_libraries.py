@@ -53,6 +53,21 @@ for _ in sys.stdin:
     gpus = gpu_names()
     print(json.dumps([gpus.names, gpus.driver, gpus.absent]), flush=True)
 """
+PARTS = """
+import json, sys
+from docker.types import HostConfig
+from pytest_servebench.launchers.docker.request import gpu_requests
+from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.plan import Device
+from pytest_servebench.telemetry.gpu_devices import gpu_names, visible_devices
+for _ in sys.stdin:
+    seen = gpu_names(visible=visible_devices())
+    told = {"cuda_devices": seen.names, "cuda_uuids": seen.uuids, "cuda_slots": seen.slots}
+    (gpu,) = Surroundings(logical_cores=1, **told).gpus
+    asked = gpu_requests(Device("cuda", gpu.machine_index), gpu.uuid if gpu.is_part else "")
+    host = HostConfig(version="1.43", device_requests=asked)
+    print(json.dumps([gpu.index, gpu.machine_index, host["DeviceRequests"]]), flush=True)
+"""
 USE, MEMORY = "gpu_utilization_percent", "gpu_memory_bytes"
 
 
@@ -143,7 +158,9 @@ WHOLE = StandInGpu(
     memory_bytes=9 * 10**9,
     power_mw=300_000,
     power_limit_mw=450_000,
+    power_default_mw=480_000,
     sm_clock_mhz=2520,
+    sm_clock_max_mhz=3120,
     memory_clock_mhz=10501,
     temperature_c=61,
     throttle=0x4,
@@ -166,7 +183,8 @@ def test_every_figure_comes_from_nvml(gpus: NvmlStandIn) -> None:
     seen = read(gpus, 71, 72)
     assert (seen["gpu_sm_clock_mhz"], seen["gpu_memory_clock_mhz"]) == (2520, 10501)
     assert seen["gpu_power_w"] == pytest.approx(300)
-    assert (seen["gpu_power_limit_w"], seen["gpu_temperature_c"]) == (450, 61)
+    assert (seen["gpu_power_limit_w"], seen["gpu_power_default_w"]) == (450, 480)
+    assert (seen["gpu_sm_clock_max_mhz"], seen["gpu_temperature_c"]) == (3120, 61)
     assert seen["gpu_throttle"] == {"sw_power_cap": 1.0}
     assert (seen["name"], seen["scope"], seen["split"]) == ("NVIDIA Stand-In", "processes", False)
     assert seen["absent"] == {}
@@ -254,7 +272,9 @@ def test_a_counter_that_goes_backwards_is_not_believed(gpus: NvmlStandIn) -> Non
     ("figure", "field"),
     [
         ("gpu_power_limit_w", "power_limit_mw"),
+        ("gpu_power_default_w", "power_default_mw"),
         ("gpu_sm_clock_mhz", "sm_clock_mhz"),
+        ("gpu_sm_clock_max_mhz", "sm_clock_max_mhz"),
         ("gpu_memory_clock_mhz", "memory_clock_mhz"),
         ("gpu_temperature_c", "temperature_c"),
         ("gpu_throttle", "throttle"),
@@ -300,6 +320,19 @@ def test_a_part_is_found_by_its_uuid(gpus: NvmlStandIn) -> None:
     assert (seen["gpu_memory_bytes"], seen["gpu_process_memory_bytes"]) == (3 * 10**9, 2 * 10**9)
     assert (seen["gpu_shared_with"], seen["gpu_power_w"]) == (0, pytest.approx(300))
     assert seen["absent"] == {"gpu_utilization_percent": "the GPU cannot be read: Not Supported"}
+
+
+def test_a_part_is_what_a_container_is_given(gpus: NvmlStandIn) -> None:
+    """Of two that are named CUDA takes the first, as its ``cuda:0``; the engine is told its UUID."""
+    part = StandInGpu(name="NVIDIA Stand-In MIG 1g.10gb", part_of=1)
+    gpus.say(WHOLE, replace(WHOLE, is_split=True), part, part)
+    named = f"MIG-{uuid_of(3)}"
+    with gpus.asking(PARTS, visible=f"{named},MIG-{uuid_of(2)}") as ask:
+        index, slot, (request,) = ask()
+    assert (index, slot) == (0, 1)
+    assert (request["Driver"], request["DeviceIDs"]) == ("nvidia", [named])
+    assert request["Capabilities"] == [["gpu"]]
+    assert request["Count"] == 0, "the engine refuses a number beside identities"
 
 
 def test_a_part_that_is_not_there_is_no_gpu(gpus: NvmlStandIn) -> None:

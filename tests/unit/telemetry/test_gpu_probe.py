@@ -6,8 +6,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from pytest_servebench.errors import MissingPieceError
 from pytest_servebench.telemetry.gpu import GpuProbe
-from pytest_servebench.telemetry.gpu_devices import gpu_names
+from pytest_servebench.telemetry.gpu_devices import gpu_identity, gpu_names
 from pytest_servebench.telemetry.gpu_window import FIGURES
 from tests.jumping_clock import JumpingClock
 
@@ -71,6 +72,18 @@ def _uuid(handle: int, uuids: tuple[str, ...]) -> bytes:
     return uuids[handle].encode()
 
 
+def test_what_a_compiled_model_depends_on() -> None:
+    """Name, compute capability and driver, of a GPU by the count of the whole machine."""
+    nvml = fake_nvml(gpus=2)
+    nvml.__dict__["nvmlDeviceGetCudaComputeCapability"] = lambda handle: (8, 9 - handle)
+    assert gpu_identity(0, nvml) == "NVIDIA GeForce RTX 4090, compute 8.9, driver 550.54"
+    assert gpu_identity(1, nvml) == "NVIDIA GeForce RTX 4090, compute 8.8, driver 550.54"
+    with pytest.raises(MissingPieceError, match="nobody says which GPU it is") as caught:
+        gpu_identity(2, nvml)
+    assert (caught.value.where, caught.value.seen) == ("GPU 2", "the GPU cannot be read: Invalid Argument")
+    assert "nvidia-smi" in caught.value.next_step
+
+
 def test_a_gpu_without_a_uuid_has_its_place_all_the_same() -> None:
     """UUIDs are in the order of the names; one that NVML does not give, or an old binding lacks, is empty."""
     assert gpu_names(fake_nvml(gpus=2)).uuids == ("GPU-0", "GPU-1")
@@ -78,6 +91,14 @@ def test_a_gpu_without_a_uuid_has_its_place_all_the_same() -> None:
     old = fake_nvml(gpus=2)
     del old.nvmlDeviceGetUUID
     assert gpu_names(old).uuids == ("", "")
+
+
+def test_the_compute_capability_is_of_each_gpu() -> None:
+    """In the order of the names; one that NVML does not give is not known, which is no number."""
+    nvml = fake_nvml(gpus=2)
+    assert gpu_names(nvml).capabilities == (None, None)
+    nvml.__dict__["nvmlDeviceGetCudaComputeCapability"] = lambda handle: (8 - handle, 9)
+    assert gpu_names(nvml).capabilities == ((8, 9), (7, 9))
 
 
 def test_names_the_gpus() -> None:
@@ -155,6 +176,26 @@ def test_bindings_that_lack_a_function_lack_one_figure() -> None:
     assert not probe.is_split
 
 
+def test_a_function_newer_than_the_driver_is_one_figure() -> None:
+    """The bindings' complaint of that is none of NVML's errors, and a probe never raises."""
+
+    class NVMLLibraryMismatchError(Exception):
+        """As pynvml's."""
+
+    def listed(_handle: int) -> None:
+        raise NVMLLibraryMismatchError("Unversioned function called")
+
+    nvml, clock = fake_nvml(use=(5, 6), memory=(1, 2)), JumpingClock()
+    functions = {"nvmlDeviceGetComputeRunningProcesses": listed}
+    nvml.__dict__.update(functions, NVMLLibraryMismatchError=NVMLLibraryMismatchError)
+    probe = GpuProbe(0, clock, nvml, pids=lambda: frozenset({1}))
+    probe.sample()
+    clock.sleep_s(1)
+    reading = probe.window(0, 10**9)
+    assert reading.gpu_memory_bytes == 2
+    assert reading.absent["gpu_shared_with"] == "the GPU cannot be read: Unversioned function called"
+
+
 @pytest.mark.parametrize(
     ("nvml", "reason"),
     [
@@ -169,7 +210,7 @@ def test_an_absent_gpu_has_no_figures(nvml: ModuleType, reason: str) -> None:
     probe.start()
     reading = probe.window(0, 1)
     probe.stop()
-    assert not any(reading.figures.values())
+    assert not any(reading.figures[name] for name in FIGURES)
     assert (reading.absent[UTILIZATION], reading.absent[MEMORY]) == (reason, reason)
     assert set(reading.absent) == set(FIGURES)
 
