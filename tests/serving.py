@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic, sleep
 from typing import cast, final
 
 import psutil
@@ -19,6 +20,8 @@ from pytest_servebench.results import Answer
 from pytest_servebench.samples import Reply
 
 TIMEOUT_S = 60.0
+COUNTED_AFTER_S = 10.0
+"""How long after its last reply a server may take to count it."""
 
 
 @final
@@ -84,6 +87,25 @@ class Served:
         request = self.stack.counters_request(deployment)
         assert request is not None
         return self.stack.counters(deployment, self.send(request))
+
+    def counted_together(
+        self, deployment: Deployment, requests: Sequence[WireRequest]
+    ) -> tuple[list[Reply], ServerCounters]:
+        """Return the replies to requests of one image each, sent side by side, and what the server counted.
+
+        A reply may leave before it is counted, so the counters are read until they hold every image and
+        stand still; images that are never counted are an assertion of the test's.
+        """
+        before = self.counters(deployment)
+        replies = self.send_together(requests)
+        end, last = monotonic() + COUNTED_AFTER_S, None
+        while monotonic() < end:
+            change = grown(before, self.counters(deployment))
+            if change == last and (change.images or 0) >= len(requests):
+                break
+            last = change
+            sleep(0.02)
+        return replies, change
 
     def load(self, deployment: Deployment) -> None:
         """Load a deployment, which must succeed."""

@@ -23,7 +23,7 @@ from pytest_servebench.stacks.triton import Triton
 from pytest_servebench.verification import verify
 from tests.container_forms import in_container
 from tests.engine import BASE, the_engine, wheels_to_build_from
-from tests.serving import Served, grown, start
+from tests.serving import Served, start
 from tests.tiny_container import LABEL
 
 pytestmark = [pytest.mark.live, pytest.mark.docker]
@@ -164,9 +164,7 @@ def test_a_batch_setting_changes_in_the_same_container(contained: Contained, ima
 def batch_achieved(contained: Contained, served: Deployment, images: list[Image]) -> float:
     """Return the mean batch that 160 requests of 16 clients form."""
     requests = [contained.server.stack.encode(Case(deployment=served), [image]) for image in images] * 10
-    before = contained.server.counters(served)
-    replies = contained.server.send_together(requests)
-    change = grown(before, contained.server.counters(served))
+    replies, change = contained.server.counted_together(served, requests)
     assert {reply.status for reply in replies} == {200}
     assert change.images == 160
     assert change.executions

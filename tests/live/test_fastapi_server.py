@@ -12,7 +12,7 @@ import pytest
 from pytest_servebench.plan import Case, Deployment, Image, ModelFormat, Payload
 from pytest_servebench.results import Answer
 from pytest_servebench.stacks.fastapi import Fastapi
-from tests.serving import Served, grown
+from tests.serving import Served
 
 pytestmark = pytest.mark.live
 
@@ -57,9 +57,8 @@ def test_concurrent_answers_are_not_mixed_up(
     """Under concurrency each image gets its own answer, and the counters count each image once."""
     case = Case(deployment=deployment, payload=payload)
     images, logits = reference
-    before = fastapi_server.counters(deployment)
-    replies = fastapi_server.send_together([STACK.encode(case, [image]) for image in images] * 8)
-    change = grown(before, fastapi_server.counters(deployment))
+    requests = [STACK.encode(case, [image]) for image in images] * 8
+    replies, change = fastapi_server.counted_together(deployment, requests)
     for number, reply in enumerate(replies):
         check_answers(STACK.decode(case, reply), logits[number % 16][None])
     assert (change.images, change.requests) == (128, 128)

@@ -15,7 +15,7 @@ from pytest_servebench.launchers.process import ProcessLauncher
 from pytest_servebench.plan import Artifact, Case, Deployment, Device, Image, ModelFormat
 from pytest_servebench.stacks.fastapi import Fastapi
 from pytest_servebench.stacks.torchserve import Torchserve
-from tests.serving import Served, grown, start
+from tests.serving import Served, start
 
 pytestmark = [
     pytest.mark.live,
@@ -45,9 +45,8 @@ def test_two_engines_of_one_server_answer_each_its_own_images(
     spec = replace(spec, environment={**spec.environment, "SERVEBENCH_CPU_FALLBACK": "true"})
     with Served(stack, ProcessLauncher().start("fastapi", spec, work)) as server:
         case = Case(deployment=served)
-        before = server.counters(served)
-        replies = server.send_together([stack.encode(case, [image]) for image in images] * 8)
-        change = grown(before, server.counters(served))
+        requests = [stack.encode(case, [image]) for image in images] * 8
+        replies, change = server.counted_together(served, requests)
         for number, reply in enumerate(replies):
             (answer,) = stack.decode(case, reply)
             assert answer.logits is not None

@@ -22,7 +22,7 @@ from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelForma
 from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.torchserve import Torchserve
 from tests.processes import ended, exit_code_of, runs
-from tests.serving import Served, grown, start
+from tests.serving import Served, start
 from tests.tiny_model import build_tiny_model
 from tests.unit.handlers.test_torchserve_archive import documented_command
 
@@ -112,9 +112,8 @@ def test_batch_settings_are_switched_on_a_running_server(
         served = deployment(ModelFormat.ONNX, batch)
         case = Case(deployment=served)
         with server.loaded(served):
-            before = server.counters(served)
-            replies = server.send_together([STACK.encode(case, [image]) for image in images] * 6)
-            change = grown(before, server.counters(served))
+            requests = [STACK.encode(case, [image]) for image in images] * 6
+            replies, change = server.counted_together(served, requests)
         assert [STACK.decode(case, reply)[0].class_ids for reply in replies] == reference * 6
         assert (change.images, change.requests) == (96, 96)
         assert change.compute_s

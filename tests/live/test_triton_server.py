@@ -20,7 +20,7 @@ from pytest_servebench.samples import Outcome
 from pytest_servebench.stacks.triton import Triton
 from tests.loads import Onlooker
 from tests.processes import ended, runs
-from tests.serving import Served, grown, start
+from tests.serving import Served, start
 
 pytestmark = pytest.mark.live
 
@@ -87,9 +87,7 @@ def test_one_server_serves_every_batch_setting(server: Served, images: list[Imag
         case = Case(deployment=_deployment(ModelFormat.ONNX, cap))
         requests = [STACK.encode(case, [image]) for image in images] * 10
         with server.loaded(case.deployment):
-            before = server.counters(case.deployment)
-            replies = server.send_together(requests)
-            change = grown(before, server.counters(case.deployment))
+            replies, change = server.counted_together(case.deployment, requests)
         assert all(reply.status == 200 for reply in replies)
         assert change.images == 160
         assert change.compute_s
