@@ -28,7 +28,7 @@ from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.triton_asked import AskedTriton
 from pytest_servebench.stacks.triton_container import triton_in_container
 from pytest_servebench.stacks.triton_files import literal, python_repository
-from pytest_servebench.stacks.triton_own_gpus import own_gpus_flags
+from pytest_servebench.stacks.triton_own_gpus import own_gpus_environment, own_gpus_flags
 from pytest_servebench.stacks.triton_repository import config_json, derived_configs
 from pytest_servebench.stacks.triton_wheel import (
     INSTALL,
@@ -95,7 +95,11 @@ class Triton(AskedTriton):
                 *own_gpus_flags(deployments),
             ),
             port_roles=triton_asked.PORT_ROLES,
-            environment={**triton_asked.threads_environment(deployments), **gpu_order(deployments)},
+            environment={
+                **triton_asked.threads_environment(deployments),
+                **own_gpus_environment(deployments),
+                **gpu_order(deployments),
+            },
             files=(*_backend_files(wheel, interpreter), *python_repository(deployments, artifacts)),
             ready=triton_asked.READY,
         )

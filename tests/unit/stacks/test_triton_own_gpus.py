@@ -43,14 +43,16 @@ def test_pinned_memory_takes_a_context_on_the_first_gpu_where_that_is_its_own() 
     assert PINNED not in flags(Device("cuda", 1), Device("cuda", 0))
 
 
-def test_a_server_on_a_cpu_is_told_nothing(
+def test_a_server_on_a_cpu_sees_no_gpu(
     monkeypatch: pytest.MonkeyPatch, wheel: TritonWheel, interpreter: Interpreter, tmp_path: Any
 ) -> None:
-    """Its command is what it was; one on a GPU has the flags in its launch."""
+    """It has no flags and GPUs are hidden from it; one on a GPU has flags, and sees what the session sees."""
     monkeypatch.setattr(triton, "find_wheel", lambda: wheel)
     monkeypatch.setattr(triton, "running_interpreter", lambda: interpreter)
     artifacts = {"tiny_onnx": unopened_artifact(tmp_path, ON_CPU)}
-    on_cpu = Triton().launch_spec([ON_CPU], artifacts).argv
-    on_gpu = Triton().launch_spec([replace(ON_CPU, device=Device("cuda", 1))], artifacts).argv
-    assert on_gpu == (*on_cpu, *flags(Device("cuda", 1)))
+    on_cpu = Triton().launch_spec([ON_CPU], artifacts)
+    on_gpu = Triton().launch_spec([replace(ON_CPU, device=Device("cuda", 1))], artifacts)
+    assert on_gpu.argv == (*on_cpu.argv, *flags(Device("cuda", 1)))
     assert flags(CPU) == ()
+    assert on_cpu.environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in on_gpu.environment
