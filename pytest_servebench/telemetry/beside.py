@@ -92,7 +92,7 @@ def _joined(
     host: HostReading, machine: MachineReading, client: ClientReading, gpu: GpuReading, window_s: float
 ) -> Telemetry:
     others = others_cores(machine.busy_s, host.cpu_s, client.cpu_s, window_s)
-    unknown = machine.absent.get(OTHERS) or host.absent.get(CPU_S) or client.absent.get(CLIENT_CPU, "")
+    unknown = host.absent.get(CPU_S) or client.absent.get(CLIENT_CPU) or machine.absent.get(OTHERS, "")
     return Telemetry(
         server_cpu_cores=host.cpu_cores,
         server_cpu_s=host.cpu_s,

@@ -21,6 +21,10 @@ _PERIOD_S = 0.2
 _SHARE = 0.001
 _LEAST_TOLD = 0.5
 """A kernel that tells less than this share of the cores' time does not tell it at all (gVisor, say)."""
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""In steps of which the kernel counts the time of cores."""
+_LEAST_TICKS = 10
+"""Each edge of a window may lie a tick beside the counters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +126,10 @@ def _times(cores: frozenset[int]) -> Sequence[Any]:
 
 
 def _untold(told: Points, begin_ns: int, end_ns: int, cores: int) -> str:
-    wanted_s = cores * (end_ns - begin_ns) / 1e9
-    if growth(told, begin_ns, end_ns) < _LEAST_TOLD * wanted_s:
+    window_s = (end_ns - begin_ns) / 1e9
+    if window_s < _LEAST_TICKS * _TICK_S:
+        return f"the window is too short for counters that move every {1e3 * _TICK_S:g} ms"
+    if growth(told, begin_ns, end_ns) < _LEAST_TOLD * cores * window_s:
         return "this kernel does not tell how busy the whole machine is"
     return ""
 

@@ -186,6 +186,20 @@ def test_a_kernel_that_tells_nothing_is_not_an_idle_machine(monkeypatch: pytest.
     assert reading.absent == {"other_cpu_cores": "this kernel does not tell how busy the whole machine is"}
 
 
+def test_a_window_of_some_ticks_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the counters moved in so short a time is chance, and says nothing of the kernel."""
+    machine, clock = Counters(monkeypatch), JumpingClock()
+    probe = MachineProbe({0}, None, clock)
+    probe.sample()
+    machine.busy_s = [0.02, 0.0]
+    clock.sleep_s(0.02)
+    reading = probe.window(0, 20_000_000)
+    assert reading.busy_s is None
+    assert reading.absent["other_cpu_cores"].startswith(
+        "the window is too short for counters that move every "
+    )
+
+
 def test_a_limit_is_told_by_share_of_its_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Periods before the window do not count; without a limit there is no figure."""
     Counters(monkeypatch)
