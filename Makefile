@@ -26,7 +26,7 @@ bench-client: $(INSTALLED)
 bench-telemetry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.telemetry $(ARGS)
 
-# Does the regression gate cry wolf, and does it see what is slower? On real servers, 40 minutes: docs/gate-proof.md.
+# Does the regression gate cry wolf, and does it see what is slower? On real servers, 85 minutes: docs/gate-proof.md.
 bench-gate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gate $(ARGS)
 

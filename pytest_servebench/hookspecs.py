@@ -40,7 +40,7 @@ def pytest_servebench_update_record(config: pytest.Config, record: dict[str, Any
 def pytest_servebench_report(config: pytest.Config, records: Sequence[Mapping[str, Any]]) -> None:
     """Do something with the records of all cases at the end of the session, for example write a file.
 
-    A test that was run again has left a record each time; its last one counts.
+    Of a test that was run again there is the last one alone.
     Called once, after pytest-benchmark has saved and before the terminal's summary, in the
     process that has them all: not on pytest-xdist's workers, whose results come over as
     plain records (see docs/record.md). Not called when nothing was measured.

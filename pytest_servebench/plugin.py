@@ -69,7 +69,8 @@ HOW_TO_CHOOSE = (
 )
 MARKER = (
     "servebench(concurrency=1, arrivals=..., objective=..., items_per_request=(1,), batch_sizes=..., "
-    "formats=..., payloads=..., protocols=..., model=..., images='synthetic', once=False, quick={}): "
+    "formats=..., precisions=..., payloads=..., protocols=..., model=..., images='synthetic', once=False, "
+    "quick={}): "
     "run the test once per case of the plan, given as 'case', and as often as --serve-repeats says, "
     "but for one that is asked once; what quick has stands in for the others in a quick run."
 )
