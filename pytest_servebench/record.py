@@ -118,11 +118,6 @@ def make_record(
     return checked
 
 
-def with_verdict(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """Return ``record`` with the gate's word in it: a case is recorded first and judged after."""
-    return {**record, "verdict": plain(verdict)}
-
-
 def choices(record: Mapping[str, Any]) -> dict[str, str | int]:
     """Return what was chosen for the case, one word or number each, to group benchmarks by."""
     names = (

@@ -16,7 +16,6 @@ from pytest_servebench.telemetry.points import Points, growth, uncovered
 from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 OTHERS = "other_cpu_cores"
-THROTTLED = "server_throttled_share"
 _PERIOD_S = 0.2
 _SHARE = 0.001
 _LEAST_TOLD = 0.5
