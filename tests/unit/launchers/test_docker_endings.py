@@ -327,9 +327,9 @@ def test_an_engine_that_hangs_is_given_up_on(deaf_engine: str, monkeypatch: pyte
     asked.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_waits_for_the_engine(number: signal.Signals) -> None:
-    """Ctrl-C, or TERM heard as such, leaves once the container is made: only then can it be removed."""
+    """Ctrl-C, or what is heard as such, leaves once the container is made: only then can it be removed."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
