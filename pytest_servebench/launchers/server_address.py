@@ -35,6 +35,7 @@ def parse_address(url: str) -> Address:
     for reason, fault in (
         (f"scheme {parts.scheme!r}", parts.scheme != "http"),
         ("no host", not parts.hostname),
+        ("a name that no host can have", not _can_be_named(parts.hostname or "")),
         ("an IPv6 address", ":" in (parts.hostname or "")),
         ("a user name or password", "@" in parts.netloc),
         (f"the path {parts.path!r}", parts.path not in {"", "/"}),
@@ -56,6 +57,15 @@ def is_here(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _can_be_named(host: str) -> bool:
+    """Return whether the name can be looked up: its parts have 1 to 63 characters."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _wrong(url: str, seen: str) -> PlanError:

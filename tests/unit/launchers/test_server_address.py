@@ -28,6 +28,7 @@ def test_reads_an_address(url: str, host: str, ports: dict[str, int]) -> None:
         ("h:8000", "scheme 'h'"),
         ("gpu7", "scheme ''"),
         ("http://:8000", "no host"),
+        ("http://gpu..lan:8000", "a name that no host can have"),
         ("http://[::1]:8000", "an IPv6 address"),
         ("http://me:secret@h:8000", "a user name or password"),
         ("http://h:8000/v2", "the path '/v2'"),
