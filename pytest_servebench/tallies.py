@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.bool_]
 class TallySheet:
     """A tally in the making: takes rows array by array.
 
-    Instants are nanoseconds, -1 where they did not happen, as in `results.Samples`.
+    Instants are nanoseconds, -1 where they did not happen, as in `samples.Samples`.
     """
 
     def __init__(self) -> None:
