@@ -211,9 +211,9 @@ def _fuse_nothing(torch: Any) -> None:
     switches = _switches(torch)
     switches._jit_set_texpr_fuser_enabled(False)  # noqa: SLF001 (see there)
     # The fuser before that one, which would stand in for it.
-    switches._jit_override_can_fuse_on_gpu(False)  # noqa: SLF001
+    switches._jit_override_can_fuse_on_gpu(False)  # noqa: SLF001 (as above)
 
 
 def _switches(torch: Any) -> Any:
     """Return where torch keeps the switches of its fusers: they have no public names."""
-    return torch._C  # noqa: SLF001
+    return torch._C  # noqa: SLF001 (they are nowhere else)

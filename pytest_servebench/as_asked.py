@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pytest_servebench.plan import Decoder, Deployment, Device, LauncherKind, ModelFormat, Precision
 from pytest_servebench.results import Served
 
-CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
 SMALL_SHARE = 0.05
 """Of a graph's nodes, that belong on the CPU: they compute shapes, which is not worth a GPU's while."""
 

@@ -10,6 +10,12 @@ from pytest_servebench.words import Word
 
 WORKDIR = "/servebench"
 """Where a container sees its server's private folder, read-only."""
+GPU_REMEDY = (
+    "install the package nvidia-container-toolkit, then run"
+    " nvidia-ctk runtime configure --runtime=docker and restart the engine"
+    " (systemctl restart docker); or use --serve-device=cpu"
+)
+"""What to do where the engine gives containers no GPU."""
 
 
 class Network(Word):

@@ -90,7 +90,7 @@ class Histogram:
             and np.array_equal(self.counts, other.counts)
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # how Python says that it has none
 
     @property
     def mean_ns(self) -> float | None:

@@ -13,12 +13,12 @@ from pytest_servebench.results import CaseResult, Verdict
 
 
 @pytest.hookspec
-def pytest_servebench_stacks(config: pytest.Config) -> Sequence[Stack]:  # type: ignore[empty-body]
+def pytest_servebench_stacks(config: pytest.Config) -> Sequence[Stack]:  # type: ignore[empty-body]  # as hooks are
     """Return stacks to offer after ``--stack=``; the built-in ones arrive the same way."""
 
 
 @pytest.hookspec
-def pytest_servebench_thresholds(config: pytest.Config, case: Case) -> Sequence[Threshold]:  # type: ignore[empty-body]
+def pytest_servebench_thresholds(config: pytest.Config, case: Case) -> Sequence[Threshold]:  # type: ignore[empty-body]  # as hooks are
     """Return limits for ``case``, on top of those in the thresholds file."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_servebench.containers import ImageChoice, Preparation
 from pytest_servebench.plan import (
@@ -24,8 +24,11 @@ from pytest_servebench.plan import (
     WireRequest,
 )
 from pytest_servebench.results import Answer, Endpoint, Progress, Served
-from pytest_servebench.samples import Reply, Samples
-from pytest_servebench.shared_requests import SharedRequests
+
+if TYPE_CHECKING:
+    # As in `plan`: both need numpy.
+    from pytest_servebench.samples import Reply, Samples
+    from pytest_servebench.shared_requests import SharedRequests
 
 
 class Clock(Protocol):

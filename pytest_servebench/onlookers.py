@@ -146,8 +146,12 @@ class Onlookers:
         """Show how a case goes, in a line that is gone afterwards."""
         # In front: a narrow terminal cuts the end off.
         which = f"repeat {case.repeat} of {self._repeats}, " if case.repeat else ""
-        with LiveProgress(self._terminal, self._cursor, label=f"{which}{case.id}") as self._live:
-            yield Watching(self._live)
+        with LiveProgress(self._terminal, self._cursor, label=f"{which}{case.id}") as live:
+            self._live = live
+            try:
+                yield Watching(live)
+            finally:
+                self._live = None  # else what waits later would open the line again, and nobody erase it
 
     def _watch_finished(self) -> None:
         """Have each case told when it ends, where no live line has shown it."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from pytest_servebench.arrivals import Arrivals, Scale, label_of
 from pytest_servebench.choices import Decoder as Decoder
@@ -23,6 +20,11 @@ from pytest_servebench.comparison.changes import GateSettings
 from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
 from pytest_servebench.lanes import Lane, lane_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
+
+if TYPE_CHECKING:
+    # Every pytest of an environment imports this file, and numpy is half of what that would cost.
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)

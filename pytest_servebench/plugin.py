@@ -16,6 +16,7 @@ from pytest_servebench.errors import ServebenchError
 from pytest_servebench.options.door import add_options, stacks_asked
 from pytest_servebench.options.marker import OPEN, marker_arguments
 from pytest_servebench.options.pace import STAGED
+from pytest_servebench.ordering import asks_for_findings
 
 if TYPE_CHECKING:
     from pytest_servebench.desk import Desk
@@ -188,7 +189,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect benchmarks that wait for a stack, for arrivals or for an objective."""
     nothing_found = config.stash.get(DESK, None) is None
-    idle = [item for item in items if _is_idle(item) or (nothing_found and _asks_for_findings(item))]
+    idle = [item for item in items if _is_idle(item) or (nothing_found and asks_for_findings(item))]
     if not idle:
         return
     items[:] = [item for item in items if item not in idle]
@@ -203,11 +204,6 @@ def _is_idle(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     marked = item.get_closest_marker("servebench") is not None
     return marked and callspec is not None and callspec.params.get("case", item) is None
-
-
-def _asks_for_findings(item: pytest.Item) -> bool:
-    """Return whether a test asks what the benchmarks of its session have found."""
-    return servebench_findings.__name__ in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(optionalhook=True)

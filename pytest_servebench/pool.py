@@ -86,7 +86,7 @@ def prepared(stack: Stack, launcher: Launcher, deployment: Deployment, artifact:
     return replace(artifact, path=cast("Preparer", launcher).prepare(deployment.stack, preparation))
 
 
-Served: TypeAlias = "tuple[str, str] | Deployment"
+LaunchOf: TypeAlias = "tuple[str, str] | Deployment"
 """What one launch is for: a launch group of a stack, or one deployment."""
 
 
@@ -124,9 +124,9 @@ class ServerPool:
         self._trusted = True
         self._repeat: int | None = None
         """The repeat that the server that is up was started for; None: it was no case's that is repeated."""
-        self._failures: dict[tuple[Served, int | None], ServebenchError] = {}
+        self._failures: dict[tuple[LaunchOf, int | None], ServebenchError] = {}
         """What did not come up, and in which repeat (None: ever)."""
-        self._came_up: set[Served] = set()
+        self._came_up: set[LaunchOf] = set()
         self.starts: list[str] = []
         """Names of the stacks that were launched, in order."""
 
@@ -189,7 +189,7 @@ class ServerPool:
                 if (known, when) in self._failures:
                     raise self._failures[known, when].with_traceback(None)
 
-    def _remember(self, what: Served, repeat: int | None, error: ServebenchError) -> None:
+    def _remember(self, what: LaunchOf, repeat: int | None, error: ServebenchError) -> None:
         """Remember that ``what`` did not come up: for this repeat alone, where it did before."""
         self._failures[what, repeat if what in self._came_up else None] = error
 
@@ -222,7 +222,7 @@ class ServerPool:
         stack = deployment.stack
         return None if stack in self._attached else controls_models(self._stacks[stack])
 
-    def _served_by(self, deployment: Deployment) -> Served:
+    def _served_by(self, deployment: Deployment) -> LaunchOf:
         """Return what the launch that serves ``deployment`` is for."""
         stack = deployment.stack
         if stack in self._attached:

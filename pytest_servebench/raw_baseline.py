@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.launchers.attach import is_here
+from pytest_servebench.launchers.server_address import is_here
 from pytest_servebench.plan import Artifact, Case, Deployment, Device, LauncherKind, ModelFormat
 from pytest_servebench.results import Endpoint, RawBaseline
 from pytest_servebench.shipped import shipped

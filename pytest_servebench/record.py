@@ -118,11 +118,6 @@ def make_record(
     return checked
 
 
-def with_verdict(record: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """Return ``record`` with the gate's word in it: a case is recorded first and judged after."""
-    return {**record, "verdict": plain(verdict)}
-
-
 def choices(record: Mapping[str, Any]) -> dict[str, str | int]:
     """Return what was chosen for the case, one word or number each, to group benchmarks by."""
     names = (
@@ -276,7 +271,7 @@ def _measured(summary: Summary | None, publishable: bool, device: Device) -> dic
         "throughput_per_s": shown("throughput_per_s"),
         "throughput_ci_per_s": shown("throughput_ci_per_s"),
         "images_per_s": shown("images_per_s"),
-        "images_per_s_per_gpu": _of_each_gpu(shown("images_per_s"), device),
+        "images_per_s_per_gpu": of_each_gpu(shown("images_per_s"), str(device)),
         "counts": {name: counted(name) for name in counts},
         "client_cpu_share": None if summary is None else summary.client_cpu_share,
         "client_cpu_shares": {} if summary is None else summary.client_cpu_shares,
@@ -284,9 +279,16 @@ def _measured(summary: Summary | None, publishable: bool, device: Device) -> dic
     }
 
 
-def _of_each_gpu(images_per_s: float | None, device: Device) -> float | None:
+def gpus_in(device: str) -> int:
+    """Return how many GPUs a record's device is, as in ``cuda:0,1``; 0 for a CPU."""
+    kind, _, indexes = device.partition(":")
+    return len(indexes.split(",")) if kind == "cuda" else 0
+
+
+def of_each_gpu(images_per_s: float | None, device: str) -> float | None:
     """Return what each GPU does of it; None where the server was given none."""
-    return images_per_s / len(device.indexes) if images_per_s is not None and device.indexes else None
+    gpus = gpus_in(device)
+    return images_per_s / gpus if images_per_s is not None and gpus else None
 
 
 def _workers(result: CaseResult) -> list[dict[str, Any]]:

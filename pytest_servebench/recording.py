@@ -104,19 +104,13 @@ class Recorder:
     def record(self, item: pytest.Item, record: Mapping[str, Any], times_s: npt.NDArray[np.float64]) -> None:
         """Keep a case's record with its response times (`kept_times.response_times_s`) for the test's report.
 
-        Call it before the case is judged. A test may record several cases.
+        A test may record several cases.
         """
         if self.short:
             return
         pending = item.stash.setdefault(PENDING, [])
         item.stash[COUNT] = item.stash.get(COUNT, 0) + 1
         pending.append(_parcel(item, record, times_s, number=item.stash[COUNT]))
-
-    def judge(self, item: pytest.Item, verdict: Mapping[str, Any] | None) -> None:
-        """Put the gate's word (`record.with_verdict` has its form) into the item's latest record."""
-        pending = item.stash.get(PENDING, [])
-        if pending:
-            pending[-1]["record"]["verdict"] = plain(verdict)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

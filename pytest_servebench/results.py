@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from pytest_servebench.capacity import Capacity
 from pytest_servebench.containers import ContainerFacts
 from pytest_servebench.plan import Case
-from pytest_servebench.samples import Samples
 from pytest_servebench.staged import Scaling, StageResult
 from pytest_servebench.words import Word
+
+if TYPE_CHECKING:
+    # As in `plan`.
+    import numpy as np
+    import numpy.typing as npt
+
+    from pytest_servebench.samples import Samples
 
 
 class Validity(Word):

@@ -71,11 +71,12 @@ class RunContainers:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let no Ctrl-C and no SIGTERM into the block: a person in a hurry presses it twice."""
+    """Let no Ctrl-C, no SIGTERM and no closed terminal into the block: who is in a hurry tries twice."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in ends}
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.cuda_memory import gpu_region
 from pytest_servebench.errors import ControlError, LoadError, MissingPieceError, PlanError
 from pytest_servebench.interfaces import Clock, Driver, MemorySharing, Stack
-from pytest_servebench.launchers.attach import is_here
+from pytest_servebench.launchers.server_address import is_here
 from pytest_servebench.plan import Case, Image, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.shared_requests import SharedRequests

@@ -36,11 +36,12 @@ def spread_of(times_ns: npt.NDArray[np.int64], folded: Histogram) -> Spread | No
         extremes = float(times_ms.min()), float(times_ms.max())
         return Spread(lambda ranks: np.percentile(times_ms, ranks), float(times_ms.mean()), *extremes)
     whole = folded + Histogram.of(times_ns)
+    assert whole.mean_ns is not None
     assert whole.min_ns is not None
     assert whole.max_ns is not None
     return Spread(
         lambda ranks: whole.percentiles(ranks) / _NS_PER_MS,
-        whole.sum_ns / whole.count / _NS_PER_MS,
+        whole.mean_ns / _NS_PER_MS,
         whole.min_ns / _NS_PER_MS,
         whole.max_ns / _NS_PER_MS,
     )

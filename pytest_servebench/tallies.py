@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.bool_]
 class TallySheet:
     """A tally in the making: takes rows array by array.
 
-    Instants are nanoseconds, -1 where they did not happen, as in `results.Samples`.
+    Instants are nanoseconds, -1 where they did not happen, as in `samples.Samples`.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,3 @@ class TallySheet:
             service_times=self._service_times.histogram(),
             send_lags=self._send_lags.histogram(),
         )
-
-
-def tally_of(intended_ns: Instants, sent_ns: Instants, received_ns: Instants, outcome: Outcomes) -> Tally:
-    """Return the tally of these rows, their send lags included."""
-    sheet = TallySheet()
-    sheet.ended(intended_ns, sent_ns, received_ns, outcome)
-    sheet.begun(intended_ns, sent_ns)
-    return sheet.tally()

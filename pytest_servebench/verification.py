@@ -110,10 +110,8 @@ def verify(
     difference = partial(_difference, logarithms=logarithms)
     own = range(len(expected_logits)) if image_indexes is None else image_indexes
     if len(own) != len(answers):
-        sentence = f"{len(answers)} answers came for {len(own)} images"
-        return Verification(
-            compared=0, mismatches=(sentence,), tolerance=tolerance, worst_difference=math.inf
-        )
+        why = f"{len(answers)} answers came for {len(own)} images"
+        return Verification(compared=0, mismatches=(why,), tolerance=tolerance, worst_difference=math.inf)
     differences = [difference(answer, expected_logits[row]) for answer, row in zip(answers, own, strict=True)]
     mismatches = tuple(
         _sentence(

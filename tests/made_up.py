@@ -22,7 +22,8 @@ from pytest_servebench.results import (
     Verdict,
     Verification,
 )
-from pytest_servebench.samples import Outcome, Samples
+from pytest_servebench.samples import Outcome, Samples, Tally
+from pytest_servebench.tallies import Instants, Outcomes, TallySheet
 
 MACHINE = {"cpu": "made-up CPU", "gpu": "made-up GPU", "driver": "1.2.3"}
 SETTINGS: dict[str, Any] = {"settings": {"stack": "all"}, "quick": False}
@@ -32,6 +33,14 @@ def made_up_case(stack: str = "triton", model_format: ModelFormat = ModelFormat.
     """Return a case with twice ``batch`` requests in flight."""
     deployment = Deployment(stack=stack, model="resnet50", format=model_format, max_batch_size=batch)
     return Case(deployment=deployment, load=Load(concurrency=2 * batch, duration_s=2.0))
+
+
+def tally_of(intended_ns: Instants, sent_ns: Instants, received_ns: Instants, outcome: Outcomes) -> Tally:
+    """Return the tally of rows that all ended, their send lags included."""
+    sheet = TallySheet()
+    sheet.ended(intended_ns, sent_ns, received_ns, outcome)
+    sheet.begun(intended_ns, sent_ns)
+    return sheet.tally()
 
 
 def made_up_samples(times_ms: Sequence[float], spread_s: float = 2.0) -> Samples:

@@ -160,7 +160,7 @@ def _until(condition: Callable[[], bool], peer: Peer, process: subprocess.Popen[
         if process.poll() is not None:
             raise _ended(peer, process)
         if clock.now_ns() > until_ns:
-            raise LoadError(f"{peer.name} sent nothing in {START_UP_S:g} s.", seen=" ".join(process.args))  # type: ignore[arg-type]
+            raise LoadError(f"{peer.name} sent nothing in {START_UP_S:g} s.", seen=f"{process.args!r}")
         clock.sleep_s(LOOK_S)
 
 

@@ -13,9 +13,6 @@ from benchmarks.gate.replicates import Replicate
 LIMIT = "10%"
 SIGNIFICANCE = 0.05
 
-Side = Sequence[Sequence[float]]
-"""Response times, in seconds, of each replicate."""
-
 
 @dataclass(frozen=True, slots=True)
 class OtherGate:

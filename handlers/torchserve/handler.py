@@ -133,7 +133,7 @@ class ImageClassifier:
         read = iter(self._decoder.read(everything, self._card, self._engine.input_dtype))
         each = [iter(list(islice(read, len(own)))) for own in encoded]
         return [
-            self._read(request, kinds, lambda _, own=own: next(own))  # type: ignore[misc]
+            self._read(request, kinds, lambda _, own=own: next(own))  # type: ignore[misc]  # bound now
             for request, kinds, own in zip(data, types, each, strict=True)
         ]
 

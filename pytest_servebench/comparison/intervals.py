@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from math import exp, isfinite, log, sqrt
 from statistics import fmean, median, stdev, variance
 
-from pytest_servebench.comparison.figures import FIGURES
-from pytest_servebench.comparison.replicates import Record
-
 CONFIDENCE = 0.95
 FEWEST = 2
 """Replicates below which nothing is known of how much they differ."""
@@ -98,23 +95,6 @@ def _welch_half(one: tuple[float, int], other: tuple[float, int], confidence: fl
 def overlap(one: Interval, other: Interval) -> bool:
     """Return whether two intervals have a value in common."""
     return one[0] <= other[1] and other[0] <= one[1]
-
-
-def figures_across(replicates: Sequence[Record]) -> dict[str, AcrossRuns]:
-    """Return each of `figures.FIGURES` that the valid replicates of a case have, by name.
-
-    Without intervals where the server was not restarted: then nobody knows how starts differ.
-    """
-    valid = [record for record in replicates if record["validity"] == "valid"]
-    restarted = all(record.get("restarted", True) for record in valid)
-    found = {}
-    for name, figure in FIGURES.items():
-        values = [value for record in valid if (value := figure.of(record)) is not None]
-        across = across_runs(values)
-        if across is not None:
-            interval = across.interval if restarted else None
-            found[name] = AcrossRuns(median=across.median, interval=interval, replicates=len(values))
-    return found
 
 
 def _interval(values: Sequence[float], confidence: float) -> Interval | None:

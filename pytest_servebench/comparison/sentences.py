@@ -66,4 +66,4 @@ def percent(share: float) -> str:
 
 
 def _p(p_value: float) -> str:
-    return f"{p_value:.2g}" if p_value >= 0.0001 else "below 0.0001"  # noqa: PLR2004
+    return f"{p_value:.2g}" if p_value >= 0.0001 else "below 0.0001"  # noqa: PLR2004 (as it says)

@@ -15,8 +15,8 @@ import platformdirs
 
 from pytest_servebench.compose.services import PROMETHEUS
 from pytest_servebench.errors import ServebenchError
-from pytest_servebench.launchers.attach import is_here, parse_address
 from pytest_servebench.launchers.readiness import HttpProbe, http_probe
+from pytest_servebench.launchers.server_address import is_here, parse_address
 from pytest_servebench.reports.terminal import DASHBOARD_PATH
 
 STATE_VARIABLE = "SERVEBENCH_STATE"

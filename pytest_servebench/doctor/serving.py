@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_servebench.checkup import Outcome, Serving
+from pytest_servebench.containers import GPU_REMEDY
 from pytest_servebench.containing import stacks_of
 from pytest_servebench.doctor.libraries import ONNXRUNTIME_GPU
 from pytest_servebench.doctor.packages import OWN
 from pytest_servebench.errors import MissingPieceError, ServebenchError
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.launchers.docker.faults import GPU_REMEDY
 from pytest_servebench.models.variants import file_for
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_stacks, parse_word
 from pytest_servebench.options.placement import LAUNCHERS, NO_RUNTIME, Surroundings

@@ -32,7 +32,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """The arrays of `results.Samples`, and where each iteration's row is."""
+    """The arrays of `samples.Samples`, and where each iteration's row is."""
 
     sent_ns: npt.NDArray[np.int64]
     """Where nothing was sent, -1."""

@@ -96,5 +96,7 @@ def http_probe(host: str, port: int, path: str) -> ProbeAnswer:
         return ProbeAnswer(None, f"an answer that is not HTTP ({type(error).__name__})")
     except OSError as error:
         return ProbeAnswer(None, (error.strerror or str(error)).lower())
+    except UnicodeError:
+        return ProbeAnswer(None, "no host can have that name")
     finally:
         connection.close()

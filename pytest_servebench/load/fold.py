@@ -1,4 +1,4 @@
-"""Folds rows that are too many to keep into counts and histograms: what `results.Folded` holds."""
+"""Folds rows that are too many to keep into counts and histograms: what `samples.Folded` holds."""
 
 from __future__ import annotations
 

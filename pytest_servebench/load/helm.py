@@ -44,7 +44,7 @@ class LocalHelm:
         if load.steady or load.precision is not None:
             # What judges takes a tenth of a second to import: now, and not between two sends.
             import scipy.special
-            import scipy.stats  # noqa: F401
+            import scipy.stats  # noqa: F401 (as above)
         self._load = load
         self._warm_up_looks, self._window_looks = _Looks(FEWEST_WARM_UP), _Looks(FEWEST_WINDOW)
 

@@ -34,7 +34,7 @@ class Say(str, Enum):
     STOP = "stop"
     """Another worker is lost: end without a result."""
     HELLO = "hello"
-    """`Facts` as a dict."""
+    """What `worker.facts` returns."""
     MISSING = "missing"
     """The interpreter, and why it cannot import this package."""
     PONG = "pong"

@@ -44,7 +44,7 @@ class Spawned:
         self._starter = _Starter(stderr)
         self._group = execnet.Group()
         # The load runs on the worker's main thread, as it does without workers.
-        self._group.set_execmodel(self._starter, "main_thread_only")  # type: ignore[arg-type]
+        self._group.set_execmodel(self._starter, "main_thread_only")  # type: ignore[arg-type]  # its shape is enough
 
     @property
     def process(self) -> system.Popen[bytes] | None:

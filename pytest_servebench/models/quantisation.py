@@ -79,7 +79,7 @@ def scheme(source: Path) -> dict[str, Any]:
 def _reader(images: Floats) -> Any:  # noqa: ANN401 (onnxruntime has no types)
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it is not typed
         """Hands the images out one by one, of the range that it is set to."""
 
         def __init__(self) -> None:

@@ -20,7 +20,6 @@ from pytest_servebench.arrivals import (
     Staged,
 )
 from pytest_servebench.errors import PlanError
-from pytest_servebench.load.arrivals import parse_offsets
 from pytest_servebench.options.given import Given, parse_path, parse_seconds
 from pytest_servebench.words import did_you_mean
 
@@ -134,6 +133,8 @@ def _replay(given: Given, file: str) -> Replay:
             seen=str(error),
             next_step="give a text file of offsets; a path is relative to where the option is written",
         ) from error
+    from pytest_servebench.load.arrivals import parse_offsets
+
     try:
         offsets_ns = parse_offsets(text, str(path))
     except PlanError as error:

@@ -113,9 +113,17 @@ def _from_ini(config: pytest.Config) -> dict[str, Given]:
 
 
 def _from_pyproject(path: Path) -> dict[str, Given]:
-    text = _read(path) if path.is_file() else ""
-    # Without the word there is no table, and a file that is not ours need not even be TOML.
-    return given_in(TomlSource(text, str(path)), path.parent) if TABLE[-1] in text else {}
+    if not (path.is_file() and _names_us(path)):
+        return {}
+    return given_in(TomlSource(_read(path), str(path)), path.parent)
+
+
+def _names_us(path: Path) -> bool:
+    """Return whether a file may have our table: one that is not ours need be neither TOML nor UTF-8."""
+    try:
+        return TABLE[-1].encode() in path.read_bytes()
+    except OSError:
+        return True  # `_read` says what is in the way
 
 
 def given_in(source: TomlSource, base: Path) -> dict[str, Given]:

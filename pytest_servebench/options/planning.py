@@ -43,7 +43,7 @@ from pytest_servebench.options.given import (
 from pytest_servebench.options.placement import Placement, Surroundings, choose_placement, computing_cores
 from pytest_servebench.options.selection import DEFAULT_FORMATS, Wish, select
 from pytest_servebench.options.workers import check_reach, parse_host, parse_workers
-from pytest_servebench.plan import Decoder, Engine, ModelFormat, Payload, Plan, Precision, WireProtocol
+from pytest_servebench.plan import Decoder, Engine, ModelFormat, Payload, Plan, WireProtocol
 
 MODELS = tuple(CATALOGUE)
 
@@ -168,17 +168,13 @@ def _placed(
     only_urls = bool(wish.names) and not wish.everything and set(wish.names) == set(wish.attached)
     placement = choose_placement(asked, surroundings, all_attached=only_urls)
     check_decodes(asked, plan.decoder, plan.payload)
-    precisions = parse_precisions(asked["dtype"]) if "dtype" in asked else DEFAULT_PRECISIONS
+    arithmetic = _arithmetic(asked, formats_named="format" in asked and formats is not None)
     check_used(asked, placement)
     plan = replace(
-        _in_containers(asked, plan, placement, offered),
+        _launched(asked, plan, placement, offered),
         formats=formats or tuple(ModelFormat),
-        precisions=precisions or tuple(Precision),
+        precisions=arithmetic.asked,
         attached=wish.attached,
-        launcher=placement.launcher,
-        launcher_reason=placement.launcher_reason,
-        device=placement.device,
-        device_reason=placement.device_reason,
         lanes=lanes_of(placement.gpu_sets, cpu_sets),
     )
     if "stack" not in asked:
@@ -188,11 +184,7 @@ def _placed(
         stack_option=asked["stack"],
         formats=formats,
         formats_option=asked.get("format"),
-        arithmetic=ArithmeticWish(
-            precisions=precisions,
-            option=asked.get("dtype"),
-            formats_named="format" in asked and formats is not None,
-        ),
+        arithmetic=arithmetic,
         payload=plan.payload,
         decoder=plan.decoder,
         protocol=plan.protocol,
@@ -203,12 +195,21 @@ def _placed(
     return _with_stacks(asked, plan, whole, offered)
 
 
-def _in_containers(asked: Asked, plan: Plan, placement: Placement, offered: Mapping[str, Stack]) -> Plan:
-    """Return ``plan`` with what containers are given, and as many threads as they may compute with."""
+def _arithmetic(asked: Asked, *, formats_named: bool) -> ArithmeticWish:
+    precisions = parse_precisions(asked["dtype"]) if "dtype" in asked else DEFAULT_PRECISIONS
+    return ArithmeticWish(precisions=precisions, option=asked.get("dtype"), formats_named=formats_named)
+
+
+def _launched(asked: Asked, plan: Plan, placement: Placement, offered: Mapping[str, Stack]) -> Plan:
+    """Return ``plan`` with launcher and device, what containers are given, and threads for their cores."""
     container = container_for(asked, plan.payload, placement.launcher)
     cores = computing_cores(plan.threads, placement.launcher, container)
     return replace(
         plan,
+        launcher=placement.launcher,
+        launcher_reason=placement.launcher_reason,
+        device=placement.device,
+        device_reason=placement.device_reason,
         threads=plan.threads if "threads" in asked else cores,
         container=container,
         images=parse_images(asked, offered),

@@ -9,7 +9,7 @@ from pytest_servebench.choices import SHARED_PAYLOADS
 from pytest_servebench.containers import Ipc
 from pytest_servebench.errors import MissingPieceError, PlanError
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.launchers.attach import is_here, parse_address
+from pytest_servebench.launchers.server_address import is_here, parse_address
 from pytest_servebench.options.arithmetic import ArithmeticWish, Computer, compiles_torchscript, computable
 from pytest_servebench.options.decoding import no_decoder
 from pytest_servebench.options.given import Given, StackWish

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.launchers.attach import parse_address
+from pytest_servebench.launchers.server_address import parse_address
 from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.words import listed
 

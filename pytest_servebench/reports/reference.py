@@ -130,14 +130,6 @@ def reference_table(records: Sequence[Record]) -> ReferenceTable:
     )
 
 
-def reference_markdown(records: Sequence[Record]) -> str:
-    """Return both tables as one, with a heading of the second level."""
-    table = reference_table(records)
-    lines = [f"| {' | '.join(HEADER)} |", "|---" * WORDS + "|" + "---:|" * (len(HEADER) - WORDS)]
-    lines += map(_line, table.lines)
-    return "\n".join(["## Beside the reference", "", table.words, "", *lines, ""])
-
-
 def _of_reference(each: BesideReference) -> list[str]:
     row = each.reference
     figures = (row.p50_ms, row.p95_ms, row.images_per_s, row.gpu_utilization_percent, row.memory_gb)
@@ -152,10 +144,6 @@ def _of_own(each: BesideReference) -> list[str]:
     more = (row.gpu_utilization_percent, row.memory_gb)
     told = [NOT_AVAILABLE if value is None else three_digits(value) for value in (*figures, *more)]
     return [row.stack, f"yours: {each.case}", *told, str(row.max_batch_size)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _machine(record: Record) -> str:

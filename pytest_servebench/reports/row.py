@@ -9,6 +9,7 @@ from typing import Any
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.intervals import AcrossRuns, across_runs
 from pytest_servebench.plan import Engine, Precision
+from pytest_servebench.record import gpus_in, of_each_gpu
 from pytest_servebench.reports.bottleneck import bottleneck_of
 from pytest_servebench.reports.evidence import Evidence, evidence_of
 from pytest_servebench.results import NO_RAW, RAW_LEFT_OUT
@@ -129,13 +130,12 @@ class Row:
     @property
     def gpus(self) -> int:
         """How many GPUs the server was given."""
-        kind, _, indexes = self.device.partition(":")
-        return len(indexes.split(",")) if kind == "cuda" else 0
+        return gpus_in(self.device)
 
     @property
     def images_per_s_per_gpu(self) -> float | None:
-        """What each of its GPUs does."""
-        return self.images_per_s / self.gpus if self.images_per_s is not None and self.gpus else None
+        """What each of its GPUs does: not read from the record, which a baseline has cut it out of."""
+        return of_each_gpu(self.images_per_s, self.device)
 
     @property
     def images_per_s_per_gb(self) -> float | None:

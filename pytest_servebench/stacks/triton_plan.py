@@ -58,12 +58,7 @@ def plan_preparation(
     if artifact.path.suffix == ".plan":
         return None
     if artifact.path.suffix != ".onnx":
-        raise ModelError(
-            f"no TensorRT plan can be built for {deployment.served_name}",
-            where=str(artifact.path),
-            seen=f"a {artifact.path.suffix} file",
-            next_step="give a model.onnx, or a model.plan that this GPU and this TensorRT built",
-        )
+        raise _no_source(deployment, artifact)
     return Preparation(
         name=deployment.served_name,
         image=image,
@@ -89,6 +84,15 @@ def plan_preparation(
         image_entrypoint=entrypoint,
         next_step=_REMEDY,
         next_step_without_tool=_ELSEWHERE,
+    )
+
+
+def _no_source(deployment: Deployment, artifact: Artifact) -> ModelError:
+    return ModelError(
+        f"no TensorRT plan can be built for {deployment.served_name}",
+        where=str(artifact.path),
+        seen=f"a {artifact.path.suffix} file",
+        next_step="give a model.onnx, or a model.plan that this GPU and this TensorRT built",
     )
 
 

@@ -211,7 +211,7 @@ def _memory_limit(folder: Path) -> int | None:
 
 def _table(file: Path) -> dict[str, int]:
     pairs = (line.split() for line in file.read_text().splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}  # noqa: PLR2004
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}  # noqa: PLR2004 (a pair)
 
 
 def _unescaped(text: str) -> str:

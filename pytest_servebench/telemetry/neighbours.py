@@ -16,7 +16,6 @@ from pytest_servebench.telemetry.points import Points, growth, uncovered
 from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 OTHERS = "other_cpu_cores"
-THROTTLED = "server_throttled_share"
 _PERIOD_S = 0.2
 _SHARE = 0.001
 _LEAST_TOLD = 0.5
@@ -97,9 +96,9 @@ class MachineProbe(Sampled):
 
     def sample(self) -> bool:
         """Take one sample now."""
-        busy_s, told_s = busy_and_told_s(_times(self._cores))
-        throttling = None if self._cgroup is None else self._cgroup.throttling()
-        with self._lock:
+        with self._lock:  # before reading: of two that sample at once, the later has the larger figures
+            busy_s, told_s = busy_and_told_s(_times(self._cores))
+            throttling = None if self._cgroup is None else self._cgroup.throttling()
             now_ns = self._clock.now_ns()
             self._busy.append((now_ns, busy_s))
             self._told.append((now_ns, told_s))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from textwrap import dedent
 
+import numpy as np  # noqa: F401 (sessions in this process forget what they import, and numpy may not come twice)
 import pytest
 
 from tests.plugin.recorded_suite import CONFTEST, PLUGINS, PYTHONPATH, ROOT, SUITE, FinishedRun, saved

@@ -42,8 +42,8 @@ CONFTEST = """
     def servebench(request):
         recorder = request.config.recorder
 
-        def run(result):
-            record = make_record(result, plan=SETTINGS, machine=MACHINE)
+        def run(result, verdict=None):
+            record = make_record(result, plan=SETTINGS, machine=MACHINE, verdict=verdict)
             recorder.record(request.node, record, response_times_s(result))
             return recorder
 
@@ -54,7 +54,6 @@ CONFTEST = """
 SUITE = """
     import pytest
 
-    from pytest_servebench.record import with_verdict
     from tests.made_up import BREACH, made_up_case, made_up_result, wrong_result
 
     @pytest.mark.parametrize("stack", ["triton", "fastapi"])
@@ -62,9 +61,8 @@ SUITE = """
         times = [4.0, 5.0, 6.0, 9.0] if stack == "triton" else [8.0, 10.0, 12.0, 18.0]
         servebench(made_up_result(times, case=made_up_case(stack)))
 
-    def test_breach(servebench, request):
-        recorder = servebench(made_up_result())
-        recorder.judge(request.node, BREACH)
+    def test_breach(servebench):
+        servebench(made_up_result(), BREACH)
         pytest.fail("too slow", pytrace=False)
 
     def test_wrong(servebench):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from pytest_servebench import onlookers
 from pytest_servebench.onlookers import FinishedCases, LoggedWaits, Onlookers
 from pytest_servebench.plan import Plan
 from pytest_servebench.recording import REPORT_FIELD
-from pytest_servebench.reports.progress import LiveProgress
+from pytest_servebench.reports.progress import ERASE_LINE, LiveProgress
 from pytest_servebench.session import BenchSession
 from pytest_servebench.testing.clock import FakeClock
 from tests.echo_house import case, deployment
@@ -121,6 +122,26 @@ def test_a_person_sees_which_repeat_it_is(suite: EchoSuite, monkeypatch: pytest.
     suite.run("--stack=echo", ONNX).assert_outcomes(passed=2)
     name = "echo-onnx-tensor-http-b1-i1-c2"
     assert labels == [f"repeat 1 of 2, {name}-r1", f"repeat 2 of 2, {name}-r2", name]
+
+
+def test_a_wait_after_the_last_case_leaves_the_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a server is waited for too: a line that was opened then would stay in pytest's output."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr(onlookers, "_is_watched", lambda _: True)
+    monkeypatch.setattr(onlookers, "own_terminal", lambda _: FileIO(writing, "w"))
+    config: Any = SimpleNamespace(
+        get_verbosity=lambda: 0, option=SimpleNamespace(), pluginmanager=pytest.PytestPluginManager()
+    )
+    looking = Onlookers(config)
+    assert looking.wait is not None
+    with looking.watching(case(deployment("echo"))):
+        looking.wait("waiting for the machine", 0.0)
+    looking.wait("waiting for the machine", 1.0)
+    looking.close()
+    with FileIO(reading) as written:
+        shown = written.read()
+    assert shown.count(b"waiting for the machine") == 1
+    assert shown.endswith(ERASE_LINE.encode())
 
 
 def test_a_log_says_who_is_waited_for(suite: EchoSuite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,9 @@ def test_an_unknown_key_in_the_table_is_a_usage_error_with_its_line(pytester: py
 def test_a_broken_pyproject_that_is_not_ours_is_not_our_business(pytester: pytest.Pytester) -> None:
     """Where pytest itself does not read the file, a project without this plugin's table still runs."""
     pytester.path.joinpath("other.ini").write_text("[pytest]\n", encoding="utf-8")
-    pytester.path.joinpath("pyproject.toml").write_text("[tool\n", encoding="utf-8")
-    run(pytester, "-c", "other.ini").stdout.fnmatch_lines(["stacks=()"])
+    for not_ours in (b"[tool\n", "# caf\xe9\n".encode("latin-1")):
+        pytester.path.joinpath("pyproject.toml").write_bytes(not_ours)
+        run(pytester, "-c", "other.ini").stdout.fnmatch_lines(["stacks=()"])
     pytester.path.joinpath("pyproject.toml").write_text("[tool.servebench\n", encoding="utf-8")
     result = run(pytester, "-c", "other.ini")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -24,7 +24,6 @@ from pytest_servebench.record import (
     make_record,
     plain,
     plan_facts,
-    with_verdict,
 )
 from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.table import split_constants
@@ -238,15 +237,6 @@ def test_wrong_result_keeps_the_proof() -> None:
     """The record of a wrong run says which answers were wrong."""
     record = make_record(wrong_result(), plan=SETTINGS, machine=MACHINE)
     assert record["verification"]["during"]["mismatches"] == ["image 3 was answered with image 4's classes"]
-
-
-def test_verdict_is_added_after_recording() -> None:
-    """Judging changes the verdict and nothing else."""
-    record = record_of()
-    judged = with_verdict(record, BREACH)
-    assert record["verdict"] is None
-    assert judged["verdict"]["breaches"][0]["sentence"].startswith("p95 8.55 ms")
-    assert {**judged, "verdict": None} == record
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from pytest_servebench.kept_times import SAMPLE_CAP, SELECTION_FOLDED, response_times_s, thin
 from pytest_servebench.samples import Folded, Outcome
-from pytest_servebench.tallies import tally_of
 from tests.made_up import (
     made_up_result,
     made_up_samples,
+    tally_of,
 )
 from tests.unit.test_record import make_of, record_of
 

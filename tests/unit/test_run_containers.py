@@ -102,7 +102,7 @@ def test_what_cannot_be_removed_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_interrupts_the_clearing_away(monkeypatch: pytest.MonkeyPatch, how: signal.Signals) -> None:
     """A second Ctrl-C that comes just then is not heard; one that comes later is."""
     before = signal.getsignal(how)

@@ -38,7 +38,7 @@ class Slowed:
             if message["type"] == "http.response.start" and self._share > 0:
                 # Nobody else waits, for one request at a time is in flight; the loop's own timers are
                 # 1 ms coarse, a tenth of what is measured.
-                time.sleep(self._share * (time.perf_counter() - began_s))  # noqa: ASYNC251
+                time.sleep(self._share * (time.perf_counter() - began_s))  # noqa: ASYNC251 (as above)
             await send(message)
 
         await self._app(scope, receive, send_late)

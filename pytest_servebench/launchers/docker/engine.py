@@ -23,7 +23,6 @@ REMOVAL_S = 20
 SILENCE_S = 1800
 """How long it may say nothing while it pulls or builds an image: one step of a build may be long."""
 NOT_FOUND = 404
-NOT_MODIFIED = 304
 BEING_REMOVED = "already in progress"
 """What the engine says of a container that somebody else is removing."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_servebench.containers import Preparation
+from pytest_servebench.containers import GPU_REMEDY, Preparation
 from pytest_servebench.errors import (
     LaunchError,
     PortTakenError,
@@ -25,11 +25,6 @@ from pytest_servebench.launchers.readiness import Readiness
 from pytest_servebench.launchers.workdir import ServerLog
 from pytest_servebench.plan import LaunchSpec
 
-GPU_REMEDY = (
-    "install the package nvidia-container-toolkit, then run"
-    " nvidia-ctk runtime configure --runtime=docker and restart the engine"
-    " (systemctl restart docker); or use --serve-device=cpu"
-)
 _NO_GPU_DRIVER = "could not select device driver"
 _PORT_TAKEN = re.compile(r"address already in use|port is already allocated")
 _REMEDIES = {

@@ -49,45 +49,35 @@ def curves_spec(
     ``shares`` tells them from the number of replies, each below 1; ``axes`` the x and y of points, each
     of which has ``share`` and ``ms``. The time is that which 1 - ``share`` of the replies exceeded.
     """
-    groups = {case.group: case.asked for case, _ in times}
-    places = {group: place for place, group in enumerate(groups)}
-    asked = list(groups.values())
-    known = [
-        {
-            "case": number,
-            "label": case.label,
-            "asked": places[case.group],
-            "doubt": case.doubt,
-            "name": case.name,
-        }
-        for number, (case, _) in enumerate(times)
-    ]
+    cases = [case for case, _ in times]
+    asked = list({case.group: case.asked for case in cases}.values())
     points = [
         point
         for number, (case, each) in enumerate(times)
         for point in _noted(_points(number, each, shares(each.count)), case.doubt, number)
     ]
     x, y = axes(points)
-    cases = [case for case, _ in times]
     return framed(
         says,
         height=300,
         params=chooser("chosen", "asked: ", asked),
         data={"values": points},
-        transform=[
-            {
-                "lookup": "case",
-                "from": {
-                    "data": {"values": known},
-                    "key": "case",
-                    "fields": ["label", "asked", "doubt", "name"],
-                },
-            },
-            *chosen("chosen", "asked", asked),
-        ],
+        transform=[_known(cases), *chosen("chosen", "asked", asked)],
         encoding={"x": x, "y": y},
         layer=_layers(cases, notes),
     )
+
+
+def _known(cases: Sequence[ShownCase]) -> Spec:
+    """Return what brings to each point what is known of its case: said once, not at each of its points."""
+    places = {group: place for place, group in enumerate(dict.fromkeys(case.group for case in cases))}
+    fields = ("label", "doubt", "name")
+    known = [
+        {"case": number, "asked": places[case.group], **{field: getattr(case, field) for field in fields}}
+        for number, case in enumerate(cases)
+    ]
+    data = {"data": {"values": known}, "key": "case", "fields": ["asked", *fields]}
+    return {"lookup": "case", "from": data}
 
 
 def _points(case: int, times: Histogram, shares: Shares) -> list[Data]:

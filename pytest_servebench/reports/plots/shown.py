@@ -96,8 +96,9 @@ def shown_cases(runs: Sequence[SavedRun]) -> tuple[ShownCase, ...]:
 
 def finite(value: object) -> float | None:
     """Return a number that can be drawn; None for anything else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if number and isfinite(value) else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if isfinite(value) else None
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[Row, tuple[Record, ...]]]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_servebench.comparison.intervals import AcrossRuns, across_runs, figures_across, overlap
+from pytest_servebench.comparison.intervals import across_runs, overlap
 from pytest_servebench.comparison.replicates import case_name, replicates_of
 
 FIGURES = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
@@ -86,28 +86,6 @@ def test_intervals_overlap_or_they_do_not(
 ) -> None:
     """Touching is overlapping, and it is the same from either side."""
     assert overlap(one, other) == overlap(other, one) == expected
-
-
-def test_figures_of_a_case_are_those_of_its_valid_replicates() -> None:
-    """What may not be believed and what is missing is no replicate; a figure that nobody has is left out."""
-    records = [
-        record(10.0, 1),
-        record(11.0, 2),
-        record(12.0, 3),
-        record(900.0, 4, validity="unstable"),
-        record(None, 5),
-    ]
-    found = figures_across(records)
-    assert set(found) == {"p50", "p95", "throughput"}
-    assert found["p95"] == across_runs([10.0, 11.0, 12.0])
-    assert found["p95"].replicates == 3
-    assert found["throughput"].replicates == 4
-
-
-def test_without_restarts_there_is_no_interval() -> None:
-    """One replicate that shares its server is enough: how starts differ is then not known."""
-    records = [record(10.0, 1), record(11.0, 2, restarted=False)]
-    assert figures_across(records)["p95"] == AcrossRuns(median=10.5, interval=None, replicates=2)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pytest_servebench.compose.services import PASSWORD, STACKS, attach_option
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
 from pytest_servebench.errors import PlanError
-from pytest_servebench.launchers.attach import parse_address
+from pytest_servebench.launchers.server_address import parse_address
 from pytest_servebench.plan import CPU, Device, ModelFormat
 
 WANTED = Wanted(

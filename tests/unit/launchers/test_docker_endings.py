@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.containers import Container, ContainerImage, ContainerSettings, Preparation
+from pytest_servebench.containers import (
+    GPU_REMEDY,
+    Container,
+    ContainerImage,
+    ContainerSettings,
+    Preparation,
+)
 from pytest_servebench.errors import LaunchError, PortTakenError, ToolMissingError
 from pytest_servebench.launchers.docker import DockerLauncher, container, engine, faults
 from pytest_servebench.launchers.docker.container import End, end_of, pid_here
@@ -104,7 +110,7 @@ def attempt(tmp_path: Path, log: str = "") -> Attempt:
         (
             'could not select device driver "nvidia" with capabilities: [[gpu]]',
             "tiny cannot be launched: the Docker engine gives no GPU to containers",
-            faults.GPU_REMEDY,
+            GPU_REMEDY,
         ),
         (
             "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update",
@@ -187,7 +193,7 @@ def test_a_deadline_names_an_engine_that_did_not_answer(tmp_path: Path) -> None:
         (
             'could not select device driver "nvidia" with capabilities: [[gpu]]',
             "model.plan for tiny_tensorrt cannot be made: the Docker engine gives no GPU to containers",
-            faults.GPU_REMEDY,
+            GPU_REMEDY,
         ),
         ("it ended with exit code 1", "model.plan for tiny_tensorrt cannot be made", "read its log"),
     ],
@@ -321,9 +327,9 @@ def test_an_engine_that_hangs_is_given_up_on(deaf_engine: str, monkeypatch: pyte
     asked.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_waits_for_the_engine(number: signal.Signals) -> None:
-    """Ctrl-C, or TERM heard as such, leaves once the container is made: only then can it be removed."""
+    """Ctrl-C, or what is heard as such, leaves once the container is made: only then can it be removed."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -352,4 +358,4 @@ def test_what_to_install_for_a_gpu() -> None:
         "restart the engine",
         "--serve-device=cpu",
     ):
-        assert part in faults.GPU_REMEDY
+        assert part in GPU_REMEDY

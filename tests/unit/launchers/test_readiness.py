@@ -130,3 +130,8 @@ def test_probe_of_a_closed_port() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         assert str(http_probe("127.0.0.1", free.getsockname()[1], "/")) == "connection refused"
+
+
+def test_probe_of_a_name_that_cannot_be_looked_up() -> None:
+    """Python raises no `OSError` for it, and a look at a server never raises."""
+    assert str(http_probe("gpu..lan", 80, "/")) == "no host can have that name"

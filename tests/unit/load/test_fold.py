@@ -22,7 +22,7 @@ from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Folded, Outcome, Samples, Tally
 from pytest_servebench.statistics import summarise
-from pytest_servebench.tallies import tally_of
+from tests.made_up import tally_of
 
 MS = 1_000_000
 START = 10**12
