@@ -22,6 +22,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("machine", "gpus"): "a list",
     ("container",): _MAPPING,
     ("k6",): _MAPPING,
+    ("telemetry",): _MAPPING,
+    ("telemetry", "gpu_name"): _TEXT,
 }
 """What may be absent or null; ``test`` and ``measurement``, which name a case, only absent."""
 _NEVER_NULL = (("test",), ("measurement",))

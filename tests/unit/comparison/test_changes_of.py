@@ -315,6 +315,22 @@ def test_response_times_of_a_capacity_search_are_not_judged() -> None:
     assert throughput.verdict is ChangeVerdict.IMPROVEMENT
 
 
+def test_a_limit_that_holds_for_no_case_is_not_green() -> None:
+    """Where all rates were looked for, a limit on response times alone compares nothing: that proves none."""
+    sides = [repeated(BEFORE, load={"arrivals": "poisson:9"}) for _ in range(2)]
+    for record in (*sides[0], *sides[1]):
+        record["case"]["objective"] = "p95<=50ms"
+    change = only(*sides)
+    assert (change.verdict, change.doubt) == (ChangeVerdict.INCONCLUSIVE, Doubt.MISSING)
+    assert change.remedy == "limit throughput: it is the rate that was found"
+    assert failing([change], Severity.AUTO) == (change,)
+    loaded = repeated(BEFORE, case="loaded")
+    assert words(changes_of([*sides[0], *loaded], [*sides[1], *loaded], limits=P95)) == [
+        "not_limited",
+        "pass",
+    ]
+
+
 @pytest.mark.parametrize(
     "given", [{"limits": [ChangeLimit(figure="p955", share=0.1)]}, {"figures": ["p955"]}]
 )
