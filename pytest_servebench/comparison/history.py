@@ -10,7 +10,7 @@ from statistics import median
 from pytest_servebench.comparison.change_points import FEWEST, change_points
 from pytest_servebench.comparison.changes import ChangeLimit, Severity
 from pytest_servebench.comparison.chronicle import Measured
-from pytest_servebench.comparison.conditions import condition_differences, conditions
+from pytest_servebench.comparison.conditions import condition_differences, conditions, is_capacity
 from pytest_servebench.comparison.figures import FIGURES, Figure
 from pytest_servebench.comparison.fingerprint import ALL, differences, fingerprint
 from pytest_servebench.comparison.replicates import Record, replicates_of
@@ -105,7 +105,9 @@ Kind = list[tuple[Measured, tuple[Record, ...]]]
 def _kinds(runs: Sequence[tuple[Measured, tuple[Record, ...]]], allowed: frozenset[str]) -> list[Kind]:
     kinds: dict[frozenset[tuple[str, str]], Kind] = {}
     for run, records in runs:
-        kinds.setdefault(frozenset(_facts(records[0], allowed).items()), []).append((run, records))
+        # All of them: replicates that were not measured alike make a kind of their own.
+        facts = frozenset(fact for record in records for fact in _facts(record, allowed).items())
+        kinds.setdefault(facts, []).append((run, records))
     return list(kinds.values())
 
 
@@ -171,24 +173,41 @@ def _differs(before: Kind, now: Kind, allowed: frozenset[str]) -> str:
     return "; ".join(found[:MOST_DIFFERENCES]) + more
 
 
-def failures(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> tuple[str, ...]:
-    """Return why the exit code is 1, a line each; nothing where it is 0.
+def failures(
+    series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity, *, runs: Sequence[Measured]
+) -> tuple[str, ...]:
+    """Return why the exit code is 1, a line each; nothing where it is 0. ``series`` are of ``runs``.
 
     A case's current series counts: the one that its latest run is in. What cannot be judged fails by
-    ``severity``; auto: where a figure with a limit could be judged of no case at all.
+    ``severity``; auto: where a figure with a limit could be judged of no case at all. Response times of a
+    search for capacity are not judged: the rate that was found makes them.
     """
     found: list[str] = []
-    for limit in limits:
-        current = [each for each in series if each.is_current and each.figure.name == limit.figure]
+    limited = [(limit, _limited_cases(runs, FIGURES[limit.figure])) for limit in limits]
+    some = [(limit, cases) for limit, cases in limited if cases]
+    for limit, cases in some or limited:
+        current = [
+            each
+            for each in series
+            if each.is_current and each.figure.name == limit.figure and each.case in cases
+        ]
         found += [_worse(each, limit) for each in current if _is_beyond(each, limit)]
-        short = [each for each in current if not each.is_judged]
-        nothing = len(short) == len(current)
-        if (nothing and severity is Severity.AUTO) or ((short or nothing) and severity is Severity.FAIL):
+        judged = {each.case for each in current if each.is_judged}
+        if (not judged and severity is Severity.AUTO) or (judged != cases and severity is Severity.FAIL):
             found.append(
-                f"fails: {limit.figure} could be judged of {len(current) - len(short)} of {len(current)} "
+                f"fails: {limit.figure} could be judged of {len(judged)} of {len(cases)} "
                 f"cases: it takes {FEWEST} runs on one machine under one load"
             )
     return tuple(found)
+
+
+def _limited_cases(runs: Sequence[Measured], figure: Figure) -> set[str]:
+    """Return the cases that a limit on a figure is for."""
+    cases: dict[str, bool] = {}
+    for run in runs:
+        for case, records in replicates_of(run.records).items():
+            cases[case] = figure.is_response_time and any(map(is_capacity, records))
+    return {case for case, is_left_out in cases.items() if not is_left_out}
 
 
 def _worse(series: Series, limit: ChangeLimit) -> str:
