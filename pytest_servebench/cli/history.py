@@ -75,7 +75,9 @@ def history(
     chronicle = read_chronicle(runs)
     asked = chosen_figures(figures)
     wanted = (*asked, *(limit.figure for limit in limits)) if asked else ()
-    series = series_of(chronicle.runs, figures=wanted, allowed=chosen_to_differ(allow_different))
+    series = series_of(
+        chronicle.runs, figures=wanted, allowed=chosen_to_differ(allow_different), limits=limits
+    )
     if shape == "json":
         show(history_json(chronicle, series))
     else:

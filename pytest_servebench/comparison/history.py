@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -81,20 +81,28 @@ class Series:
 
 
 def series_of(
-    runs: Sequence[Measured], *, figures: Sequence[str] = (), allowed: frozenset[str] = frozenset()
+    runs: Sequence[Measured],
+    *,
+    figures: Sequence[str] = (),
+    allowed: frozenset[str] = frozenset(),
+    limits: Sequence[ChangeLimit] = (),
 ) -> tuple[Series, ...]:
     """Return the series of every case and figure, all figures if none are named; runs are in order of time.
+
+    A limit's floor is that of its figure.
 
     Runs whose fingerprint or load differ, but for what is ``allowed`` to, are series of their own: a new
     machine is no change of the server. One without a single point is left out.
     """
     told = [(run, replicates_of(run.records)) for run in runs]
+    floors = {limit.figure: limit.floor for limit in limits if limit.floor is not None}
     found: list[Series] = []
     for case in dict.fromkeys(case for _, cases in told for case in cases):
         kinds = _kinds([(run, cases[case]) for run, cases in told if case in cases], allowed)
         for name, figure in FIGURES.items():
             if not figures or name in figures:
-                found += _series(case, figure, kinds, allowed)
+                floored = replace(figure, floor=floors.get(name, figure.floor))
+                found += _series(case, floored, kinds, allowed)
     return tuple(found)
 
 

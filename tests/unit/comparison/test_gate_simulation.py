@@ -60,8 +60,9 @@ def test_a_stuck_run_now_and_then_does_not_blind_the_gate() -> None:
     shape = (FAMILIES // 2, 20, 10)
 
     def drawn() -> npt.NDArray[np.float64]:
-        stuck = np.where(random.random(shape) < 0.1, random.uniform(1.5, 4, shape), 1)
-        return 40 * random.lognormal(0, 0.03, shape) * stuck
+        stuck = np.where(random.random(shape) < 0.1, random.uniform(1.5, 4, shape), 1.0)
+        values: npt.NDArray[np.float64] = 40 * random.lognormal(0, 0.03, shape) * stuck
+        return values
 
     before, now = drawn(), drawn()
     _, none = regressions(before, now, 0.05)

@@ -147,6 +147,15 @@ def test_a_change_below_the_floor_is_none() -> None:
     assert only(series_of(runs_of(tiny), figures=["p95"])).turns == ()
 
 
+def test_a_floor_of_the_users_own_is_the_floor() -> None:
+    """Whoever cares for hundredths of a millisecond is told of them; by how much less he asks, nothing is."""
+    runs = runs_of([0.2] * 10 + [0.25] * 10)
+    for floor, fails in ((0.01, True), (0.06, False), (None, False)):
+        limits = [ChangeLimit(figure="p95", share=0.05, floor=floor)]
+        series = series_of(runs, figures=["p95"], limits=limits)
+        assert bool(failures(series, limits, Severity.AUTO, runs=runs)) is fails, floor
+
+
 def test_a_worse_level_fails() -> None:
     """The latest level is worse than the one before by more than the limit: one line says so."""
     series = series_of(runs_of(UP), figures=["p95"])
