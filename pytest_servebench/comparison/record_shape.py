@@ -14,6 +14,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("benchmark",): _TEXT,
     ("measurement",): _NUMBER,
     ("case", "repeat"): _NUMBER,
+    ("repeat",): _NUMBER,
+    ("repeats",): _NUMBER,
     ("load",): _MAPPING,
     ("validity",): _TEXT,
     ("restarted",): "true or false",
