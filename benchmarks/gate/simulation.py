@@ -89,7 +89,8 @@ def regressions(before: Numbers, now: Numbers, limit: float) -> tuple[Verdicts, 
     rank_p = mannwhitneyu(now, before, alternative="greater", method="exact", axis=-1).pvalue
     welch_p = ttest_ind(np.log(now), np.log(before), equal_var=False, alternative="greater", axis=-1).pvalue
     uncorrected = is_beyond(before, now, limit) & (rank_p < SIGNIFICANCE)
-    return uncorrected, uncorrected & (false_discovery_control(welch_p, axis=-1) <= SIGNIFICANCE)
+    corrected = [false_discovery_control(p, axis=-1) <= SIGNIFICANCE for p in (welch_p, rank_p)]
+    return uncorrected, uncorrected & (corrected[0] | corrected[1])
 
 
 def is_beyond(before: Numbers, now: Numbers, limit: float) -> Verdicts:

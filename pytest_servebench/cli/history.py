@@ -19,7 +19,7 @@ from pytest_servebench.cli.judging import (
     output_option,
 )
 from pytest_servebench.cli.showing import screen, show, write_bytes
-from pytest_servebench.comparison.changes import ChangeLimit, Severity
+from pytest_servebench.comparison.changes import Severity
 from pytest_servebench.comparison.chronicle import read_chronicle
 from pytest_servebench.comparison.history import Series, failures, series_of
 from pytest_servebench.errors import PlanError
@@ -75,7 +75,9 @@ def history(
     chronicle = read_chronicle(runs)
     asked = chosen_figures(figures)
     wanted = (*asked, *(limit.figure for limit in limits)) if asked else ()
-    series = series_of(chronicle.runs, figures=wanted, allowed=chosen_to_differ(allow_different))
+    series = series_of(
+        chronicle.runs, figures=wanted, allowed=chosen_to_differ(allow_different), limits=limits
+    )
     if shape == "json":
         show(history_json(chronicle, series))
     else:
@@ -86,7 +88,7 @@ def history(
         show("\n".join(lines) + "\n")
     if output is not None:
         _draw(output, series)
-    _judge(series, limits, Severity(inconclusive))
+    _judge(failures(series, limits, Severity(inconclusive), runs=chronicle.runs))
 
 
 def _draw(output: Path, series: Sequence[Series]) -> None:
@@ -95,9 +97,8 @@ def _draw(output: Path, series: Sequence[Series]) -> None:
         click.echo(line, err=True)
 
 
-def _judge(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> None:
+def _judge(found: Sequence[str]) -> None:
     """Say what makes the exit code 1, and end with it."""
-    found = failures(series, limits, severity)
     for line in found:
         click.echo(line, err=True)
     if found:

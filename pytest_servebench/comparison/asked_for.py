@@ -31,6 +31,21 @@ def asked_of(node_ids: Iterable[str], cases: Iterable[str]) -> dict[str, int]:
     return {case: count for case, count in asked.items() if count}
 
 
+def asked_in(records: Iterable[Record]) -> dict[str, int]:
+    """Return how many replicates each case of a saved run was to have, as these say of themselves.
+
+    Of several runs that are read as one, each number that one of them has counts as there.
+    """
+    return {case: len(group) + _lost(group) for case, group in replicates_of(records).items()}
+
+
+def _lost(group: Sequence[Record]) -> int:
+    """Return how many of the repeats that were asked for no replicate is."""
+    numbers, asked = ({record.get(key) for record in group} for key in ("repeat", "repeats"))
+    known = {number for number in (*numbers, *asked) if type(number) is int and number > 0}
+    return max(known) - len(known & numbers) if known >= numbers else 0
+
+
 def only(records: Iterable[Record], cases: Iterable[str]) -> tuple[Record, ...]:
     """Return the records of ``cases``."""
     groups = replicates_of(records)

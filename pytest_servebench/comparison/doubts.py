@@ -38,8 +38,26 @@ def objection_to_case(sides: Sides, allowed: frozenset[str]) -> Objection | None
     return _missing_case(sides) or _different(sides, allowed) or _invalid(sides)
 
 
-def objection_to_figure(figure: Figure, values: Values) -> Objection | None:
-    """Return why one figure of a case cannot be: a replicate has none, or none that has a share."""
+def objection_to_figure(
+    figure: Figure, values: Values, sides: Sides, allowed: frozenset[str]
+) -> Objection | None:
+    """Return why one figure of a case cannot be: a replicate has none, none that has a share, or another."""
+    return _missing_figure(figure, values) or _other_kind(figure, sides, allowed)
+
+
+def _other_kind(figure: Figure, sides: Sides, allowed: frozenset[str]) -> Objection | None:
+    seen = [sorted({figure.kind(record) for record in side} - {""}) for side in sides]
+    if ALL in allowed or len({*seen[0], *seen[1]}) <= 1:
+        return None
+    before, now = (" or ".join(kinds) or "not known" for kinds in seen)
+    return Objection(
+        doubt=Doubt.DIFFERENT,
+        reason=f"{figure.name} was {before}, is {now}",
+        remedy="limit a figure that both sides read alike, or measure again",
+    )
+
+
+def _missing_figure(figure: Figure, values: Values) -> Objection | None:
     for side, its_values in zip(_SIDES, values, strict=True):
         without = [number for number, value in enumerate(its_values, 1) if value is None]
         if without:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,24 @@ from pytest_servebench.words import did_you_mean, listed
 RESPONSE_TIME = "response_time_ms"
 BEYOND = 1e15
 """No figure is as great as this: neither NaN nor such a number is one that was measured."""
+
+
+def _one_kind(_record: Mapping[str, Any]) -> str:
+    return ""
+
+
+def _whose_memory(record: Mapping[str, Any]) -> str:
+    """Return whose memory ``memory_usage_gb`` is; a server's is counted in one of several ways."""
+    telemetry = record.get("telemetry") or {}
+    if telemetry.get("gpu_memory_bytes") is not None:
+        return "of the GPU"
+    counted = telemetry.get("server_memory_kind")
+    return f"{counted} of the server" if counted else ""
+
+
+def _energy_source(record: Mapping[str, Any]) -> str:
+    source = (record.get("telemetry") or {}).get("gpu_energy_source")
+    return f"by {source}" if source else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +45,8 @@ class Figure:
     higher_is_better: bool = False
     floor: float = 0.0
     """A change smaller than this, in ``unit``, is never a regression, however large its share."""
+    kind: Callable[[Mapping[str, Any]], str] = _one_kind
+    """Of what, or how, a record has it, where that may differ; empty: it does not, or is not known."""
 
     @property
     def is_response_time(self) -> bool:
@@ -53,8 +73,19 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
             Figure(
                 name="efficiency", unit="", path=("serving_efficiency",), higher_is_better=True, floor=0.01
             ),
-            Figure(name="memory", unit="GB", path=("figures", "memory_usage_gb"), floor=0.01),
-            Figure(name="energy", unit="J/image", path=("telemetry", "joules_per_image")),
+            Figure(
+                name="memory",
+                unit="GB",
+                path=("figures", "memory_usage_gb"),
+                floor=0.01,
+                kind=_whose_memory,
+            ),
+            Figure(
+                name="energy",
+                unit="J/image",
+                path=("telemetry", "joules_per_image"),
+                kind=_energy_source,
+            ),
         )
     }
 )

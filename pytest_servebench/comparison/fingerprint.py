@@ -42,6 +42,8 @@ CONDITIONS = (
 """More words for it: how a case was asked and loaded."""
 
 _GPUS = re.compile(r"(?P<kind>cuda):(?P<indexes>\d+(,\d+)*)", re.IGNORECASE)
+_COUNT = re.compile(r"^\d+ x ")
+"""Before the name of each kind, where telemetry is of several GPUs."""
 _OURS = "servebench/"
 """How images begin that are built here; their tag says what from."""
 _ALWAYS = ("pytest-servebench", "numpy")
@@ -68,7 +70,7 @@ def fingerprint(record: Record) -> dict[str, str]:
         "cpu": machine.get("cpu"),
         "cores": _cores(record, machine),
         # A CPU case is the same beside any GPU; eight in the machine are no other kind than one of them.
-        "gpu": ", ".join(sorted(set(machine.get("gpus") or ()))) if on_gpu else None,
+        "gpu": _gpus(record, machine) if on_gpu else None,
         "driver": machine.get("gpu_driver") if on_gpu else None,
         "launcher": record.get("launcher"),
         "image": _image(record),
@@ -161,6 +163,13 @@ def _options(record: Record) -> str:
     served: Mapping[str, Any] = record.get("served") or {}
     told: Mapping[str, Any] = served.get("options") or {}
     return ", ".join(f"{name} {told[name]}" for name in sorted(told))
+
+
+def _gpus(record: Record, machine: Mapping[str, Any]) -> str:
+    """Return the kinds of GPU that were computed on; where none was seen at it, all that there are."""
+    seen = (record.get("telemetry") or {}).get("gpu_name")
+    kinds = [_COUNT.sub("", each) for each in seen.split(" and ")] if seen else machine.get("gpus") or ()
+    return ", ".join(sorted(set(kinds)))
 
 
 def _cores(record: Record, machine: Mapping[str, Any]) -> object:

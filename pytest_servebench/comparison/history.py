@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
 from pytest_servebench.comparison.change_points import FEWEST, change_points
 from pytest_servebench.comparison.changes import ChangeLimit, Severity
 from pytest_servebench.comparison.chronicle import Measured
-from pytest_servebench.comparison.conditions import condition_differences, conditions
+from pytest_servebench.comparison.conditions import condition_differences, conditions, is_capacity
 from pytest_servebench.comparison.figures import FIGURES, Figure
 from pytest_servebench.comparison.fingerprint import ALL, differences, fingerprint
 from pytest_servebench.comparison.replicates import Record, replicates_of
@@ -62,6 +62,8 @@ class Series:
     """In what it was measured differently from the series before; empty for the first."""
     is_current: bool = True
     """Whether the case's latest run is in it."""
+    lacks_latest: bool = False
+    """Whether the latest run of the series itself has no such figure."""
     unusable: int = 0
     """Runs that were not valid, or have no such figure."""
 
@@ -81,20 +83,28 @@ class Series:
 
 
 def series_of(
-    runs: Sequence[Measured], *, figures: Sequence[str] = (), allowed: frozenset[str] = frozenset()
+    runs: Sequence[Measured],
+    *,
+    figures: Sequence[str] = (),
+    allowed: frozenset[str] = frozenset(),
+    limits: Sequence[ChangeLimit] = (),
 ) -> tuple[Series, ...]:
     """Return the series of every case and figure, all figures if none are named; runs are in order of time.
+
+    A limit's floor is that of its figure.
 
     Runs whose fingerprint or load differ, but for what is ``allowed`` to, are series of their own: a new
     machine is no change of the server. One without a single point is left out.
     """
     told = [(run, replicates_of(run.records)) for run in runs]
+    floors = {limit.figure: limit.floor for limit in limits if limit.floor is not None}
     found: list[Series] = []
     for case in dict.fromkeys(case for _, cases in told for case in cases):
         kinds = _kinds([(run, cases[case]) for run, cases in told if case in cases], allowed)
         for name, figure in FIGURES.items():
             if not figures or name in figures:
-                found += _series(case, figure, kinds, allowed)
+                floored = replace(figure, floor=floors.get(name, figure.floor))
+                found += _series(case, floored, kinds, allowed)
     return tuple(found)
 
 
@@ -105,7 +115,9 @@ Kind = list[tuple[Measured, tuple[Record, ...]]]
 def _kinds(runs: Sequence[tuple[Measured, tuple[Record, ...]]], allowed: frozenset[str]) -> list[Kind]:
     kinds: dict[frozenset[tuple[str, str]], Kind] = {}
     for run, records in runs:
-        kinds.setdefault(frozenset(_facts(records[0], allowed).items()), []).append((run, records))
+        # All of them: replicates that were not measured alike make a kind of their own.
+        facts = frozenset(fact for record in records for fact in _facts(record, allowed).items())
+        kinds.setdefault(facts, []).append((run, records))
     return list(kinds.values())
 
 
@@ -128,6 +140,7 @@ def _series(case: str, figure: Figure, kinds: Sequence[Kind], allowed: frozenset
                 turns=_turns(figure, [point.value for point in points]),
                 differs=_differs(kinds[number - 2], kind, allowed) if number > 1 else "",
                 is_current=kind[-1][0].started == latest,
+                lacks_latest=kind[-1][0] is not points[-1].run,
                 unusable=len(kind) - len(points),
             )
 
@@ -171,24 +184,41 @@ def _differs(before: Kind, now: Kind, allowed: frozenset[str]) -> str:
     return "; ".join(found[:MOST_DIFFERENCES]) + more
 
 
-def failures(series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity) -> tuple[str, ...]:
-    """Return why the exit code is 1, a line each; nothing where it is 0.
+def failures(
+    series: Sequence[Series], limits: Sequence[ChangeLimit], severity: Severity, *, runs: Sequence[Measured]
+) -> tuple[str, ...]:
+    """Return why the exit code is 1, a line each; nothing where it is 0. ``series`` are of ``runs``.
 
     A case's current series counts: the one that its latest run is in. What cannot be judged fails by
-    ``severity``; auto: where a figure with a limit could be judged of no case at all.
+    ``severity``; auto: where a figure with a limit could be judged of no case at all. Response times of a
+    search for capacity are not judged: the rate that was found makes them.
     """
     found: list[str] = []
-    for limit in limits:
-        current = [each for each in series if each.is_current and each.figure.name == limit.figure]
+    limited = [(limit, _limited_cases(runs, FIGURES[limit.figure])) for limit in limits]
+    some = [(limit, cases) for limit, cases in limited if cases]
+    for limit, cases in some or limited:
+        current = [
+            each
+            for each in series
+            if each.is_current and each.figure.name == limit.figure and each.case in cases
+        ]
         found += [_worse(each, limit) for each in current if _is_beyond(each, limit)]
-        short = [each for each in current if not each.is_judged]
-        nothing = len(short) == len(current)
-        if (nothing and severity is Severity.AUTO) or ((short or nothing) and severity is Severity.FAIL):
+        judged = {each.case for each in current if each.is_judged and not each.lacks_latest}
+        if (not judged and severity is Severity.AUTO) or (judged != cases and severity is Severity.FAIL):
             found.append(
-                f"fails: {limit.figure} could be judged of {len(current) - len(short)} of {len(current)} "
-                f"cases: it takes {FEWEST} runs on one machine under one load"
+                f"fails: {limit.figure} could be judged of {len(judged)} of {len(cases)} "
+                f"cases: it takes {FEWEST} runs on one machine under one load, and a valid latest one"
             )
     return tuple(found)
+
+
+def _limited_cases(runs: Sequence[Measured], figure: Figure) -> set[str]:
+    """Return the cases that a limit on a figure is for."""
+    cases: dict[str, bool] = {}
+    for run in runs:
+        for case, records in replicates_of(run.records).items():
+            cases[case] = figure.is_response_time and any(map(is_capacity, records))
+    return {case for case, is_left_out in cases.items() if not is_left_out}
 
 
 def _worse(series: Series, limit: ChangeLimit) -> str:

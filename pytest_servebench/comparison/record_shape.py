@@ -14,6 +14,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("benchmark",): _TEXT,
     ("measurement",): _NUMBER,
     ("case", "repeat"): _NUMBER,
+    ("repeat",): _NUMBER,
+    ("repeats",): _NUMBER,
     ("load",): _MAPPING,
     ("validity",): _TEXT,
     ("restarted",): "true or false",
@@ -22,6 +24,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("machine", "gpus"): "a list",
     ("container",): _MAPPING,
     ("k6",): _MAPPING,
+    ("telemetry",): _MAPPING,
+    ("telemetry", "gpu_name"): _TEXT,
 }
 """What may be absent or null; ``test`` and ``measurement``, which name a case, only absent."""
 _NEVER_NULL = (("test",), ("measurement",))

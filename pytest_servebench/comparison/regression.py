@@ -2,15 +2,16 @@
 
 A regression takes all of: the exact one-sided rank test over run-level figures is significant; the
 medians differ by more than the limit, and by more than the floor; and the change survives the correction for
-as many comparisons as were made. Rank tests of 5 against 5 repeats end at p = 1/252, where no correction
-for 60 comparisons could ever fire; so what is corrected is Welch's t-test on logarithms, which has no such
-end. docs/verdicts.md tells it in words.
+as many comparisons as were made, by one of two tests. Rank tests of 5 against 5 repeats end at p = 1/252,
+where no correction for 60 comparisons could ever fire; so Welch's t-test on logarithms is corrected too,
+which has no such end. But one stuck run of ten blinds that one, and no rank test. docs/verdicts.md tells it
+in words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from pytest_servebench.comparison.changes import Change, ChangeLimit, ChangeVerdict, Doubt, Severity
@@ -44,8 +45,8 @@ class _Comparison:
     limit: ChangeLimit | None
     sides: Sides
     objection: Objection | None
-    unjudged: str = ""
-    """Why its limit does not hold for this case."""
+    left_out: ChangeLimit | None = None
+    """A limit that was given, and does not hold for this case."""
 
     @property
     def values(self) -> Values:
@@ -88,7 +89,7 @@ def changes_of(
     limited = {figure_named(limit.figure).name: limit for limit in limits}
     asked = {*limited, *(figure_named(name).name for name in figures)}
     sides = replicates_of(before), replicates_of(now)
-    comparisons = [
+    comparisons = _some_limited(
         each
         for case in dict.fromkeys([*sides[1], *sides[0]])
         for each in _comparisons(
@@ -97,11 +98,9 @@ def changes_of(
             [(figure, limited.get(figure.name)) for figure in FIGURES.values() if figure.name in asked],
             allowed,
         )
-    ]
+    )
     family = [each for each in comparisons if each.is_judged]
-    corrected = [
-        adjusted([welch_p(*each.ordered(worse=worse)) for each in family]) for worse in (True, False)
-    ]
+    corrected = [_corrected([each.ordered(worse=worse) for each in family]) for worse in (True, False)]
     judged = {id(each): _judged(each, *both) for each, *both in zip(family, *corrected, strict=True)}
     return tuple(judged.get(id(each)) or _unjudged(each) for each in comparisons)
 
@@ -117,6 +116,12 @@ def _fails(change: Change, severity: Severity) -> bool:
     return severity is Severity.FAIL or (severity is Severity.AUTO and change.doubt is not Doubt.NOISE)
 
 
+def _corrected(family: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float]:
+    """Return the p of each comparison, corrected for all of them: of the test that it survives best."""
+    each_test = [adjusted([test(*sides) for sides in family]) for test in (welch_p, rank_p)]
+    return [min(both) for both in zip(*each_test, strict=True)]
+
+
 def _comparisons(
     case: str, sides: Sides, figures: Sequence[tuple[Figure, ChangeLimit | None]], allowed: frozenset[str]
 ) -> list[_Comparison]:
@@ -126,7 +131,7 @@ def _comparisons(
     for figure, limit in figures:
         left_out = searched and figure.is_response_time and limit is not None
         bare = _Comparison(case=case, figure=figure, limit=None, sides=sides, objection=None)
-        objection = of_case or objection_to_figure(figure, bare.values)
+        objection = of_case or objection_to_figure(figure, bare.values, sides, allowed)
         if objection is None and limit is not None and not left_out:
             objection = objection_to_count(sides)
         found.append(
@@ -136,10 +141,24 @@ def _comparisons(
                 limit=None if left_out else limit,
                 sides=sides,
                 objection=objection,
-                unjudged=_SEARCHED if left_out else "",
+                left_out=limit if left_out else None,
             )
         )
     return found
+
+
+def _some_limited(comparisons: Iterable[_Comparison]) -> list[_Comparison]:
+    """Return them; where no limit holds for any of them, those that one was given for are doubts."""
+    found = list(comparisons)
+    if any(one.limit for one in found):
+        return found
+    doubt = Objection(
+        doubt=Doubt.MISSING, reason=_SEARCHED, remedy="limit throughput: it is the rate that was found"
+    )
+    return [
+        replace(one, limit=one.left_out, objection=one.objection or doubt) if one.left_out else one
+        for one in found
+    ]
 
 
 _SEARCHED = "the rate of requests was looked for, and response times are whatever it makes them"
@@ -205,7 +224,7 @@ def _change(one: _Comparison, verdict: ChangeVerdict, objection: Objection | Non
         unit=one.figure.unit,
         verdict=verdict,
         doubt=objection.doubt if objection else None,
-        reason=objection.reason if objection else one.unjudged,
+        reason=objection.reason if objection else _SEARCHED if one.left_out else "",
         remedy=objection.remedy if objection else "",
         baseline=baseline,
         now=now,

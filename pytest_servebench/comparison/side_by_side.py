@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
+from pytest_servebench.comparison.asked_for import asked_in, with_lost
 from pytest_servebench.comparison.changes import (
     DEFAULT_LIMITS,
     Change,
@@ -141,7 +142,12 @@ def side_by_side(
         limits = [limit for limit in DEFAULT_LIMITS if limit.figure in asked]
     before = runs[0].records
     changes = [
-        changes_of(before, run.records, limits=limits, figures=asked, allowed=allowed) for run in runs[1:]
+        with_lost(
+            changes_of(before, run.records, limits=limits, figures=asked, allowed=allowed),
+            asked_in(run.records),
+            run.records,
+        )
+        for run in runs[1:]
     ]
     found = [{(each.case, each.figure): _as_told_here(each) for each in side} for side in changes]
     return SideBySide(runs=_told_apart(runs), rows=_rows(runs, found))

@@ -21,6 +21,8 @@ KEPT = (
 """Fields that are kept as they are: no samples, no histograms, no time lines, nothing of the run's course."""
 _CONTAINER = ("image", "image_id", "cpu_set", "cpus", "memory_bytes")
 _MACHINE = ("cpu", "cores_usable", "system", "kernel", "python", "gpus", "gpu_driver", "packages")
+_TELEMETRY = ("gpu_name", "gpu_memory_bytes", "gpu_energy_source", "server_memory_kind")
+"""What tells GPUs apart, and what `figures.Figure.kind` asks for."""
 _SERVED = ("engine", "provider", "device", "precision", "options")
 
 
@@ -40,6 +42,7 @@ def trimmed(record: Record) -> dict[str, Any]:
         "container": _some(record.get("container"), _CONTAINER),
         "machine": _some(record.get("machine"), _MACHINE),
         "served": _some(record.get("served"), _SERVED),
+        "telemetry": _some(record.get("telemetry") or {}, _TELEMETRY),
     }
     if k6_version := (record.get("k6") or {}).get("version"):
         kept["k6"] = {"version": k6_version}

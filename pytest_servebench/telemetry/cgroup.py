@@ -86,12 +86,10 @@ class Cgroup:
         folders = () if self.memory is None else _upwards(self.memory)
         return min((limit for each in folders if (limit := _memory_limit(each)) is not None), default=None)
 
-    def throttling(self) -> Throttling | None:
-        """Return how often it, or what it lies in, was held back; None where nothing has a limit."""
-        if self.cpu is None:
-            return None
-        found = [seen for folder in _upwards(self.cpu) if (seen := _throttling(folder))]
-        return max(found, key=lambda seen: seen.throttled) if found else None
+    def throttling(self) -> Mapping[Path, Throttling]:
+        """Return how often it, and what it lies in, was held back, by the folder of each limit."""
+        folders = () if self.cpu is None else _upwards(self.cpu)
+        return {folder: seen for folder in folders if (seen := _throttling(folder))}
 
 
 def cgroup_of(pid: int, *, container: str = "", proc: Path = PROC, mounts: Path = MOUNTS) -> Cgroup | None:

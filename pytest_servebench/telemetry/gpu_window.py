@@ -6,10 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
-from pytest_servebench.telemetry.points import growth, integral, uncovered
+from pytest_servebench.telemetry.points import cut, integral, uncovered
 
 UTILIZATION = "gpu_utilization_percent"
 MEMORY = "gpu_memory_bytes"
@@ -219,9 +220,9 @@ def _energy(window: _Window) -> tuple[float | None, str | None]:
     """Return the window's energy and where it comes from."""
     counted = window.covered(ENERGY)
     if counted is not None:
-        joules = growth(counted, *window.edges_ns)
-        if joules >= 0:
-            return joules, COUNTER
+        joules = [value for _, value in cut(counted, *window.edges_ns)]
+        if all(before <= after for before, after in pairwise(joules)):
+            return joules[-1] - joules[0], COUNTER
         window.absent[ENERGY] = "its energy counter went backwards: the driver was loaded anew"
     power_w = window.mean(POWER)
     return (None, None) if power_w is None else (power_w * window.length_s, INTEGRATED)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pytest_servebench.interfaces import Clock
-from pytest_servebench.telemetry.cgroup import Cgroup
+from pytest_servebench.telemetry.cgroup import Cgroup, Throttling
 from pytest_servebench.telemetry.points import Points, growth, uncovered
 from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
@@ -76,8 +77,7 @@ class MachineProbe(Sampled):
         self._clock = clock
         self._busy: list[tuple[int, float]] = []
         self._told: list[tuple[int, float]] = []
-        self._periods: list[tuple[int, float]] = []
-        self._throttled: list[tuple[int, float]] = []
+        self._limits: dict[Path, list[tuple[int, Throttling]]] = {}
         self._lock = threading.Lock()
         self._samplers = (Sampler(self.sample, _PERIOD_S, "servebench-machine", _SHARE),)
 
@@ -89,7 +89,7 @@ class MachineProbe(Sampled):
             reason = uncovered(self._busy, begin_ns, end_ns) or _untold(self._told, begin_ns, end_ns, cores)
             return MachineReading(
                 busy_s=None if reason else growth(self._busy, begin_ns, end_ns),
-                throttled_share=_share(self._throttled, self._periods, begin_ns, end_ns),
+                throttled_share=_throttled_share(self._limits.values(), begin_ns, end_ns),
                 cores=cores,
                 absent={OTHERS: reason} if reason else {},
             )
@@ -98,13 +98,12 @@ class MachineProbe(Sampled):
         """Take one sample now."""
         with self._lock:  # before reading: of two that sample at once, the later has the larger figures
             busy_s, told_s = busy_and_told_s(_times(self._cores))
-            throttling = None if self._cgroup is None else self._cgroup.throttling()
+            throttling = {} if self._cgroup is None else self._cgroup.throttling()
             now_ns = self._clock.now_ns()
             self._busy.append((now_ns, busy_s))
             self._told.append((now_ns, told_s))
-            if throttling is not None:
-                self._periods.append((now_ns, throttling.periods))
-                self._throttled.append((now_ns, throttling.throttled))
+            for place, seen in throttling.items():
+                self._limits.setdefault(place, []).append((now_ns, seen))
         return True
 
 
@@ -133,8 +132,18 @@ def _untold(told: Points, begin_ns: int, end_ns: int, cores: int) -> str:
     return ""
 
 
-def _share(throttled: Points, periods: Points, begin_ns: int, end_ns: int) -> float | None:
+def _throttled_share(
+    limits: Iterable[Sequence[tuple[int, Throttling]]], begin_ns: int, end_ns: int
+) -> float | None:
+    """Return the share of the limit that held back most often within the window; None: none covers it."""
+    shares = [_share(seen, begin_ns, end_ns) for seen in limits]
+    return max((share for share in shares if share is not None), default=None)
+
+
+def _share(seen: Sequence[tuple[int, Throttling]], begin_ns: int, end_ns: int) -> float | None:
+    periods = [(at_ns, one.periods) for at_ns, one in seen]
     if uncovered(periods, begin_ns, end_ns):
         return None
     passed = growth(periods, begin_ns, end_ns)
-    return growth(throttled, begin_ns, end_ns) / passed if passed > 0 else 0.0
+    throttled = growth([(at_ns, one.throttled) for at_ns, one in seen], begin_ns, end_ns)
+    return throttled / passed if passed > 0 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 from pytest_servebench.interfaces import ServerCounters
@@ -47,9 +48,13 @@ def achieved(before: ServerCounters, after: ServerCounters) -> Achieved:
     """Return what happened between two readings of a server's counters.
 
     A counter that went backwards means that the server was restarted: then no difference is worth
-    anything and every figure is None.
+    anything and every figure is None. So does a batch size that is counted no more. What is no finite
+    number is not reported.
     """
+    before, after = _finite(before), _finite(after)
     first, last = _flat(before), _flat(after)
+    if before.executions_by_batch and after.executions_by_batch is not None:
+        last = dict.fromkeys(_by_size(before.executions_by_batch), 0.0) | last
     for name, value in first.items():
         if name in last and last[name] < value:
             return nothing(f"the counter {name} went backwards, {value:g} to {last[name]:g}: a restart")
@@ -65,12 +70,25 @@ def nothing(reason: str) -> Achieved:
     return Achieved(absent=dict.fromkeys(FIGURES, reason))
 
 
+def _finite(counters: ServerCounters) -> ServerCounters:
+    """Return them without those that are no numbers."""
+    known = {each.name: getattr(counters, each.name) for each in fields(counters)}
+    sizes = known.pop("executions_by_batch")
+    return ServerCounters(
+        **{name: value for name, value in known.items() if value is not None and isfinite(value)},
+        executions_by_batch=sizes if sizes is not None and all(map(isfinite, sizes.values())) else None,
+    )
+
+
 def _flat(counters: ServerCounters) -> dict[str, float]:
     """Return every counter that the server reports, those by batch size among them."""
     known = {each.name: getattr(counters, each.name) for each in fields(counters)}
-    sizes = known.pop("executions_by_batch") or {}
-    by_size = {f"executions of {size}": count for size, count in sizes.items()}
+    by_size = _by_size(known.pop("executions_by_batch") or {})
     return {name: value for name, value in (known | by_size).items() if value is not None}
+
+
+def _by_size(sizes: Mapping[str, float]) -> dict[str, float]:
+    return {f"executions of {size}": count for size, count in sizes.items()}
 
 
 def _ratio(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pytest_servebench.comparison.asked_for import asked_of, only, with_lost
+from pytest_servebench.comparison.asked_for import asked_in, asked_of, only, with_lost
 from pytest_servebench.comparison.changes import Change, ChangeVerdict, Doubt
 from pytest_servebench.comparison.replicates import case_name
 from tests.saved_records import repeats, saved_record
@@ -42,6 +44,27 @@ def test_only_the_records_of_some_cases_are_kept() -> None:
     names = list(dict.fromkeys(map(case_name, records)))
     kept = only(records, [names[2], names[0], names[2], "unknown"])
     assert [record["case"]["stack"] for record in kept] == ["torchserve"] * 2 + ["fastapi"] * 2
+
+
+def replicate(repeat: object, repeats_asked: object) -> dict[str, Any]:
+    """Return a record that says which of how many repeats it is."""
+    return {**saved_record(), "test": CASE, "repeat": repeat, "repeats": repeats_asked}
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ([(1, 5), (2, 5), (4, 5)], 5),
+        ([(1, 2), (2, 2), (1, 2), (2, 2)], 4),
+        ([(1, 3), (1, 3), (3, 3)], 4),
+        ([(None, 1)] * 3, 3),
+        ([(None, None), ("x", 5)], 2),
+        ([(1, 10**17)], 10**17),
+    ],
+)
+def test_a_saved_run_tells_how_often_it_was_asked(told: list[tuple[object, object]], wanted: int) -> None:
+    """A number that no file has was lost; several runs that are read as one have each number often."""
+    assert asked_in([replicate(*each) for each in told]) == {CASE: wanted}
 
 
 def change(verdict: ChangeVerdict, doubt: Doubt | None = None) -> Change:

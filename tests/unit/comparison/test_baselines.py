@@ -56,6 +56,8 @@ def test_nothing_that_is_compared_is_lost(value: float, text: str) -> None:
     """A baseline's records say of every case what the run's did: figures, fingerprint, conditions, doubts."""
     records = [*repeats(3), *repeats(2, stack="triton", images_per_s=value, reason=text)]
     records += [saved_record(stack="triton", measurement=2), saved_record(stack="torchserve")]
+    on_gpu = {"gpu_name": "T4", "gpu_memory_bytes": 10**9, "gpu_energy_source": "counter"}
+    records += [saved_record(stack="other", device="cuda:0", telemetry=on_gpu)]
     back = parse_baseline(json.loads(baseline_text(made(records))), "here").records
     assert [case_name(each) for each in back] == [case_name(each) for each in records]
     for before, after in zip(records, back, strict=True):
@@ -63,6 +65,9 @@ def test_nothing_that_is_compared_is_lost(value: float, text: str) -> None:
         assert conditions(before) == conditions(after)
         assert (before["validity"], before["reason"]) == (after["validity"], after["reason"])
         assert [each.of(before) for each in FIGURES.values()] == [each.of(after) for each in FIGURES.values()]
+        assert [each.kind(before) for each in FIGURES.values()] == [
+            each.kind(after) for each in FIGURES.values()
+        ]
 
 
 def test_a_run_passes_against_itself() -> None:

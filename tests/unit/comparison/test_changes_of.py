@@ -108,6 +108,29 @@ def test_among_many_comparisons_one_must_be_surer() -> None:
     )
 
 
+STUCK = 8.0
+"""How many times slower a run is in which somebody was in the way."""
+
+
+@pytest.mark.parametrize("stuck_side", ["the baseline", "the run"])
+def test_one_stuck_run_hides_no_regression(stuck_side: str) -> None:
+    """The spread that it makes is no doubt of the other nine: a baseline with one would blind the gate."""
+    ten = [*BEFORE, *BEFORE]
+    before, now = ten.copy(), [value * 1.2 for value in ten]
+    side = before if stuck_side == "the baseline" else now
+    side[3] *= STUCK
+    others = [record for n in range(30) for record in repeated(ten, case=f"other-{n}")]
+    changes = changes_of([*repeated(before), *others], [*repeated(now), *others], limits=P95)
+    assert words(changes) == ["regression"] + ["pass"] * 30
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 3.0, 100.0])
+def test_a_regression_that_gets_worse_stays_one(factor: float) -> None:
+    """However far one repeat is out on the side that is worse."""
+    now = [*SLOWER[:4], SLOWER[4] * factor]
+    assert only(repeated(BEFORE), repeated(now)).verdict is ChangeVerdict.REGRESSION
+
+
 def test_a_sure_regression_is_found_among_sixty_comparisons() -> None:
     """The correction does not silence the gate: rank tests alone could never fire here."""
     cases = [f"case-{n}" for n in range(60)]
@@ -313,6 +336,22 @@ def test_response_times_of_a_capacity_search_are_not_judged() -> None:
         "the rate of requests was looked for, and response times are whatever it makes them"
     )
     assert throughput.verdict is ChangeVerdict.IMPROVEMENT
+
+
+def test_a_limit_that_holds_for_no_case_is_not_green() -> None:
+    """Where all rates were looked for, a limit on response times alone compares nothing: that proves none."""
+    sides = [repeated(BEFORE, load={"arrivals": "poisson:9"}) for _ in range(2)]
+    for record in (*sides[0], *sides[1]):
+        record["case"]["objective"] = "p95<=50ms"
+    change = only(*sides)
+    assert (change.verdict, change.doubt) == (ChangeVerdict.INCONCLUSIVE, Doubt.MISSING)
+    assert change.remedy == "limit throughput: it is the rate that was found"
+    assert failing([change], Severity.AUTO) == (change,)
+    loaded = repeated(BEFORE, case="loaded")
+    assert words(changes_of([*sides[0], *loaded], [*sides[1], *loaded], limits=P95)) == [
+        "not_limited",
+        "pass",
+    ]
 
 
 @pytest.mark.parametrize(

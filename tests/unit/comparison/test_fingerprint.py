@@ -99,6 +99,22 @@ def test_a_gpu_matters_to_whom_it_computes_for() -> None:
     ]
 
 
+def test_of_several_kinds_of_gpu_the_one_that_computed_counts() -> None:
+    """A machine's other GPU, or a part of one (MIG), is no machine that became slower; replicas are alike."""
+
+    def on(gpu_name: str | None) -> dict[str, Any]:
+        machine = {"gpus": ["RTX 4090", "T4"]}
+        return saved_record(device="cuda:0", machine=machine, telemetry={"gpu_name": gpu_name})
+
+    assert differences([on("RTX 4090")], [on("T4")], NOTHING) == ["gpu was RTX 4090, is T4"]
+    assert differences([on("RTX 4090")], [on("RTX 4090 MIG 1g.5gb")], NOTHING) == [
+        "gpu was RTX 4090, is RTX 4090 MIG 1g.5gb"
+    ]
+    assert fingerprint(on("2 x RTX 4090"))["gpu"] == "RTX 4090"
+    assert fingerprint(on("1 x RTX 4090 and 2 x T4"))["gpu"] == "RTX 4090, T4"
+    assert fingerprint(on(None))["gpu"] == "RTX 4090, T4"
+
+
 def test_a_server_over_two_gpus_is_no_server_over_one() -> None:
     """How many is told apart, which they are is not."""
     one, two, others = (

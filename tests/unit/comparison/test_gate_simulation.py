@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from benchmarks.gate.simulation import SIZES, SPREADS, Setting, rates_of, regressions, simulation_table
@@ -51,6 +52,24 @@ def test_what_is_slower_and_not_found_is_hardly_ever_a_pass() -> None:
     rates = rates_of(Setting(comparisons=60, spread=0.05, slower=0.2), FAMILIES)
     assert rates.found < 0.9
     assert rates.passed < 0.01
+
+
+def test_a_stuck_run_now_and_then_does_not_blind_the_gate() -> None:
+    """Of ten runs about one is slower by a multiple, on either side: +20% is found all the same."""
+    random = np.random.default_rng(3)
+    shape = (FAMILIES // 2, 20, 10)
+
+    def drawn() -> npt.NDArray[np.float64]:
+        stuck = np.where(random.random(shape) < 0.1, random.uniform(1.5, 4, shape), 1.0)
+        values: npt.NDArray[np.float64] = 40 * random.lognormal(0, 0.03, shape) * stuck
+        return values
+
+    before, now = drawn(), drawn()
+    _, none = regressions(before, now, 0.05)
+    assert none.any(axis=1).mean() <= MOST_FALSE
+    now[:, 0] *= 1.2
+    _, found = regressions(before, now, 0.05)
+    assert found[:, 0].mean() >= 0.6
 
 
 def test_more_repeats_find_more() -> None:

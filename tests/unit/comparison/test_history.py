@@ -95,6 +95,43 @@ def test_another_load_is_another_series() -> None:
     assert [each.differs for each in series_of(runs, figures=["p95"])] == ["", "concurrency was 16, is 32"]
 
 
+def test_a_run_of_two_kinds_is_joined_to_neither() -> None:
+    """Its replicates were not measured alike: whichever came first does not speak for the others."""
+    other = {**MACHINE, "cpu": "a slower CPU"}
+    mixed = [made_up_record(10.0), made_up_record(20.0, machine=other)]
+    for records in (mixed, mixed[::-1]):
+        first, second = series_of([*runs_of([10.0] * 8), measured(9, *records)], figures=["p95"])
+        assert (len(first.points), first.is_current, len(second.points)) == (8, False, 1)
+        assert "a slower CPU" in second.differs
+
+
+def test_response_times_of_a_capacity_search_are_not_judged() -> None:
+    """A server that holds a higher rate is asked at it: no p95 there is worse, and none proves anything."""
+    case = {"id": "triton-onnx", "stack": "triton", "repeat": None, "objective": "p95<=50ms"}
+    runs = runs_of(UP, case=case)
+    limits = [*LIMITS, ChangeLimit(figure="throughput", share=0.05)]
+    searched = series_of(runs, figures=["p95", "throughput"])
+    (line,) = failures(searched, limits, Severity.AUTO, runs=runs)
+    assert ": throughput " in line
+    (line,) = failures(searched, LIMITS, Severity.AUTO, runs=runs)
+    assert line.startswith("fails: p95 could be judged of 0 of 0 cases: it takes 8 runs on one machine ")
+
+
+@pytest.mark.parametrize(("severity", "fails"), [("auto", False), ("fail", True), ("warn", False)])
+def test_a_case_without_a_single_figure_is_counted(severity: str, fails: bool) -> None:
+    """One that never was valid, or is not on its new machine, has no series, and is no less unjudged."""
+    runs = runs_of([10.0] * 9)
+    other = {**MACHINE, "cpu": "a slower CPU"}
+    for validity in ("unstable", "errors"):
+        broken = [made_up_record(10.0, test="test_new", machine=other, validity=validity)]
+        if validity == "errors":
+            broken += [made_up_record(10.0, test="test_new")]
+        spoiled = [*runs, measured(20, made_up_record(10.0), *broken)]
+        found = failures(series_of(spoiled, figures=["p95"]), LIMITS, Severity(severity), runs=spoiled)
+        assert bool(found) is fails
+        assert all("p95 could be judged of 1 of 2 cases" in line for line in found)
+
+
 def test_what_is_not_valid_is_not_used() -> None:
     """A run that is not to be believed, or has no such figure, is counted and no point."""
     bad = measured(20, made_up_record(99.0, validity="unstable"))
@@ -109,19 +146,40 @@ def test_a_change_below_the_floor_is_none() -> None:
     assert only(series_of(runs_of(tiny), figures=["p95"])).turns == ()
 
 
+@pytest.mark.parametrize(("severity", "fails"), [("auto", True), ("fail", True), ("warn", False)])
+def test_a_latest_run_without_a_figure_is_not_green(severity: str, fails: bool) -> None:
+    """A server that answers wrongly since yesterday was fast the day before; its next run ends that."""
+    runs = [*runs_of([10.0] * 9), measured(20, made_up_record(10.0, validity="wrong_output"))]
+    found = failures(series_of(runs, figures=["p95"]), LIMITS, Severity(severity), runs=runs)
+    assert bool(found) is fails
+    assert all("p95 could be judged of 0 of 1 cases" in line for line in found)
+    mended = [*runs, measured(21, made_up_record(10.0))]
+    assert failures(series_of(mended, figures=["p95"]), LIMITS, Severity(severity), runs=mended) == ()
+
+
+def test_a_floor_of_the_users_own_is_the_floor() -> None:
+    """Whoever cares for hundredths of a millisecond is told of them; by how much less he asks, nothing is."""
+    runs = runs_of([0.2] * 10 + [0.25] * 10)
+    for floor, fails in ((0.01, True), (0.06, False), (None, False)):
+        limits = [ChangeLimit(figure="p95", share=0.05, floor=floor)]
+        series = series_of(runs, figures=["p95"], limits=limits)
+        assert bool(failures(series, limits, Severity.AUTO, runs=runs)) is fails, floor
+
+
 def test_a_worse_level_fails() -> None:
     """The latest level is worse than the one before by more than the limit: one line says so."""
     series = series_of(runs_of(UP), figures=["p95"])
-    (line,) = failures(series, LIMITS, Severity.AUTO)
+    (line,) = failures(series, LIMITS, Severity.AUTO, runs=runs_of(UP))
     assert line.startswith("fails: test_it.py::test_speed[triton-onnx]: p95 +")
     assert line.endswith("limit +5%, since run10")
-    assert failures(series, [ChangeLimit(figure="p95", share=0.2)], Severity.AUTO) == ()
+    assert failures(series, [ChangeLimit(figure="p95", share=0.2)], Severity.AUTO, runs=runs_of(UP)) == ()
 
 
 def test_what_was_mended_is_green_again() -> None:
     """Only the latest level counts, against the one before."""
     mended = [10.0] * 10 + [12.0] * 5 + [10.0] * 5
-    assert failures(series_of(runs_of(mended), figures=["p95"]), LIMITS, Severity.AUTO) == ()
+    runs = runs_of(mended)
+    assert failures(series_of(runs, figures=["p95"]), LIMITS, Severity.AUTO, runs=runs) == ()
 
 
 @pytest.mark.parametrize(("severity", "fails"), [("auto", False), ("fail", True), ("warn", False)])
@@ -131,7 +189,7 @@ def test_some_cases_with_too_few_runs(severity: str, fails: bool) -> None:
         measured(at, made_up_record(10.0), *([made_up_record(5.0, test="test_new")] if at > 5 else []))
         for at in range(10)
     ]
-    found = failures(series_of(runs, figures=["p95"]), LIMITS, Severity(severity))
+    found = failures(series_of(runs, figures=["p95"]), LIMITS, Severity(severity), runs=runs)
     assert bool(found) is fails
     assert all("p95 could be judged of 1 of 2 cases" in line for line in found)
 
@@ -139,8 +197,8 @@ def test_some_cases_with_too_few_runs(severity: str, fails: bool) -> None:
 @pytest.mark.parametrize(("severity", "fails"), [("auto", True), ("fail", True), ("warn", False)])
 def test_nothing_that_could_be_judged_is_not_green(severity: str, fails: bool) -> None:
     """A limit on a figure that no case has enough runs of, or none at all, fails but with ``warn``."""
-    few = series_of(runs_of([10.0] * 5))
-    assert bool(failures(few, LIMITS, Severity(severity))) is fails
+    few = runs_of([10.0] * 5)
+    assert bool(failures(series_of(few), LIMITS, Severity(severity), runs=few)) is fails
     enough = series_of(runs_of([10.0] * 9))
     energy = [ChangeLimit(figure="energy", share=0.05)]
-    assert bool(failures(enough, energy, Severity(severity))) is fails
+    assert bool(failures(enough, energy, Severity(severity), runs=runs_of([10.0] * 9))) is fails

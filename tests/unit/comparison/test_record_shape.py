@@ -32,6 +32,13 @@ PLACES = (
         ("schema",),
     ),
     *(("machine",), ("machine", "gpus"), ("machine", "packages"), ("machine", "cpu"), ("container",)),
+    *(
+        ("repeat",),
+        ("repeats",),
+        ("telemetry",),
+        ("telemetry", "gpu_name"),
+        ("telemetry", "server_memory_kind"),
+    ),
     *(("k6",), ("response_time_ms",), ("response_time_ms", "p95"), ("images_per_s",), ("figures",)),
 )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_servebench.comparison.changes import ChangeLimit, ChangeVerdict, Doubt, Severity
 from pytest_servebench.comparison.regression import changes_of
+from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.comparison.side_by_side import SideBySide, side_by_side
 from pytest_servebench.errors import PlanError
 from tests.runs_made_up import MACHINE, STEADY, joined, made_up_run, times
@@ -35,6 +37,21 @@ def test_verdicts_are_those_of_the_gate() -> None:
     side = side_by_side([BEFORE, SLOWER], limits=limits, figures=["p95", "p50"])
     gate = changes_of(BEFORE.records, SLOWER.records, limits=limits, figures=["p95", "p50"])
     assert [change for _, change in side.changes] == list(gate)
+
+
+def test_a_run_that_lost_repeats_is_not_green() -> None:
+    """What is left of a run whose server did not always come up proves nothing, as at a session's end."""
+    of_six = [{**record, "repeat": number, "repeats": 6} for number, record in enumerate(BEFORE.records, 1)]
+    (change,) = (change for _, change in side_by_side([BEFORE, run_of(of_six)], figures=["p95"]).changes)
+    assert (change.verdict, change.doubt) == (ChangeVerdict.INCONCLUSIVE, Doubt.MISSING)
+    assert change.reason == "1 of 6 repeats that were asked for gave no record"
+    slower = [{**record, "repeat": 2, "repeats": 9} for record in SLOWER.records]
+    assert verdicts(side_by_side([BEFORE, run_of(slower)], figures=["p95"])) == {("B", "p95"): "regression"}
+
+
+def run_of(records: list[dict[str, Any]]) -> SavedRun:
+    """Return a run with these records."""
+    return SavedRun(name="part", records=tuple(records))
 
 
 def test_without_limits_the_gates_own_hold_for_what_is_shown() -> None:

@@ -89,7 +89,7 @@ def test_a_container_is_read_by_its_cgroup(machine: Machine) -> None:
     assert found.is_accounted
     assert (found.cpu_s(), found.memory_bytes()) == (12.5, 700)
     assert found.pids() == {71, 72}
-    assert found.throttling() is None
+    assert found.throttling() == {}
 
 
 def test_what_a_container_makes_inside_belongs_to_it(machine: Machine) -> None:
@@ -147,7 +147,7 @@ def test_a_limit_above_it_holds_it_back_too(machine: Machine) -> None:
     put(cpu / "pod", cpu__stat=f"{usage}nr_periods 200\nnr_throttled 30")
     found = machine.cgroup_of(71)
     assert found is not None
-    assert found.throttling() == Throttling(periods=200, throttled=30)
+    assert found.throttling() == {cpu / "pod": Throttling(periods=200, throttled=30)}
 
 
 def test_a_window_has_what_was_used_inside_it(machine: Machine) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -200,24 +201,49 @@ def test_a_window_of_some_ticks_has_no_figure(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_limit_is_told_by_share_of_its_periods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Periods before the window do not count; without a limit there is no figure."""
-    Counters(monkeypatch)
-    seen = [Throttling(periods=100, throttled=90), Throttling(periods=110, throttled=94)]
-    clock = JumpingClock()
+def limited(*seen: dict[str, tuple[int, int]]) -> Cgroup:
+    """Return a cgroup whose limits tell these periods and throttled ones, a reading each."""
+    left = [
+        {Path(place): Throttling(periods=counts[0], throttled=counts[1]) for place, counts in each.items()}
+        for each in seen
+    ]
 
     class Limited(Cgroup):
-        def throttling(self) -> Throttling | None:
-            return seen.pop(0)
+        def throttling(self) -> Mapping[Path, Throttling]:
+            return left.pop(0)
 
-    probe = MachineProbe((), Limited(), clock)
+    return Limited()
+
+
+def throttled_share(monkeypatch: pytest.MonkeyPatch, cgroup: Cgroup) -> float | None:
+    """Return in which share of its periods a cgroup was held back, by two readings of it."""
+    Counters(monkeypatch)
+    clock = JumpingClock()
+    probe = MachineProbe((), cgroup, clock)
     probe.sample()
     clock.sleep_s(1)
-    assert probe.window(0, SECOND).throttled_share == pytest.approx(0.4)
-    free = MachineProbe((), Cgroup(), clock)
-    free.sample()
-    clock.sleep_s(1)
-    assert free.window(SECOND, 2 * SECOND).throttled_share is None
+    return probe.window(0, SECOND).throttled_share
+
+
+def test_a_limit_is_told_by_share_of_its_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Periods before the window do not count; without a limit there is no figure."""
+    share = throttled_share(monkeypatch, limited({"/pod": (100, 90)}, {"/pod": (110, 94)}))
+    assert share == pytest.approx(0.4)
+    assert throttled_share(monkeypatch, Cgroup()) is None
+
+
+def test_of_several_limits_the_one_that_held_back_in_the_window_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pod that was throttled for days hides nothing of its container, which is throttled now."""
+    before = {"/pod": (90_000, 80_000), "/pod/one": (100, 10)}
+    after = {"/pod": (90_010, 80_000), "/pod/one": (110, 18)}
+    assert throttled_share(monkeypatch, limited(before, after)) == pytest.approx(0.8)
+
+
+def test_a_limit_that_is_set_within_the_window_tells_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its periods were before nobody knows."""
+    assert throttled_share(monkeypatch, limited({}, {"/pod": (10, 8)})) is None
 
 
 def test_cores_are_those_of_both() -> None:

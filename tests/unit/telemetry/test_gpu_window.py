@@ -92,6 +92,17 @@ def test_only_the_window_counts() -> None:
     assert of(1.5, 2.5, **{UTILIZATION: every_s(0, 0, 90, 0)}).gpu_utilization_percent == 90
 
 
+def test_a_counter_that_began_anew_inside_the_window_counts_nothing() -> None:
+    """A driver that was loaded anew within the window: also where its counter has overtaken itself since."""
+    millijoules = every_s(1000.0, 1900.0, 100.0, 2000.0)
+    lost = of(0, 3, **{ENERGY: millijoules})
+    assert (lost.gpu_energy_j, lost.gpu_energy_source) == (None, None)
+    assert lost.absent[ENERGY] == "its energy counter went backwards: the driver was loaded anew"
+    assert of(0.5, 1, **{ENERGY: millijoules}).gpu_energy_j == 450
+    integrated = of(0, 3, **{ENERGY: millijoules, POWER: every_s(900, 900, 900, 900)})
+    assert (integrated.gpu_energy_j, integrated.gpu_energy_source) == (2700, "power")
+
+
 def test_an_edge_between_two_counts_gets_its_share() -> None:
     """A counter that is read once a second still tells the energy of a window of a quarter."""
     reading = of(1.5, 1.75, **{ENERGY: every_s(0.0, 100.0, 300.0)})

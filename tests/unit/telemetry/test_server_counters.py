@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,28 @@ def test_a_restart_shows_in_one_batch_size_alone() -> None:
     )
     assert got.executions is None
     assert got.absent["executions"] == "the counter executions of 1 went backwards, 5 to 4: a restart"
+
+
+def test_a_batch_size_that_is_counted_no_more_is_a_restart() -> None:
+    """A server tells the sizes that it has seen: a new one begins with none, however fast it is."""
+    got = achieved(
+        ServerCounters(executions=5, executions_by_batch={"1": 5}),
+        ServerCounters(executions=9, executions_by_batch={"8": 9}),
+    )
+    assert got.batch_sizes is None
+    assert got.absent["batch_sizes"] == "the counter executions of 1 went backwards, 5 to 0: a restart"
+
+
+@pytest.mark.parametrize("broken", [nan, inf])
+def test_a_counter_that_is_no_number_is_not_reported(broken: float) -> None:
+    """Prometheus' text has words for them, and somebody's stack may hand them on: no figure, and no crash."""
+    got = achieved(
+        ServerCounters(images=0, executions=0, executions_by_batch={"1": 0, "8": 0}),
+        ServerCounters(images=8, executions=broken, executions_by_batch={"1": 4, "8": broken}),
+    )
+    assert (got.executions, got.batch_size_achieved) == (None, None)
+    assert got.absent["executions"] == "the server does not report executions"
+    assert got.absent["batch_sizes"] == "the server does not report executions_by_batch"
 
 
 def test_figures_are_joined_to_what_else_was_read() -> None:
