@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.clock import wall_ns
-from pytest_servebench.compose.project import default_state_dir, watchers
+from pytest_servebench.compose.project import state_dir_if_any, watchers
 from pytest_servebench.containing import stacks_of
 from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
@@ -80,7 +80,7 @@ class Desk:
         self._plan = plan
         self._machine = machine
         self._weights = find_weights(model_card(plan.model)).label
-        self._watchers = watchers(plan.attached, default_state_dir()) if plan.attached else {}
+        self._watchers = watchers(plan.attached, state_dir_if_any()) if plan.attached else {}
         self._began_ms = wall_ns() // 1_000_000
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)

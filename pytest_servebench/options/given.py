@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.homes import at_home
 from pytest_servebench.launchers.attach import parse_address
 from pytest_servebench.plan import Device, ModelFormat
 from pytest_servebench.words import Word, did_you_mean, listed
@@ -221,7 +222,7 @@ def parse_path(given: Given, what: str = "file") -> Path:
     """Return the path of a file, or ``what`` else, resolved against where it was written."""
     if not given.text.strip():
         raise given.wrong("has an empty value", next_step=f"give a {what}")
-    return given.base / Path(given.text).expanduser()
+    return given.base / at_home(given.text, given.flag, given.source)
 
 
 def _count(given: Given, text: str) -> int:

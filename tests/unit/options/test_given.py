@@ -199,3 +199,11 @@ def test_a_wrong_stack_says_what_is_wrong(text: str, message: str) -> None:
     """Unknown names and contradictions are refused."""
     with pytest.raises(PlanError, match=message):
         parse_stacks(given(text, "--stack"), list(THREE))
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name/x", "~nobody-of-this-name"])
+def test_a_home_of_nobody_is_an_error(text: str) -> None:
+    """It was a traceback, and then pytest's INTERNALERROR."""
+    with pytest.raises(PlanError, match="--serve-x begins in a home folder that is not known") as caught:
+        parse_path(given(text))
+    assert "write the path out" in caught.value.next_step
