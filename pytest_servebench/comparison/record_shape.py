@@ -21,6 +21,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("machine", "packages"): _MAPPING,
     ("machine", "gpus"): "a list",
     ("container",): _MAPPING,
+    ("served",): _MAPPING,
+    ("served", "options"): _MAPPING,
     ("k6",): _MAPPING,
 }
 """What may be absent or null; ``test`` and ``measurement``, which name a case, only absent."""
