@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.clock import wall_ns
-from pytest_servebench.compose.project import default_state_dir, watchers
+from pytest_servebench.compose.project import state_dir_if_any, watchers
 from pytest_servebench.containing import stacks_of
 from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
@@ -41,6 +41,7 @@ from pytest_servebench.options.marker import of_form
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
+from pytest_servebench.printable import printable_text
 from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.recording import Recorder, register
@@ -79,7 +80,7 @@ class Desk:
         self._plan = plan
         self._machine = machine
         self._weights = find_weights(model_card(plan.model)).label
-        self._watchers = watchers(plan.attached, default_state_dir()) if plan.attached else {}
+        self._watchers = watchers(plan.attached, state_dir_if_any()) if plan.attached else {}
         self._began_ms = wall_ns() // 1_000_000
         self._limits = Limits(plan, surroundings)
         self._facts = plan_facts(plan)
@@ -230,7 +231,7 @@ class Desk:
             "servebench": complaint if complaint not in report.longreprtext else "",
             f"last log lines of {stack}": self._session.log_tail(stack),
         }
-        return [(title, text) for title, text in sections.items() if text]
+        return [(title, printable_text(text)) for title, text in sections.items() if text]
 
     def _take(self, item: pytest.Item, result: CaseResult) -> None:
         """Judge and record a result; the test fails later, so that its record is kept."""
@@ -242,7 +243,7 @@ class Desk:
             # Also when somebody else's gate breaks: the case was measured all the same.
             self._record(item, result, verdict)
         complaints = [item.stash.get(COMPLAINT, ""), complaint_of(result, verdict, self._plan)]
-        item.stash[COMPLAINT] = "\n".join(filter(None, complaints))
+        item.stash[COMPLAINT] = printable_text("\n".join(filter(None, complaints)))
 
     def _record(self, item: pytest.Item, result: CaseResult, verdict: Verdict | None) -> None:
         record = make_record(

@@ -21,19 +21,22 @@ A request that fails under load is a sample with an outcome, never an exception.
 
 from __future__ import annotations
 
+from pytest_servebench.printable import printable_text
+
 
 class ServebenchError(Exception):
     """Base of all errors this package raises on purpose.
 
     ``what`` is the sentence; ``where``, ``seen`` and ``next_step`` are printed
-    on lines of their own when they are not empty.
+    on lines of their own when they are not empty. What a server or a file said stands in them as text:
+    no character of it commands a terminal.
     """
 
     def __init__(self, what: str, *, where: str = "", seen: str = "", next_step: str = "") -> None:
-        self.what = what
-        self.where = where
-        self.seen = seen
-        self.next_step = next_step
+        self.what = printable_text(what)
+        self.where = printable_text(where)
+        self.seen = printable_text(seen)
+        self.next_step = printable_text(next_step)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ Its form is told at the head of ``benchmarks/thresholds.toml``.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -245,7 +245,7 @@ def _limit_row(source: TomlSource, at: KeyPath, row: Row, profiles: Collection[s
 
 
 def _limit(source: TomlSource, at: KeyPath, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
         raise source.wrong(
             at,
             f"{at[-1]!r} must be a number above 0",

@@ -30,7 +30,8 @@ class TomlSource:
         """Return the parsed tables; raises `PlanError` with the line when it is not TOML."""
         try:
             data: dict[str, Any] = tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            # A number of thousands of digits is a ValueError of Python's own, without a line.
             raise PlanError(
                 f"{self.name} is not valid TOML", seen=str(error), next_step="correct that line"
             ) from error
@@ -49,7 +50,7 @@ class TomlSource:
         for count in range(1, len(lines) + 1):
             try:
                 data = tomllib.loads("\n".join(lines[:count]) + "\n")
-            except tomllib.TOMLDecodeError:
+            except (ValueError, RecursionError):
                 continue
             if _holds(data, path):
                 return statement_begins

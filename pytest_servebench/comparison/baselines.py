@@ -123,7 +123,7 @@ class BaselineStore:
 
     def names(self) -> tuple[str, ...]:
         """Return the names of those that are there, sorted; whether they can be read is not looked at."""
-        stems = (path.stem for path in self.folder.glob("*.json") if path.is_file())
+        stems = (path.stem for path in self.folder.glob("*.json") if _is_file(path))
         return tuple(sorted(stem for stem in stems if is_name(stem)))
 
     def path(self, name: str) -> Path:
@@ -138,12 +138,12 @@ class BaselineStore:
 
     def has(self, word: str) -> bool:
         """Return whether a baseline of this name is there."""
-        return is_name(word) and self.path(word).is_file()
+        return is_name(word) and _is_file(self.path(word))
 
     def read(self, name: str) -> Baseline:
         """Return a baseline; raises `PlanError` for one that is not there or cannot be read."""
         path = self.path(name)
-        if not path.is_file():
+        if not _is_file(path):
             raise self._unknown(name)
         return read_baseline(path)
 
@@ -201,6 +201,16 @@ class BaselineStore:
             seen=f"baselines there: {listed(names)}",
             next_step=next_step or f"promote a saved run: {PROMOTE}{promoted_as}",
         )
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a file is there; raises `PlanError` where this user may not look."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise PlanError(
+            "the baselines cannot be read", where=str(path.parent), seen=str(error), next_step=_ELSEWHERE
+        ) from error
 
 
 def read_baseline(path: Path) -> Baseline:

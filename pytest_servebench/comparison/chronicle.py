@@ -13,6 +13,7 @@ from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun, is_there, read_run
 from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import PlanError
+from pytest_servebench.printable import printable_text
 
 _COMMIT_DIGITS = 10
 
@@ -67,7 +68,8 @@ def read_chronicle(words: Sequence[str]) -> Chronicle:
             next_step="save runs with --benchmark-autosave, and name their folder: .benchmarks",
         )
     return Chronicle(
-        runs=tuple(sorted(runs.values(), key=lambda run: (run.started, run.name))), left_out=tuple(left_out)
+        runs=tuple(sorted(runs.values(), key=lambda run: (run.started, run.name))),
+        left_out=tuple(map(printable_text, left_out)),
     )
 
 
@@ -106,7 +108,7 @@ def _measured(path: Path) -> tuple[str, Measured]:
             next_step="leave it out, or measure again with this version",
         )
     known = Measured(
-        name=path.stem,
+        name=printable_text(path.stem),
         path=path,
         started=started,
         records=tuple(trimmed(record) for record in run.records),

@@ -23,6 +23,8 @@ _KINDS: Mapping[tuple[str, ...], str] = {
     ("machine", "packages"): _MAPPING,
     ("machine", "gpus"): "a list",
     ("container",): _MAPPING,
+    ("served",): _MAPPING,
+    ("served", "options"): _MAPPING,
     ("k6",): _MAPPING,
     ("telemetry",): _MAPPING,
     ("telemetry", "gpu_name"): _TEXT,

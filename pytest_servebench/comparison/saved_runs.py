@@ -23,6 +23,7 @@ from pytest_servebench.comparison.json_files import read_json
 from pytest_servebench.comparison.record_shape import SCHEMA, wrong_shape
 from pytest_servebench.comparison.replicates import Record, replicates_of
 from pytest_servebench.errors import PlanError
+from pytest_servebench.printable import printable_text
 from pytest_servebench.words import did_you_mean, listed
 
 STORAGE = Path(".benchmarks")
@@ -72,7 +73,7 @@ def read_run(path: Path) -> SavedRun:
     paths = sorted(path.glob("*.json")) if is_there(path) and path.is_dir() else [path]
     if not paths:
         raise PlanError("this folder holds no saved run", where=str(path), next_step=_HOW_TO_SAVE)
-    return _joined(path.stem, [_read(each) for each in paths])
+    return _joined(printable_text(path.stem), [_read(each) for each in paths])
 
 
 def find_baseline(word: str, *, baselines_dir: Path) -> SavedRun:
@@ -149,7 +150,8 @@ def _find(word: str, store: BaselineStore, storage: Path) -> SavedRun:
         )
     if not stored:
         raise _not_found(word, store, storage)
-    return _joined(stored[0].stem if len(stored) == 1 else word, [_read(each) for each in stored])
+    name = printable_text(stored[0].stem) if len(stored) == 1 else word
+    return _joined(name, [_read(each) for each in stored])
 
 
 def _in_storage(word: str, storage: Path) -> list[Path]:
@@ -227,7 +229,8 @@ def _read(path: Path) -> SavedRun:
     _check(path, run["records"])
     facts = {key: value for key, value in run.items() if key != "records"}
     facts["commit"] = saved.get("commit_info")
-    return SavedRun(name=path.stem, records=tuple(run["records"]), facts=(facts,), paths=(path,))
+    name = printable_text(path.stem)
+    return SavedRun(name=name, records=tuple(run["records"]), facts=(facts,), paths=(path,))
 
 
 def _no_run(path: Path, saved: object) -> PlanError:

@@ -13,8 +13,9 @@ from typing import Any
 
 import platformdirs
 
-from pytest_servebench.compose.services import PROMETHEUS
-from pytest_servebench.errors import ServebenchError
+from pytest_servebench.compose.services import PROMETHEUS, STACKS
+from pytest_servebench.errors import PlanError, ServebenchError
+from pytest_servebench.homes import folder_named
 from pytest_servebench.launchers.readiness import HttpProbe, http_probe
 from pytest_servebench.launchers.server_address import is_here, parse_address
 from pytest_servebench.reports.terminal import DASHBOARD_PATH
@@ -60,8 +61,15 @@ class Project:
 
 def default_state_dir(environment: Mapping[str, str] = os.environ) -> Path:
     """Return the folder named by ``SERVEBENCH_STATE``, else the platform's state folder for this project."""
-    named = environment.get(STATE_VARIABLE, "").strip()
-    return Path(named).expanduser() if named else platformdirs.user_state_path("pytest-servebench")
+    return folder_named(STATE_VARIABLE, environment, platformdirs.user_state_dir)
+
+
+def state_dir_if_any(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return `default_state_dir`; None for a user who has none, and so has started no project."""
+    try:
+        return default_state_dir(environment)
+    except PlanError:
+        return None
 
 
 def make_private(state_dir: Path) -> None:
@@ -103,10 +111,10 @@ def find(name: str, state_dir: Path) -> Project | None:
     path = _path(name, state_dir)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return Project(**{**known, "files": tuple(known["files"])})
+        return _whole(Project(**{**known, "files": tuple(known["files"])}))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, PlanError) as error:
         raise ServebenchError(
             f"what is known of the project {name} cannot be read",
             where=str(path),
@@ -116,8 +124,26 @@ def find(name: str, state_dir: Path) -> Project | None:
         ) from error
 
 
-def all_known(state_dir: Path) -> Iterator[Project]:
+def _whole(project: Project) -> Project:
+    """Return a project that every command can end; raises `ValueError` or `PlanError` for an edited one."""
+    texts = (project.name, project.folder, project.grafana, *project.files, *project.settings.values())
+    ports = [port for roles in project.stacks.values() for port in roles.values()]
+    for what, wrong in (
+        ("a text", not all(isinstance(text, str) for text in texts)),
+        ("a port", not all(isinstance(port, int) for port in ports)),
+        ("a stack", not project.stacks.keys() <= STACKS.keys()),
+    ):
+        if wrong:
+            raise ValueError(f"it has {what} that is none")
+    if project.prometheus:
+        parse_address(project.prometheus)
+    return project
+
+
+def all_known(state_dir: Path | None) -> Iterator[Project]:
     """Yield every project that was started; a file that cannot be read is passed over."""
+    if state_dir is None:
+        return
     for path in sorted((state_dir / "projects").glob("*.json")):
         with suppress(ServebenchError):
             project = find(path.stem, state_dir)
@@ -126,7 +152,7 @@ def all_known(state_dir: Path) -> Iterator[Project]:
 
 
 def watchers(
-    attached: Mapping[str, str], state_dir: Path, probe: HttpProbe = http_probe
+    attached: Mapping[str, str], state_dir: Path | None, probe: HttpProbe = http_probe
 ) -> dict[str, dict[str, str | None]]:
     """Return who watches the servers at these URLs, by stack: those that answer now, as `Project.monitoring`.
 
@@ -145,7 +171,7 @@ def dashboard_url(grafana: str) -> str:
     return f"{grafana}{DASHBOARD_PATH}"
 
 
-def _watcher(url: str, state_dir: Path) -> Project | None:
+def _watcher(url: str, state_dir: Path | None) -> Project | None:
     """Return the project that has a stack at ``url`` and watches it, by the books."""
     address = parse_address(url)
     for project in all_known(state_dir) if is_here(address.host) else ():

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from pytest_servebench.clock import process_cpu_ns, thread_cpu_ns
 from pytest_servebench.compose import project as books
 from pytest_servebench.compose.ports import another, ports_of
-from pytest_servebench.compose.project import Project, default_state_dir
+from pytest_servebench.compose.project import Project, state_dir_if_any
 from pytest_servebench.compose.services import SERVICES
 from pytest_servebench.doctor.packages import OWN, JavaSeen, PackagesSeen
 from pytest_servebench.doctor.ports import PortSeen
@@ -189,7 +189,7 @@ def _versions(names: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _projects(environment: Mapping[str, str]) -> Sequence[Project]:
-    return tuple(books.all_known(default_state_dir(environment)))
+    return tuple(books.all_known(state_dir_if_any(environment)))
 
 
 def _holders() -> Iterator[tuple[int, str]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import platformdirs
 
 from pytest_servebench.errors import MissingPieceError, ModelError
+from pytest_servebench.homes import folder_named
 from pytest_servebench.manifest import file_sha256
 from pytest_servebench.models.catalogue import ModelCard, model_card
 from pytest_servebench.models.export_process import python_command, run_to_end
@@ -98,8 +99,7 @@ class ExportOrder:
 
 def default_cache_dir() -> Path:
     """Return the folder named by ``SERVEBENCH_CACHE``, else the platform's cache folder for this project."""
-    named = os.environ.get(CACHE_VARIABLE, "").strip()
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("pytest-servebench")
+    return folder_named(CACHE_VARIABLE, os.environ, platformdirs.user_cache_dir)
 
 
 def artifact(

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError, ModelError
+from pytest_servebench.homes import at_home
 from pytest_servebench.manifest import file_sha256
 from pytest_servebench.models.catalogue import ModelCard, PackagedWeights
 
@@ -53,12 +54,12 @@ def find_weights(
 
 def _named_in(environment: Mapping[str, str], variable: str) -> Path | None:
     text = environment.get(variable, "").strip()
-    return Path(text).expanduser() if text else None
+    return at_home(text, variable) if text else None
 
 
 def _from_file(card: ModelCard, path: Path) -> Weights:
     try:
-        digest = file_sha256(path)
+        digest = _hash_of(path)
     except OSError as error:
         raise ModelError(
             f"the weights file for {card.name} cannot be read",
@@ -90,11 +91,26 @@ def _from_hub_cache(card: ModelCard, environment: Mapping[str, str]) -> Weights 
     """
     for name in card.hub_checkpoints:
         path = _hub_folder(environment) / "checkpoints" / name
-        digest = file_sha256(path) if path.is_file() else ""
+        digest = _digest(path)
         # The name ends in the first digits of the content's hash: a broken download shows.
         if digest and digest.startswith(path.stem.rpartition("-")[2]):
             return Weights(label="imagenet:torchvision", path=path, sha256=digest)
     return None
+
+
+def _digest(path: Path) -> str:
+    """Return a file's hash; empty where none is that this user may read: another's home may be ``HOME``."""
+    try:
+        return _hash_of(path)
+    except OSError:
+        return ""
+
+
+def _hash_of(path: Path) -> str:
+    """Return a file's hash; raises `OSError`, also for a folder, and for a device, which may have no end."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+    return file_sha256(path)
 
 
 def _hub_folder(environment: Mapping[str, str]) -> Path:
@@ -102,4 +118,4 @@ def _hub_folder(environment: Mapping[str, str]) -> Path:
     home = environment.get("TORCH_HOME") or os.path.join(  # noqa: PTH118 (text that may hold a tilde)
         environment.get("XDG_CACHE_HOME") or "~/.cache", "torch"
     )
-    return Path(home).expanduser() / "hub"
+    return Path(os.path.expanduser(home)) / "hub"  # noqa: PTH111 (never raises: without a home there is none)

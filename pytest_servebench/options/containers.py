@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -107,13 +108,13 @@ def _reference(given: Given, text: str) -> str:
 
 
 def _folder(given: Given) -> Path:
-    path = parse_path(given).resolve()
-    if not path.is_dir():
+    path = parse_path(given)
+    if not os.path.isdir(path):  # noqa: PTH112 (never raises, whatever the name)
         raise given.wrong(
             f"is not a folder: {path}",
             next_step="fill one with deploy/wheels.sh, or leave it out to use the index",
         )
-    return path
+    return path.resolve()
 
 
 def _bytes(given: Given) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from pytest_servebench.comparison.baselines import NO_BASELINE, PROMOTE, is_name
 from pytest_servebench.comparison.changes import DEFAULT_LIMITS, ChangeLimit, GateSettings, Severity
 from pytest_servebench.comparison.fail_limits import parse_limits
 from pytest_servebench.comparison.fingerprint import parse_allowed
+from pytest_servebench.homes import at_home
 from pytest_servebench.options.given import Asked, Given, parse_member
 
 _STRICTNESS = ("fail", "inconclusive", "allow-different")
@@ -46,7 +46,8 @@ def _baseline(given: Given) -> str:
     word = given.text.strip()
     if not word:
         raise given.wrong("has an empty value", next_step=f"give a baseline's name, a path, or {NO_BASELINE}")
-    return word if is_name(word) or word == NO_BASELINE else str(given.base / Path(word).expanduser())
+    is_word = is_name(word) or word == NO_BASELINE
+    return word if is_word else str(given.base / at_home(word, given.flag, given.source))
 
 
 def _limits(given: Given) -> tuple[ChangeLimit, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_servebench.errors import PlanError
+from pytest_servebench.homes import at_home
 from pytest_servebench.launchers.server_address import parse_address
 from pytest_servebench.plan import Device, ModelFormat
 from pytest_servebench.words import Word, did_you_mean, listed
@@ -21,6 +22,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PERCENT = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*%")
 _FINEST, _COARSEST = 0.001, 0.5
 _LONGEST_S = 24 * 3600.0
+_MOST = 999_999
 _TRUTHS = {
     "true": True,
     "yes": True,
@@ -142,14 +144,14 @@ def parse_member(given: Given, vocabulary: type[Member]) -> Member:
     return vocabulary(parse_word(given, list(vocabulary)))
 
 
-def parse_counts(given: Given) -> tuple[int, ...]:
-    """Return whole numbers from 1, each once, in the order given."""
-    return tuple(dict.fromkeys(_count(given, part) for part in given.parts()))
+def parse_counts(given: Given, most: int = _MOST) -> tuple[int, ...]:
+    """Return whole numbers from 1 to ``most``, each once, in the order given."""
+    return tuple(dict.fromkeys(_count(given, part, most) for part in given.parts()))
 
 
-def parse_count(given: Given) -> int:
-    """Return one whole number from 1."""
-    return _count(given, given.text.strip())
+def parse_count(given: Given, most: int = _MOST) -> int:
+    """Return one whole number from 1 to ``most``."""
+    return _count(given, given.text.strip(), most)
 
 
 def parse_seconds(given: Given, *, least_s: float) -> float:
@@ -221,13 +223,14 @@ def parse_path(given: Given, what: str = "file") -> Path:
     """Return the path of a file, or ``what`` else, resolved against where it was written."""
     if not given.text.strip():
         raise given.wrong("has an empty value", next_step=f"give a {what}")
-    return given.base / Path(given.text).expanduser()
+    return given.base / at_home(given.text, given.flag, given.source)
 
 
-def _count(given: Given, text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+def _count(given: Given, text: str, most: int) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > most:
+        to = f" to {most}" if most < _MOST else ""
         raise given.wrong(
-            f"is not a whole number from 1: {text!r}",
+            f"is not a whole number from 1{to}: {text!r}",
             next_step="give a number, as in 8" + (", or several, as in 1,8,32" if "," in given.text else ""),
         )
     return int(text)

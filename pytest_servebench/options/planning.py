@@ -46,6 +46,10 @@ from pytest_servebench.options.workers import check_reach, parse_host, parse_wor
 from pytest_servebench.plan import Decoder, Engine, ModelFormat, Payload, Plan, WireProtocol
 
 MODELS = tuple(CATALOGUE)
+MOST_IMAGES = MOST_THREADS = 1024
+"""As of `servebench up`: a request of more images fits into no memory, and no engine starts more threads."""
+MOST_REPEATS = 1000
+"""Days of measuring; pytest holds a test for each in memory before the first."""
 
 Value = TypeVar("Value")
 
@@ -125,8 +129,8 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
     return replace(
         plan,
         quick=quick,
-        batch_sizes=_value(asked, "batch-size", parse_counts, pace.batch_sizes),
-        repeats=_value(asked, "repeats", parse_count, default_repeats(asked)),
+        batch_sizes=_value(asked, "batch-size", partial(parse_counts, most=MOST_IMAGES), pace.batch_sizes),
+        repeats=_value(asked, "repeats", partial(parse_count, most=MOST_REPEATS), default_repeats(asked)),
         duration_s=_value(asked, "duration", partial(parse_seconds, least_s=0.1), pace.duration_s),
         warmup_s=warmup_s,
         steady=steady,
@@ -139,7 +143,7 @@ def _measuring(asked: Asked, plan: Plan) -> Plan:
         max_in_flight=_value(asked, "max-in-flight", parse_count, plan.max_in_flight),
         load_workers=_value(asked, "load-workers", parse_workers, ()),
         host=_value(asked, "host", parse_host, plan.host),
-        threads=_value(asked, "threads", parse_count, plan.threads),
+        threads=_value(asked, "threads", partial(parse_count, most=MOST_THREADS), plan.threads),
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_servebench.printable import printable
 from pytest_servebench.reports.findings import findings_lines, findings_of
-from pytest_servebench.reports.printable import printable
 from pytest_servebench.reports.rendering import wrapped
 from pytest_servebench.reports.terminal import brief_lines, report_lines, verdict_lines
 

@@ -24,6 +24,8 @@ from pytest_servebench.reports.comparison_words import (
 from pytest_servebench.reports.numbers import numbers
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
+_REACTS = re.compile(r"@|#(?=\d)|:(?=[0-9_+-]*[a-z][a-z0-9_+-]*:)")
+"""What would call somebody, link an issue, or become a picture."""
 
 
 def comparison_markdown(side: SideBySide) -> str:
@@ -40,8 +42,12 @@ def comparison_markdown(side: SideBySide) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return ``text`` so that markdown shows it as it is, in a table too."""
-    return " ".join(_SPECIAL.sub(r"\\\1", text).split())
+    """Return ``text`` so that markdown shows it as it is, in a table too.
+
+    Nobody is called, no issue is linked, and no sum is set.
+    """
+    shown = " ".join(_SPECIAL.sub(r"\\\1", text).split())
+    return _REACTS.sub(lambda match: f"{match[0]}&#8203;", shown).replace("$", "&#36;")
 
 
 def code(text: str, *, in_table: bool = False) -> str:

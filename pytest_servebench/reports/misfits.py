@@ -28,6 +28,8 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = MappingProxyType(
 )
 _LONGEST = 60
 """Characters of a misfit that a message shows."""
+_TOLD_WHOLE = ((".capacity",), (".scaling",))
+"""Objects of which a sentence tells every field."""
 _OWN_DEPTH = 2
 """A record's figures lie in it or in an object of it (``counts.correct``); deeper lie parts of lists."""
 
@@ -58,7 +60,7 @@ def _misfits(value: object, schema: Mapping[str, Any], path: tuple[str, ...], de
     if not _fits(value, schema):
         yield f"{''.join(path).removeprefix('.')} is {_shown(value)}, not {_wanted(schema)}"
         return
-    if depth >= _OWN_DEPTH and isinstance(value, dict):
+    if (depth >= _OWN_DEPTH or path in _TOLD_WHOLE) and isinstance(value, dict):
         lacks = [name for name in schema.get("required", ()) if name not in value]
         yield from (f"{''.join(path).removeprefix('.')} has no {name}" for name in lacks)
     for step, part, of_part in _parts(value, schema):

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_servebench.comparison.replicates import Record
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.plan import Deployment
-from pytest_servebench.reports.printable import printable, printable_text
+from pytest_servebench.printable import printable, printable_text
 from pytest_servebench.results import REFUSED, Telemetry, Validity
 
 NOT_KEPT = "it is not in the saved run: a baseline keeps only what is compared"

@@ -254,6 +254,7 @@ def test_limits_of_stacks_that_are_not_offered_are_listed() -> None:
         (P + ROW + 'p95_ms = "5"\n', "'p95_ms' must be a number above 0|line 5|seen: '5'"),
         (P + ROW + "p95_ms = true\n", "'p95_ms' must be a number above 0|line 5|seen: True"),
         (P + ROW + "p95_ms = nan\n", "'p95_ms' must be a number above 0|line 5|seen: nan"),
+        (P + ROW + f"p95_ms = {10**400}\n", "'p95_ms' must be a number above 0|line 5|seen: 1000"),
         (P + ROW + "images_per_s = 0\n", "'images_per_s' must be a number above 0|line 5|seen: 0"),
         (
             P + ROW + 'p95_ms = 1\nformat = ["onnx", "onyx"]\n',

@@ -63,6 +63,13 @@ def test_text_that_is_not_toml_names_file_and_line() -> None:
         TomlSource("a = 1\nb = = 2\n", "f.toml").data()
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_what_python_cannot_read_is_no_toml(value: str) -> None:
+    """Numbers of thousands of digits and lists without end raise errors of Python's, not of the parser."""
+    with pytest.raises(PlanError, match=r"f\.toml is not valid TOML"):
+        TomlSource(f"a = {value}\n", "f.toml").data()
+
+
 def test_an_unknown_key_names_file_line_key_and_what_is_allowed() -> None:
     """The message is enough to mend the file without opening the documentation."""
     source = TomlSource("[t]\ngood = 1\ngoood = 2\n", "f.toml")

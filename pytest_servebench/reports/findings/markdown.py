@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_servebench.reports.comparison_markdown import escaped
 from pytest_servebench.reports.findings.finding import Claim, Findings, Winner
 from pytest_servebench.reports.numbers import three_digits
 from pytest_servebench.reports.rendering import NOT_AVAILABLE
@@ -77,8 +78,3 @@ def _figures(claim: Claim) -> Iterator[str]:
         yield escaped(f"{each.cases}: {each.told}: {each.answer}")
     for why in dict.fromkeys(each.why for each in claim.comparisons if each.why):
         yield escaped(f"Not measurable: {why}")
-
-
-def escaped(text: str) -> str:
-    """Return text that stands in a cell of a table as it is."""
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ from pytest_servebench.reports.terminal import in_groups
 
 _MOST_RUNS = 26
 """As many can be compared."""
-_REACTS = re.compile(r"@|#(?=\d)|:(?=[0-9_+-]*[a-z][a-z0-9_+-]*:)")
-"""What would call somebody, link an issue, or become a picture."""
 
 
 def summary_markdown(
@@ -38,16 +35,6 @@ def summary_markdown(
     calls nobody, links nothing and draws nothing.
     """
     return fitted(list(_parts(runs, findings)), most_bytes)
-
-
-def shown(text: str) -> str:
-    """Return ``text`` so that GitHub shows it as it is, in a table too."""
-    return inert(escaped(text))
-
-
-def inert(markdown: str) -> str:
-    """Return ``markdown`` in which nobody is called, no issue is linked, and no sum is set."""
-    return _REACTS.sub(lambda match: f"{match[0]}&#8203;", markdown).replace("$", "&#36;")
 
 
 def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -> Iterator[Part]:
@@ -64,7 +51,7 @@ def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -
     for number, (_, text) in enumerate(findings):
         of_run = f" of {letter(number)}" if many else ""
         if text.strip():
-            yield Part(name=f"findings{of_run}", lines=tuple(inert(text).rstrip().splitlines()))
+            yield Part(name=f"findings{of_run}", lines=tuple(text.rstrip().splitlines()))
     for number, run in enumerate(runs):
         own = [case for case in cases if case.run == letter(number)]
         yield from _folded(run, own, f" of {letter(number)}" if many else "")
@@ -72,8 +59,8 @@ def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -
 
 def _title(run: SavedRun, found: Findings, cases: Sequence[SummaryCase], run_letter: str) -> Part:
     sentence = winner_sentence(found, [case.row for case in cases])
-    facts = f"{run_letter}{shown(described(run))}" if run.records else run_letter
-    return Part(name="the winner", head=(f"## {shown(sentence)}", "", facts))
+    facts = f"{run_letter}{escaped(described(run))}" if run.records else run_letter
+    return Part(name="the winner", head=(f"## {escaped(sentence)}", "", facts))
 
 
 def _tables(cases: Sequence[SummaryCase]) -> Iterator[Part]:
@@ -86,7 +73,7 @@ def _tables(cases: Sequence[SummaryCase]) -> Iterator[Part]:
         if columns:
             body[-1] = [_verdict(row.verdict, reasons[id(row)]) for row in rows]
         headers = [column.header.replace("-\n", "").replace("\n", " ") for column in columns]
-        title = f"### {shown(benchmark)}: {shown(words)}" if benchmark else f"### {shown(words)}"
+        title = f"### {escaped(benchmark)}: {escaped(words)}" if benchmark else f"### {escaped(words)}"
         yield Part(
             name=f"table of {benchmark}",
             head=(title, "", *table_head(headers, [column.numeric for column in columns])),
@@ -95,11 +82,11 @@ def _tables(cases: Sequence[SummaryCase]) -> Iterator[Part]:
 
 
 def _cell(text: str) -> str:
-    return f"**{shown(text.removeprefix(BEST))}**" if text.startswith(BEST) else shown(text)
+    return f"**{escaped(text.removeprefix(BEST))}**" if text.startswith(BEST) else escaped(text)
 
 
 def _verdict(verdict: str, reason: str) -> str:
-    return f"{shown(verdict)}: {shown(reason)}" if reason else shown(verdict)
+    return f"{escaped(verdict)}: {escaped(reason)}" if reason else escaped(verdict)
 
 
 def _comparison(runs: Sequence[SavedRun]) -> Part:
@@ -116,11 +103,11 @@ def _comparison(runs: Sequence[SavedRun]) -> Part:
 def _folded(run: SavedRun, cases: Sequence[SummaryCase], of_run: str) -> Iterator[Part]:
     """Yield what is one click away: notes and conditions."""
     rows = [case.row for case in cases]
-    said = [f"- {shown(line)}" for line in (*repeats_legend(rows), *notes(rows))]
+    said = [f"- {escaped(line)}" for line in (*repeats_legend(rows), *notes(rows))]
     if said:
         yield _details(f"Notes{of_run}", said)
     facts = [
-        table_line((shown(name), shown(values)))
+        table_line((escaped(name), escaped(values)))
         for name, values in _conditions(run).items()
         if values.strip()
     ]

@@ -188,6 +188,19 @@ def test_a_file_that_cannot_be_read_names_the_remedy(
     assert "promote" in caught.value.next_step
 
 
+def test_a_folder_of_others_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this user may not look, it is not said that there is no baseline."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for call in (BaselineStore(tmp_path).has, BaselineStore(tmp_path).read):
+        with pytest.raises(PlanError, match="the baselines cannot be read") as caught:
+            call("main")
+        assert "Permission denied" in caught.value.seen
+
+
 def test_enough_repeats_of_valid_runs_have_no_doubt() -> None:
     """Two repeats can be significant beside the five of a run that is compared."""
     assert GATING_REPEATS == BASELINE_REPEATS

@@ -13,9 +13,12 @@ from click.testing import CliRunner, Result
 
 from pytest_servebench.cli import main
 from pytest_servebench.comparison.baselines import read_baseline
+from pytest_servebench.comparison.conditions import conditions
+from pytest_servebench.comparison.fingerprint import fingerprint
 from pytest_servebench.comparison.json_files import read_json
 from pytest_servebench.comparison.record_shape import wrong_shape
 from pytest_servebench.comparison.saved_runs import read_run
+from pytest_servebench.comparison.trimmed import trimmed
 from pytest_servebench.errors import PlanError
 from tests.saved_records import repeats, save, saved_record
 
@@ -86,6 +89,20 @@ def test_no_junk_in_a_record_is_a_traceback(place: tuple[str, ...]) -> None:
             assert isinstance(ended.exception, (SystemExit, type(None))), (words, junk, ended.exception)
 
 
+def test_what_passes_the_door_can_be_compared() -> None:
+    """Junk in any field of a record, or of an object in it: a shape that is let in is one that is read."""
+    whole = saved_record()
+    inner = [(name, key) for name, value in whole.items() if isinstance(value, dict) for key in value]
+    for place in (*((name,) for name in whole), *inner):
+        for junk in (3, "x", ["x"], {"a": 1}):
+            record = saved_record()
+            changed(record, place, junk)
+            if not wrong_shape(record):
+                assert trimmed(record)
+                assert fingerprint(record)
+                assert conditions(record)
+
+
 @pytest.mark.parametrize(
     ("place", "junk", "why"),
     [
@@ -94,6 +111,7 @@ def test_no_junk_in_a_record_is_a_traceback(place: tuple[str, ...]) -> None:
         (("case", "id"), 3, "has no case with an id"),
         (("load",), [1], "has a load that is not an object"),
         (("measurement",), None, "has a measurement that is not a whole number"),
+        (("served", "options"), [1], "has a served.options that is not an object"),
         (("restarted",), "false", "has a restarted that is not true or false"),
         (("machine", "gpus"), [None], "has a GPU without a name"),
         (("container",), {"cpus": "2"}, "has container.cpus that are no number"),

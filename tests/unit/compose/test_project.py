@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,31 @@ def test_a_book_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     path.write_text('{"name": 3}', encoding="utf-8")
     with pytest.raises(ServebenchError, match=r"com\.docker\.compose\.project=servebench"):
         books.find("servebench", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "edited"),
+    [
+        ("stacks", "triton"),
+        ("stacks", {"triton": 8010}),
+        ("stacks", {"triton": {"http": "8010"}}),
+        ("stacks", {"vllm": {"http": 8010}}),
+        ("settings", {"A": 1}),
+        ("settings", None),
+        ("files", [1]),
+        ("prometheus", "ftp://127.0.0.1"),
+        ("prometheus", 9090),
+        ("grafana", []),
+    ],
+)
+def test_a_book_that_was_edited_is_no_traceback(tmp_path: Path, field: str, edited: object) -> None:
+    """Commands say what to remove, and a session that attaches passes it over."""
+    books.save(PROJECT, tmp_path)
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), field: edited}), "utf-8")
+    with pytest.raises(ServebenchError, match="is known of the project servebench cannot be read"):
+        books.find("servebench", tmp_path)
+    assert watchers({"triton": "http://127.0.0.1:8010"}, tmp_path, ready) == {}
 
 
 def test_services_are_those_that_were_started() -> None:

@@ -64,6 +64,26 @@ def test_a_named_file_that_is_not_there_is_an_error(nowhere: dict[str, str]) -> 
     assert "correct or unset SERVEBENCH_RESNET50_WEIGHTS" in str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "/"])
+def test_what_is_no_file_is_not_read(path: str, nowhere: dict[str, str]) -> None:
+    """A device has no end: its hash would be waited for for ever."""
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        find_weights(RESNET50, environment={**nowhere, "SERVEBENCH_RESNET50_WEIGHTS": path})
+    assert caught.value.seen == "it is no file"
+
+
+def test_a_cache_that_may_not_be_read_holds_nothing(
+    nowhere: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container ``HOME`` is often that of root, and the user is not: it was a traceback."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert find_weights(RESNET50, environment=nowhere).label == "seeded-random:0"
+
+
 def test_what_torchvision_has_fetched_is_used(nowhere: dict[str, str]) -> None:
     """A checkpoint in torch's hub cache is ImageNet's, with no download."""
     card, name = card_for(b"torchvision's")

@@ -194,6 +194,7 @@ def test_what_builds_plans_is_said_of_no_stack() -> None:
         ({"image_base": "-v"}, "--serve-image-base is not the name of an image: '-v'"),
         ({"plan_image": "-v"}, "--serve-plan-image is not the name of an image: '-v'"),
         ({"image_wheels": "/not/there"}, "--serve-image-wheels is not a folder: /not/there"),
+        ({"image_wheels": "/" + "n" * 5000}, "--serve-image-wheels is not a folder: /nnn"),
     ],
 )
 def test_an_image_that_cannot_be_meant_is_refused(asked: dict[str, str], message: str) -> None:

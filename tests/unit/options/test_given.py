@@ -56,6 +56,13 @@ def test_a_count_is_a_whole_number_from_one(text: str) -> None:
         parse_counts(given(text))
 
 
+def test_a_count_may_have_an_end() -> None:
+    """What memory or an engine could not hold is refused before anything is started."""
+    assert parse_counts(given("1,1024"), 1024) == (1, 1024)
+    with pytest.raises(PlanError, match="--serve-x is not a whole number from 1 to 1024: '1025'"):
+        parse_counts(given("1,1025"), 1024)
+
+
 def test_of_several_counts_the_wrong_one_is_quoted() -> None:
     """The message points at the part that is wrong."""
     with pytest.raises(PlanError) as caught:
@@ -199,3 +206,11 @@ def test_a_wrong_stack_says_what_is_wrong(text: str, message: str) -> None:
     """Unknown names and contradictions are refused."""
     with pytest.raises(PlanError, match=message):
         parse_stacks(given(text, "--stack"), list(THREE))
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-this-name/x", "~nobody-of-this-name"])
+def test_a_home_of_nobody_is_an_error(text: str) -> None:
+    """It was a traceback, and then pytest's INTERNALERROR."""
+    with pytest.raises(PlanError, match="--serve-x begins in a home folder that is not known") as caught:
+        parse_path(given(text))
+    assert "write the path out" in caught.value.next_step

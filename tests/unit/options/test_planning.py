@@ -177,7 +177,7 @@ def test_a_run_that_is_compared_is_repeated() -> None:
 
 def test_repeats_are_counted_from_one() -> None:
     """No case is measured less than once."""
-    with pytest.raises(PlanError, match="--serve-repeats is not a whole number from 1: '0'"):
+    with pytest.raises(PlanError, match="--serve-repeats is not a whole number from 1 to 1000: '0'"):
         plan(repeats="0")
 
 

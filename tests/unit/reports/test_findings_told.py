@@ -74,7 +74,7 @@ def test_markdown_has_every_part() -> None:
         "| triton pytorch | 178% | certain |",
         "| dynamic batching gives 2 to 3 times the throughput | **confirmed** | triton onnx, max batch 8 ",
         "| the best batch is 16 to 32 | **not measurable here** | no stack was measured with a max batch ",
-        "- test_throughput triton onnx, batch 8, 1 per request, 16 in flight: not known: ",
+        "- test\\_throughput triton onnx, batch 8, 1 per request, 16 in flight: not known: ",
     ):
         assert words in text
     rows = [line for line in text.splitlines() if line.startswith("|")]

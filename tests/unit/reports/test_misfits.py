@@ -57,6 +57,8 @@ def test_what_an_older_record_lacks_is_no_misfit() -> None:
 @pytest.mark.parametrize(
     ("name", "path", "value", "told"),
     [
+        ("closed", "capacity", {"trials": []}, "capacity has no objective"),
+        ("closed", "scaling", {}, "scaling has no capacity_per_s"),
         ("closed", "case/device", 1e3, "case.device is 1000.0, not text"),
         ("closed", "counts/correct", True, "counts.correct is true, not a whole number or null"),
         ("closed", "verdict", [1], "verdict is [1], not an object or null"),

@@ -12,10 +12,11 @@ from pytest_servebench.comparison.changes import DEFAULT_LIMITS
 from pytest_servebench.comparison.regression import changes_of
 from pytest_servebench.comparison.saved_runs import SavedRun
 from pytest_servebench.record import plain
+from pytest_servebench.reports.comparison_markdown import escaped
 from pytest_servebench.reports.findings import Findings, Winner
 from pytest_servebench.reports.findings.headline import answer
 from pytest_servebench.reports.summary.fitting import Part, fitted
-from pytest_servebench.reports.summary.markdown import shown, summary_markdown
+from pytest_servebench.reports.summary.markdown import summary_markdown
 from pytest_servebench.reports.summary.winner import winner_sentence
 from pytest_servebench.reports.whole_records import whole
 from tests.saved_records import repeats, saved_record
@@ -134,7 +135,7 @@ def test_runs_without_a_common_case_are_one_sentence() -> None:
 )
 def test_user_text_does_nothing(written: str, inert: str) -> None:
     """It calls nobody, closes no cell, links no issue, and is no markup."""
-    assert shown(written) == inert
+    assert escaped(written) == inert
 
 
 @settings(deadline=None)

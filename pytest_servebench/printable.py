@@ -16,7 +16,7 @@ _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 def printable(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record whose texts, keys too, can be shown anywhere."""
-    return {_text(key): _part(value) for key, value in record.items()}
+    return {_text(key): printable_part(value) for key, value in record.items()}
 
 
 def printable_text(text: str) -> str:
@@ -24,12 +24,13 @@ def printable_text(text: str) -> str:
     return _COMMANDS.sub("?", text)
 
 
-def _part(value: object) -> object:
+def printable_part(value: object) -> object:
+    """Return what stands in a record, or in a file, with every text in it as it can be shown."""
     if isinstance(value, str):
         return printable_text(value)
     if isinstance(value, Mapping):
         return printable(value)
-    return [_part(each) for each in value] if isinstance(value, (list, tuple)) else value
+    return [printable_part(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _text(key: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pytest_servebench.comparison.saved_runs import SavedRun
+from pytest_servebench.printable import printable, printable_text
 from pytest_servebench.reports.closing import Paper, closing_lines
-from pytest_servebench.reports.printable import printable, printable_text
 from pytest_servebench.reports.whole_records import whole
 from tests.saved_records import saved_record
 
