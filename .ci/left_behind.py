@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from pytest_servebench.holders import holders_in
 from pytest_servebench.launchers.docker import engine_facts
+from pytest_servebench.leasing.holders import holders_in
 
 WORDS = (
     "tritonserver",

@@ -25,8 +25,8 @@ from pytest_servebench.results import (
 )
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import share
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_memory import share
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.verification import by_logarithm, tolerance_for, verify
 
 IMAGES_PER_CASE = 16

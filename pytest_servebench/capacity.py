@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import sqrt
 
-from pytest_servebench.early_stopping import Finding
+from pytest_servebench.statistics.early_stopping import Finding
 from pytest_servebench.words import Word
 
 

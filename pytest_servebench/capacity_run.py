@@ -18,17 +18,23 @@ from pytest_servebench.capacity import (
     capacity_of,
     next_attempt,
 )
-from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Watch
-from pytest_servebench.misses import Assessment, assess, fewest_requests, service_times_of, times_of
 from pytest_servebench.objective import Objective
 from pytest_servebench.plan import Case, Engine, Load
 from pytest_servebench.pool import Ready, ServerPool
 from pytest_servebench.results import CaseResult, Validity
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import loaded, measured
-from pytest_servebench.statistics import DEFAULT_LIMITS
+from pytest_servebench.statistics.early_stopping import Finding
+from pytest_servebench.statistics.misses import (
+    Assessment,
+    assess,
+    fewest_requests,
+    service_times_of,
+    times_of,
+)
+from pytest_servebench.statistics.summary import DEFAULT_LIMITS
 
 START_SHARE = 0.5
 """Of a closed loop's throughput, where the search starts: random arrivals queue where a loop does not."""

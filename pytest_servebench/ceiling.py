@@ -19,7 +19,7 @@ from pytest_servebench.interfaces import Driver
 from pytest_servebench.plan import Engine, Load, WireProtocol, WireRequest
 from pytest_servebench.results import Ceiling, Endpoint, Progress
 from pytest_servebench.samples import Reply, Samples
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.summary import summarise
 
 WARMUP_S = 0.1
 WINDOW_S = 0.4

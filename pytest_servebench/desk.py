@@ -22,13 +22,12 @@ import pytest
 from pytest_servebench.clock import wall_ns
 from pytest_servebench.compose.project import state_dir_if_any, watchers
 from pytest_servebench.containing import stacks_of
-from pytest_servebench.cores import bind
 from pytest_servebench.errors import LaunchError, PlanError
 from pytest_servebench.gate import judge
 from pytest_servebench.gating import open_gate
 from pytest_servebench.interfaces import Stack
-from pytest_servebench.kept_times import response_times_s
-from pytest_servebench.lanes import Gpu
+from pytest_servebench.leasing.cores import bind
+from pytest_servebench.leasing.lanes import Gpu
 from pytest_servebench.limits import Limits
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import default_cache_dir
@@ -54,6 +53,7 @@ from pytest_servebench.results import REFUSED, CaseResult, Judgement, Validity, 
 from pytest_servebench.run_containers import RunContainers
 from pytest_servebench.session import BenchSession, Servebench
 from pytest_servebench.spreading import Turns, hands_out, turn_of
+from pytest_servebench.statistics.kept_times import response_times_s
 from pytest_servebench.surroundings import look_around
 from pytest_servebench.telemetry.gpu_devices import gpu_names, visible_devices
 from pytest_servebench.telemetry.machine import machine_facts

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from pytest_servebench.errors import PlanError
 from pytest_servebench.plan import Threshold
 from pytest_servebench.results import Breach, CaseResult, Judgement, Summary, Validity, Verdict
-from pytest_servebench.staged import StageKind, StageMiss, StageResult, StageVerdict
+from pytest_servebench.staged.outcomes import StageKind, StageMiss, StageResult, StageVerdict
 from pytest_servebench.words import did_you_mean, listed
 
 

@@ -28,7 +28,7 @@ from pytest_servebench.results import Answer, Endpoint, Progress, Served
 if TYPE_CHECKING:
     # As in `plan`: both need numpy.
     from pytest_servebench.samples import Reply, Samples
-    from pytest_servebench.shared_requests import SharedRequests
+    from pytest_servebench.sharing.shared_requests import SharedRequests
 
 
 class Clock(Protocol):

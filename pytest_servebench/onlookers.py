@@ -15,7 +15,7 @@ import pytest
 
 from pytest_servebench.clock import MonotonicClock
 from pytest_servebench.interfaces import Clock
-from pytest_servebench.leases import Tell
+from pytest_servebench.leasing.leases import Tell
 from pytest_servebench.plan import Case
 from pytest_servebench.recording import REPORT_FIELD
 from pytest_servebench.reports.case_words import case_words, duration_words

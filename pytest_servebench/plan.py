@@ -18,7 +18,7 @@ from pytest_servebench.choices import Precision as Precision
 from pytest_servebench.choices import WireProtocol as WireProtocol
 from pytest_servebench.comparison.changes import GateSettings
 from pytest_servebench.containers import Container, ContainerSettings, ImageChoice
-from pytest_servebench.lanes import Lane, lane_of
+from pytest_servebench.leasing.lanes import Lane, lane_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE, Objective
 
 if TYPE_CHECKING:

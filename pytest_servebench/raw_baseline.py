@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pytest_servebench.errors import ServebenchError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.launchers.server_address import is_here
 from pytest_servebench.plan import Artifact, Case, Deployment, Device, LauncherKind, ModelFormat
 from pytest_servebench.results import Endpoint, RawBaseline
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.fastapi_launch import COMPILED_S, engine_environment
 from pytest_servebench.stacks.gpu_order import gpu_order
 

@@ -11,16 +11,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pytest_servebench.arrivals import CLOSED, text_of
-from pytest_servebench.distributions import (
+from pytest_servebench.efficiency import efficiency_of
+from pytest_servebench.plan import Case, Device, Engine, Load, Plan
+from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
+from pytest_servebench.staged.record import stage_records
+from pytest_servebench.statistics.distributions import (
     histogram_facts,
     timeline_facts,
     within_run_facts,
 )
-from pytest_servebench.efficiency import efficiency_of
-from pytest_servebench.kept_times import samples_facts
-from pytest_servebench.plan import Case, Device, Engine, Load, Plan
-from pytest_servebench.results import CaseResult, Summary, Telemetry, Verdict, Verification
-from pytest_servebench.stage_record import stage_records
+from pytest_servebench.statistics.kept_times import samples_facts
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; a new field does not raise it."""

@@ -21,8 +21,8 @@ import pytest
 
 from pytest_servebench.clock import utc_now_text
 from pytest_servebench.entries import Private, check_pytest_benchmark, entries_of
-from pytest_servebench.kept_times import thinned
 from pytest_servebench.record import SCHEMA, choices, comparable, plain, word
+from pytest_servebench.statistics.kept_times import thinned
 
 PENDING = pytest.StashKey[list[dict[str, Any]]]()
 COUNT = pytest.StashKey[int]()

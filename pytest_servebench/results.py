@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_servebench.capacity import Capacity
 from pytest_servebench.containers import ContainerFacts
 from pytest_servebench.plan import Case
-from pytest_servebench.staged import Scaling, StageResult
+from pytest_servebench.staged.outcomes import Scaling, StageResult
 from pytest_servebench.words import Word
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ from pytest_servebench.results import (
 )
 from pytest_servebench.rooms import Readings, Rooms
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.shared_memory import sharing
-from pytest_servebench.stage_results import stage_results
-from pytest_servebench.statistics import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
+from pytest_servebench.sharing.shared_memory import sharing
+from pytest_servebench.staged.judged import stage_results
+from pytest_servebench.statistics.summary import DEFAULT_LIMITS, ValidityLimits, summarise, validity_of
 from pytest_servebench.telemetry.beside import with_joules_per_image
 from pytest_servebench.told import decoder_of, told_by
 from pytest_servebench.verification import finer_than

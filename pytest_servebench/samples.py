@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.histogram import Histogram
+from pytest_servebench.statistics.histogram import Histogram
 
 
 class Outcome(IntEnum):

@@ -16,15 +16,15 @@ import numpy.typing as npt
 from pytest_servebench.capacity_run import find_capacity
 from pytest_servebench.ceiling import Ceilings
 from pytest_servebench.clock import MonotonicClock
-from pytest_servebench.cores import count_cores, narrowed
 from pytest_servebench.engines import Engines
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Launcher, Stack, Watch
-from pytest_servebench.lanes import Gpu, Machine, set_text
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher, Workshop
 from pytest_servebench.launchers.process import ProcessLauncher
-from pytest_servebench.leases import Leases, Tell
+from pytest_servebench.leasing.cores import count_cores, narrowed
+from pytest_servebench.leasing.lanes import Gpu, Machine, set_text
+from pytest_servebench.leasing.leases import Leases, Tell
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.held_file import held_in
@@ -38,7 +38,7 @@ from pytest_servebench.readings import readings_beside
 from pytest_servebench.results import RAW_LEFT_OUT, Answer, CaseResult, Endpoint, RawBaseline
 from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import ask_case, bring_up, run_case
-from pytest_servebench.stage_run import is_staged, run_staged
+from pytest_servebench.staged.run import is_staged, run_staged
 from pytest_servebench.telemetry.gpu_devices import gpu_identity
 
 IMAGE_SEED = 0

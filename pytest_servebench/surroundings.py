@@ -6,9 +6,9 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pytest_servebench.cores import physical_cores
 from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.launchers.docker import EngineFacts, engine_facts
+from pytest_servebench.leasing.cores import physical_cores
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.telemetry.gpu_devices import Gpus, visible_devices
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 from tests.doc_blocks import ROOT, blocks_of
 
 TIMEOUT_S = 400

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from pytest_servebench.capacity import Capacity, Ending, Trial
-from pytest_servebench.early_stopping import Finding
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat
 from pytest_servebench.results import (
@@ -23,7 +22,8 @@ from pytest_servebench.results import (
     Verification,
 )
 from pytest_servebench.samples import Outcome, Samples, Tally
-from pytest_servebench.tallies import Instants, Outcomes, TallySheet
+from pytest_servebench.statistics.early_stopping import Finding
+from pytest_servebench.statistics.tallies import Instants, Outcomes, TallySheet
 
 MACHINE = {"cpu": "made-up CPU", "gpu": "made-up GPU", "driver": "1.2.3"}
 SETTINGS: dict[str, Any] = {"settings": {"stack": "all"}, "quick": False}

@@ -16,7 +16,7 @@ from pytest_servebench.reports.findings.finding import Answer, Claim, Findings, 
 from pytest_servebench.reports.page.document import page_of
 from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.results import Validity
-from pytest_servebench.stage_results import stage_results
+from pytest_servebench.staged.judged import stage_results
 from tests.made_up import SETTINGS, made_up_case, made_up_result
 from tests.saved_records import MACHINE, repeats, saved_record
 from tests.staged_loads import served, staged_load

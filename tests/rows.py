@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.summary import summarise
 
 MS = 1_000_000
 WINDOW = (1_000 * MS, 2_000 * MS)

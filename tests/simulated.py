@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from pytest_servebench.samples import Outcome, Samples, Slice
-from pytest_servebench.slices import window_slices
+from pytest_servebench.statistics.slices import window_slices
 
 Numbers = npt.NDArray[np.float64]
 Random = np.random.Generator

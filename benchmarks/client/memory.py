@@ -15,7 +15,6 @@ from rich.table import Table
 
 from benchmarks.client.measuring import ROOT
 from pytest_servebench.clock import monotonic_ns, thread_cpu_ns
-from pytest_servebench.distributions import histogram_facts, timeline_facts
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.course import Course
 from pytest_servebench.load.kept import MASK_ROWS
@@ -23,7 +22,8 @@ from pytest_servebench.load.sample_log import OUTCOME_BITS
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Progress
 from pytest_servebench.samples import Outcome, Samples, Slice
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.distributions import histogram_facts, timeline_facts
+from pytest_servebench.statistics.summary import summarise
 
 SIZES = (1_000_000, 10_000_000)
 AIM_BYTES = 50_000_000

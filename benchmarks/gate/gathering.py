@@ -14,13 +14,13 @@ from benchmarks.gate.replicates import Replicate, Replicates
 from benchmarks.gate.schedule import Turn
 from benchmarks.gate.slowed import SlowedFastapi
 from pytest_servebench.clock import MonotonicClock, utc_now_text
-from pytest_servebench.kept_times import response_times_s
 from pytest_servebench.models.export import default_cache_dir
 from pytest_servebench.plan import Case, Deployment, Load, ModelFormat, Plan
 from pytest_servebench.record import make_record, plan_facts
 from pytest_servebench.results import Progress
 from pytest_servebench.runner import run_case
 from pytest_servebench.session import BenchSession
+from pytest_servebench.statistics.kept_times import response_times_s
 from pytest_servebench.telemetry.machine import machine_facts
 
 STACK, MODEL = "fastapi", "efficientnet_lite0"

@@ -16,8 +16,8 @@ from pytest_servebench.checkup import Outcome
 from pytest_servebench.doctor.judging import checkup_of
 from pytest_servebench.doctor.look import look
 from pytest_servebench.doctor.serving import Question
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import CPU
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import built_in_stacks
 from pytest_servebench.telemetry.gpu_devices import gpu_names, visible_devices
 

@@ -21,7 +21,7 @@ from pytest_servebench.rooms import Rooms
 from pytest_servebench.runner import bring_up
 from pytest_servebench.session import BenchSession
 from pytest_servebench.stacks import built_in_stacks
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.summary import summarise
 from pytest_servebench.telemetry.beside import machine_beside
 
 PREFIX = "servebench-"

@@ -24,11 +24,11 @@ from pytest_servebench.compose.tools import Tools, check_engine
 from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
 from pytest_servebench.errors import PlanError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.export import MODEL_FILES
 from pytest_servebench.plan import ModelFormat
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import built_in_stacks
 
 P = ParamSpec("P")

@@ -1,7 +1,7 @@
 """Between which bounds the typical run lies, as runs that were started anew show it (pure).
 
-Such an interval speaks of the next run too. Those of `pytest_servebench.resampling` do not: they are of one
-run, in which everything is alike that differs from start to start.
+Such an interval speaks of the next run too. Those of `pytest_servebench.statistics.resampling` do not: they
+are of one run, in which everything is alike that differs from start to start.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import platformdirs
 
 from pytest_servebench.compose.services import PROMETHEUS, STACKS
 from pytest_servebench.errors import PlanError, ServebenchError
-from pytest_servebench.homes import folder_named
+from pytest_servebench.folders.homes import folder_named
 from pytest_servebench.launchers.readiness import HttpProbe, http_probe
 from pytest_servebench.launchers.server_address import is_here, parse_address
 from pytest_servebench.reports.terminal import DASHBOARD_PATH

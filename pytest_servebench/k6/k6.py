@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_servebench.clock import MonotonicClock, wall_ns
 from pytest_servebench.errors import LoadError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.interfaces import Clock, Watch
 from pytest_servebench.k6.binary import find_k6, k6_version, missing_k6
 from pytest_servebench.k6.configuration import configuration
@@ -25,7 +26,6 @@ from pytest_servebench.load.wire import http_bytes
 from pytest_servebench.plan import Load, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Samples
-from pytest_servebench.shipped import shipped
 
 SCRIPT = Path("k6") / "staged_load.js"
 CLOCK_STEP_NS = 5_000_000

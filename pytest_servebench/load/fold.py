@@ -12,7 +12,7 @@ from pytest_servebench.load.sample_log import Columns
 from pytest_servebench.load.window import Stage, Window
 from pytest_servebench.plan import Load
 from pytest_servebench.samples import Folded, Outcome
-from pytest_servebench.tallies import TallySheet
+from pytest_servebench.statistics.tallies import TallySheet
 
 BOUND_ROWS = 1_000_000
 """Rows kept as they are: 32 MB. Of longer loads the oldest are folded, a chunk at a time."""

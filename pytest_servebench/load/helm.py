@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Protocol
 
-from pytest_servebench.intervals import intervals_of
 from pytest_servebench.plan import Load
 from pytest_servebench.samples import Slice
-from pytest_servebench.settling import settled
+from pytest_servebench.statistics.intervals import intervals_of
+from pytest_servebench.statistics.settling import settled
 
 FEWEST_WARM_UP = 10
 """Slices of a warm-up before anybody asks whether it may end: one second."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.samples import ClientShare, Folded, Reply, Samples, Slice
-from pytest_servebench.slices import side_by_side
+from pytest_servebench.statistics.slices import side_by_side
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_servebench.arrivals import Staged
-from pytest_servebench.early_end import missed_hold
-from pytest_servebench.early_stopping import finding_of
 from pytest_servebench.load.helm import Helm, LocalHelm
 from pytest_servebench.plan import Load
 from pytest_servebench.samples import Slice
+from pytest_servebench.staged.early_end import missed_hold
+from pytest_servebench.statistics.early_stopping import finding_of
 
 LOOK_S = 2.0
 """How often it looks, as k6 does; of a short load 20 times in all."""

@@ -9,7 +9,7 @@ from pytest_servebench.load.stage_helm import helm_of
 from pytest_servebench.load.window import Stage
 from pytest_servebench.plan import Load
 from pytest_servebench.samples import Slice
-from pytest_servebench.slices import side_by_side
+from pytest_servebench.statistics.slices import side_by_side
 
 STEPS_AHEAD = 2
 """Slices between a decision and the edge that it names: within them every worker asks for it once."""

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.samples import Folded, Reply, Samples, Slice, Tally
+from pytest_servebench.statistics.histogram import Histogram
 
 Plain: TypeAlias = Any
 """None, numbers, text, bytes, and tuples, lists and dicts of them."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.sample_log import SampleLog
 from pytest_servebench.samples import Outcome, Slice
-from pytest_servebench.slices import STEP_NS, paired
+from pytest_servebench.statistics.histogram import Histogram
+from pytest_servebench.statistics.slices import STEP_NS, paired
 
 MOST_SLICES = 600
 """More are joined two by two: a load of hours has slices of some ten seconds and stays in memory."""

@@ -20,8 +20,8 @@ from pathlib import Path
 import platformdirs
 
 from pytest_servebench.errors import MissingPieceError, ModelError
-from pytest_servebench.homes import folder_named
-from pytest_servebench.manifest import file_sha256
+from pytest_servebench.folders.homes import folder_named
+from pytest_servebench.folders.manifest import file_sha256
 from pytest_servebench.models.catalogue import ModelCard, model_card
 from pytest_servebench.models.export_process import python_command, run_to_end
 from pytest_servebench.models.kept_folder import CACHE_VARIABLE, CARD, LABELS, exported_folder

@@ -10,11 +10,11 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+from pytest_servebench.folders.made_once import HOW_MADE
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.held import LAYERS, NO_TF32, Held
-from pytest_servebench.made_once import HOW_MADE
 from pytest_servebench.models.plan_layers import held_by_layers
 from pytest_servebench.models.torchscript_types import numbers_by_precision
-from pytest_servebench.shipped import shipped
 
 
 def held_in(path: Path) -> Held:

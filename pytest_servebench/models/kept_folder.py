@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pytest_servebench.errors import ModelError
-from pytest_servebench.made_once import made_whole, one_maker
-from pytest_servebench.manifest import file_sha256, intact_files, write_manifest
+from pytest_servebench.folders.made_once import made_whole, one_maker
+from pytest_servebench.folders.manifest import file_sha256, intact_files, write_manifest
 from pytest_servebench.models.labels import LABELS_PATH
 
 CACHE_VARIABLE = "SERVEBENCH_CACHE"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.errors import MissingPieceError, ModelError
-from pytest_servebench.manifest import file_sha256
+from pytest_servebench.folders.manifest import file_sha256
 from pytest_servebench.plan import Artifact, Image
 
 Floats = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pytest_servebench.errors import MissingPieceError, ModelError, PlanError, ServebenchError
-from pytest_servebench.manifest import file_sha256
+from pytest_servebench.folders.manifest import file_sha256
 from pytest_servebench.models.export_process import python_command, run_to_end
 from pytest_servebench.models.kept_folder import CARD, exported_folder
 from pytest_servebench.plan import InputDtype, ModelFormat, Precision

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError, ModelError
-from pytest_servebench.homes import at_home
-from pytest_servebench.manifest import file_sha256
+from pytest_servebench.folders.homes import at_home
+from pytest_servebench.folders.manifest import file_sha256
 from pytest_servebench.models.catalogue import ModelCard, PackagedWeights
 
 SEED = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from pytest_servebench.lanes import in_equal_sets, set_text
+from pytest_servebench.leasing.lanes import in_equal_sets, set_text
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.placement import Surroundings
 

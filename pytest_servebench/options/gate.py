@@ -8,7 +8,7 @@ from pytest_servebench.comparison.baselines import NO_BASELINE, PROMOTE, is_name
 from pytest_servebench.comparison.changes import DEFAULT_LIMITS, ChangeLimit, GateSettings, Severity
 from pytest_servebench.comparison.fail_limits import parse_limits
 from pytest_servebench.comparison.fingerprint import parse_allowed
-from pytest_servebench.homes import at_home
+from pytest_servebench.folders.homes import at_home
 from pytest_servebench.options.given import Asked, Given, parse_member
 
 _STRICTNESS = ("fail", "inconclusive", "allow-different")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.homes import at_home
+from pytest_servebench.folders.homes import at_home
 from pytest_servebench.launchers.server_address import parse_address
 from pytest_servebench.plan import Device, ModelFormat
 from pytest_servebench.words import Word, did_you_mean, listed

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_servebench.containers import GPU_REMEDY, ContainerSettings
 from pytest_servebench.errors import PlanError
-from pytest_servebench.lanes import Gpu
+from pytest_servebench.leasing.lanes import Gpu
 from pytest_servebench.options.given import Asked, Given, parse_device, parse_word
 from pytest_servebench.plan import CPU, Device, LauncherKind, Plan
 from pytest_servebench.thresholds import Hardware

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pytest_servebench.containing import containerised, stacks_of
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.k6.binary import missing_k6
-from pytest_servebench.lanes import lanes_of
+from pytest_servebench.leasing.lanes import lanes_of
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.options.arithmetic import (

@@ -14,7 +14,7 @@ from pytest_servebench.reports.evidence import Evidence
 from pytest_servebench.reports.numbers import three_digits
 from pytest_servebench.reports.split import BOTH, BUSY, Split, around_of, told_split
 from pytest_servebench.results import Validity
-from pytest_servebench.statistics import ValidityLimits
+from pytest_servebench.statistics.summary import ValidityLimits
 from pytest_servebench.words import Word
 
 NEAR_CEILING = ValidityLimits().ceiling_share

@@ -14,9 +14,9 @@ from types import MappingProxyType
 
 from pytest_servebench.arrivals import CLOSED
 from pytest_servebench.comparison.replicates import Record
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import Payload
 from pytest_servebench.reports.numbers import number_of, three_digits
+from pytest_servebench.statistics.histogram import Histogram
 
 QUEUE, COMPUTE, TRANSPORT = "queue", "compute", "transport"
 BOTH = "transport and preprocessing"

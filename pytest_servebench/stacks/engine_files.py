@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 
 ENGINE_FILES = (
     "engine.py",

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.containers import ImageChoice
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import Artifact, Deployment, Device, LaunchSpec, MissingPiece, ModelFormat
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import fastapi_launch
 from pytest_servebench.stacks.fastapi_asked import AskedFastapi
 from pytest_servebench.stacks.fastapi_container import FastapiContainer

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_servebench.containers import Container, ContainerImage
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Deployment, LaunchSpec, MissingPiece, ModelFormat, WorkFile
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import fastapi_launch
 from pytest_servebench.stacks.engine_files import ENGINE_FILES
 from pytest_servebench.stacks.fastapi_asked import AskedFastapi

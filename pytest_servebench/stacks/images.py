@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_servebench.containers import ContainerImage, ImageBuild, ImageChoice
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Deployment, Device
-from pytest_servebench.shipped import shipped
 
 CUDA_BASE = "nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04"
 """CUDA 13 and cuDNN 9, as the onnxruntime-gpu and the torch in ``deploy/requirements`` want them."""

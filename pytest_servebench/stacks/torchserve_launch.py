@@ -21,8 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Decoder, Deployment, LaunchSpec, ReadyCheck, WorkFile
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.engine_files import engine_files
 from pytest_servebench.stacks.gpu_order import gpu_order
 from pytest_servebench.stacks.java import find_java

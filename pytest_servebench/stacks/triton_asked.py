@@ -23,7 +23,7 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.results import Answer, Served
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.stacks import triton_served, triton_shared_memory, triton_wire
 from pytest_servebench.stacks.triton_repository import ServedNames, model_names
 from pytest_servebench.stacks.triton_wheel import INSTALL

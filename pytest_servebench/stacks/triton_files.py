@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Decoder, Deployment, WorkFile
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.engine_files import engine_files
 from pytest_servebench.stacks.triton_repository import (
     ModelConfig,

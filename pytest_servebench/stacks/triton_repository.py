@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Decoder, Deployment, InputDtype, ModelFormat
-from pytest_servebench.shipped import shipped
 
 ModelConfig: TypeAlias = Any
 """Triton's protobuf of that name; protobuf's classes carry no types."""

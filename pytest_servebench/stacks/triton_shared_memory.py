@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from pytest_servebench.plan import Image, WireProtocol, WireRequest
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.stacks.triton_wire import OUTPUT
 
 _SERVICE = "/inference.GRPCInferenceService"

@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 
 from pytest_servebench.asking import request_groups
-from pytest_servebench.cuda_memory import gpu_region
 from pytest_servebench.errors import ControlError, LoadError, MissingPieceError
 from pytest_servebench.plan import Case, Deployment, Device, ModelFormat, Payload, WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import share, sharing
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.cuda_memory import gpu_region
+from pytest_servebench.sharing.shared_memory import share, sharing
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.stacks.triton import Triton
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
@@ -203,7 +203,7 @@ def test_without_a_driver_cuda_says_so() -> None:
     program = (
         "import sys; sys.path[:0] = [p for p in sys.argv[1:]]\n"
         "from tests.contract.test_cuda_memory import described\n"
-        "from pytest_servebench.cuda_memory import gpu_region\n"
+        "from pytest_servebench.sharing.cuda_memory import gpu_region\n"
         "from pytest_servebench.errors import LoadError\n"
         "try:\n"
         "    with gpu_region(described()): pass\n"

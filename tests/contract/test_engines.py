@@ -21,7 +21,7 @@ from pytest_servebench.k6.binary import find_k6
 from pytest_servebench.plan import Engine, Load, WireProtocol, WireRequest
 from pytest_servebench.results import Progress, Summary
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.summary import summarise
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer, SeenRequest
 from tests.loads import Onlooker, assert_sound, echo, mortal, outcomes, posts
 from tests.processes import ended

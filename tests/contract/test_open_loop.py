@@ -22,7 +22,7 @@ from pytest_servebench.options.shape import shaped
 from pytest_servebench.plan import Load, WireProtocol, WireRequest
 from pytest_servebench.results import Progress, Validity
 from pytest_servebench.samples import Outcome, Samples
-from pytest_servebench.statistics import summarise, validity_of
+from pytest_servebench.statistics.summary import summarise, validity_of
 from pytest_servebench.testing.server import Ending, ScriptedReply, ScriptedServer, SeenRequest
 
 MS = 1_000_000

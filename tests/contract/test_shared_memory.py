@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_servebench import shared_memory
 from pytest_servebench.containers import ContainerFacts, Network
 from pytest_servebench.errors import ControlError, LoadError
 from pytest_servebench.plan import WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import (
+from pytest_servebench.sharing import shared_memory
+from pytest_servebench.sharing.shared_memory import (
     FOLDER,
     TAKE_BACK_PAUSE_S,
     TAKE_BACK_TRIES,
@@ -26,7 +26,7 @@ from pytest_servebench.shared_memory import (
     remove_leftovers,
     sharing,
 )
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from tests.jumping_clock import JumpingClock

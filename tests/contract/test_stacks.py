@@ -19,7 +19,7 @@ from pytest_servebench.plan import (
     WireProtocol,
 )
 from pytest_servebench.pool import controls_models
-from pytest_servebench.shared_memory import share
+from pytest_servebench.sharing.shared_memory import share
 from tests.doings import doings
 from tests.every_stack import (
     LOCAL_FORMATS,

@@ -13,7 +13,7 @@ from pytest_servebench.asking import request_groups
 from pytest_servebench.errors import PlanError
 from pytest_servebench.interfaces import Stack
 from pytest_servebench.plan import Artifact, Case, Payload
-from pytest_servebench.shared_memory import next_region, share
+from pytest_servebench.sharing.shared_memory import next_region, share
 from tests.every_stack import STACKS, deployments_of, each_shared_case, images, specs_of
 from tests.offered_stack import SHM, TRITON
 

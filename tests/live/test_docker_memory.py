@@ -15,8 +15,8 @@ from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.plan import WireProtocol, WireRequest
 from pytest_servebench.results import Endpoint
 from pytest_servebench.samples import Reply
-from pytest_servebench.shared_memory import next_region, sharing
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_memory import next_region, sharing
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.testing.clock import FakeClock
 from pytest_servebench.testing.driver import FakeDriver
 from tests.live.test_docker_launcher import get

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from pytest_servebench.clock import MonotonicClock
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Case, Deployment, Image, ModelFormat, Payload
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.torchserve import Torchserve
 from tests.processes import ended, exit_code_of, runs
 from tests.serving import Served, start

@@ -28,8 +28,8 @@ from pytest_servebench.plan import (
 )
 from pytest_servebench.results import Progress
 from pytest_servebench.samples import Outcome
-from pytest_servebench.shared_memory import FOLDER, share, sharing
-from pytest_servebench.shared_requests import SharedRequests
+from pytest_servebench.sharing.shared_memory import FOLDER, share, sharing
+from pytest_servebench.sharing.shared_requests import SharedRequests
 from pytest_servebench.stacks.triton import Triton
 from tests.loads import Onlooker
 from tests.serving import Served, start

@@ -19,7 +19,7 @@ CONFTEST = """
     import pytest
 
     from pytest_servebench.plan import Plan
-    from pytest_servebench.kept_times import response_times_s
+    from pytest_servebench.statistics.kept_times import response_times_s
     from pytest_servebench.record import make_record, plan_facts
     from pytest_servebench.recording import register
     from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result, wrong_result

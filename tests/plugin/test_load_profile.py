@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_servebench import stage_results, statistics
+from pytest_servebench.staged import judged
+from pytest_servebench.statistics import summary
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
 PROFILE = """
@@ -33,7 +34,7 @@ ONLY = ("-k", "profile")
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> EchoSuite:
     """Return a suite whose client is never too late."""
-    for room in (statistics, stage_results):
+    for room in (summary, judged):
         monkeypatch.setattr(room, "late_client", lambda _summary, _limits: "")
     found = echo_suite(pytester, monkeypatch)
     found.write(PROFILE)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench import onlookers
-from pytest_servebench.leases import Leases
+from pytest_servebench.leasing.leases import Leases
 from pytest_servebench.plan import Plan
 from pytest_servebench.session import BenchSession
 from tests.echo_house import case, deployment
@@ -47,7 +47,7 @@ desk.look_around = lambda gpus: Surroundings(
 TOGETHER = """
 import time
 from contextlib import contextmanager
-from pytest_servebench.leases import Leases
+from pytest_servebench.leasing.leases import Leases
 
 measuring = Leases.measuring
 
@@ -68,7 +68,7 @@ Leases.measuring = meeting
 CRASH = """
 import signal
 from contextlib import contextmanager
-from pytest_servebench.leases import Leases
+from pytest_servebench.leasing.leases import Leases
 
 measuring = Leases.measuring
 

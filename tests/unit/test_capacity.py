@@ -20,7 +20,7 @@ from pytest_servebench.capacity import (
     capacity_of,
     next_attempt,
 )
-from pytest_servebench.early_stopping import Finding
+from pytest_servebench.statistics.early_stopping import Finding
 
 PASS, FAIL, UNDECIDED = Finding.PASS, Finding.FAIL, Finding.UNDECIDED
 LIMITS = SearchLimits()

@@ -11,13 +11,13 @@ import pytest
 from pytest_servebench.capacity import Capacity, Ending, Trial
 from pytest_servebench.capacity_run import decided, find_capacity, finding_of_run
 from pytest_servebench.ceiling import OPEN_IN_FLIGHT
-from pytest_servebench.early_stopping import Finding
 from pytest_servebench.errors import PlanError
-from pytest_servebench.misses import Assessment
 from pytest_servebench.objective import Objective, parse_objective
 from pytest_servebench.plan import Case, Engine, Load, WireRequest
 from pytest_servebench.results import CaseResult, Ceiling, Validity
 from pytest_servebench.samples import Outcome, Reply, Samples
+from pytest_servebench.statistics.early_stopping import Finding
+from pytest_servebench.statistics.misses import Assessment
 from tests.echo_house import EchoHouse, Onlooker, case, said
 from tests.queue_driver import QueueDriver, Rows, mm1_capacity_per_s, queue_house
 

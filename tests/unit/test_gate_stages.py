@@ -13,7 +13,7 @@ from pytest_servebench.objective import parse_objective
 from pytest_servebench.plan import Plan, Threshold
 from pytest_servebench.results import CaseResult, Judgement, Validity
 from pytest_servebench.samples import Outcome
-from pytest_servebench.stage_results import stage_results
+from pytest_servebench.staged.judged import stage_results
 from tests.made_up import made_up_case, made_up_result
 from tests.staged_loads import Serving, between, quick, served, staged_load
 

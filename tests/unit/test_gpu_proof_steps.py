@@ -12,9 +12,9 @@ import pytest
 from benchmarks.gpu import __main__ as program
 from benchmarks.gpu.steps import MINUTES, Step, Wish, report_step, steps_of
 from pytest_servebench.checkup import Outcome
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.options.option import OPTIONS
 from pytest_servebench.plan import Payload, Precision
-from pytest_servebench.shipped import shipped
 from pytest_servebench.telemetry.gpu_survey import survey_gpus
 from tests.doc_blocks import ROOT
 

@@ -13,9 +13,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from pytest_servebench.arrivals import Poisson
-from pytest_servebench.histogram import Histogram
-from pytest_servebench.kept_times import response_times_s
-from pytest_servebench.lanes import Gpu, lanes_of
+from pytest_servebench.leasing.lanes import Gpu, lanes_of
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.plan import CPU, Device, LauncherKind, ModelFormat, Plan
 from pytest_servebench.record import (
@@ -29,6 +27,8 @@ from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.table import split_constants
 from pytest_servebench.results import CaseResult, Ceiling, Summary, Telemetry, Validity, Verification
 from pytest_servebench.samples import Outcome
+from pytest_servebench.statistics.histogram import Histogram
+from pytest_servebench.statistics.kept_times import response_times_s
 from tests.made_up import (
     BREACH,
     MACHINE,

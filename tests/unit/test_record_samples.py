@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_servebench.kept_times import SAMPLE_CAP, SELECTION_FOLDED, response_times_s, thin
 from pytest_servebench.samples import Folded, Outcome
+from pytest_servebench.statistics.kept_times import SAMPLE_CAP, SELECTION_FOLDED, response_times_s, thin
 from tests.made_up import (
     made_up_result,
     made_up_samples,

@@ -15,10 +15,10 @@ import pytest
 from pytest_servebench import session
 from pytest_servebench.containers import ContainerSettings
 from pytest_servebench.held import Held
-from pytest_servebench.lanes import Gpu, lanes_of
 from pytest_servebench.launchers.attach import AttachLauncher
 from pytest_servebench.launchers.docker import DockerLauncher
 from pytest_servebench.launchers.process import ProcessLauncher
+from pytest_servebench.leasing.lanes import Gpu, lanes_of
 from pytest_servebench.plan import (
     Artifact,
     Device,

@@ -17,9 +17,9 @@ from filelock import FileLock
 
 from pytest_servebench.containers import ContainerImage, ImageBuild
 from pytest_servebench.errors import LaunchError
+from pytest_servebench.folders.own_folder import own_folder
 from pytest_servebench.launchers.docker.context import tag_of, tar_chunks
 from pytest_servebench.launchers.docker.engine import Engine, EngineError
-from pytest_servebench.own_folder import own_folder
 
 IMAGE_LABEL = "servebench.image"
 """On every image that is built, with its name: ``docker image ls --filter label=servebench.image``."""

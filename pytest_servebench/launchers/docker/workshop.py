@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pytest_servebench.containers import Preparation
 from pytest_servebench.errors import LaunchError
-from pytest_servebench.made_once import HOW_MADE, made_whole, one_maker
-from pytest_servebench.manifest import file_sha256
+from pytest_servebench.folders.made_once import HOW_MADE, made_whole, one_maker
+from pytest_servebench.folders.manifest import file_sha256
 
 _LOCK_TIMEOUT_S = 3600.0
 

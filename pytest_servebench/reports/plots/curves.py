@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.reports.plots.look import BAD, Data, Spec, chooser, chosen, framed, stacks_scale
 from pytest_servebench.reports.plots.shown import ShownCase
 from pytest_servebench.reports.row import VALID
+from pytest_servebench.statistics.histogram import Histogram
 
 Shares = npt.NDArray[np.float64]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.reports.plots.curves import NO_TIMES, Shares, curves_spec, histogram_of
 from pytest_servebench.reports.plots.look import Data, Spec, figure
 from pytest_servebench.reports.plots.plot import Plot
 from pytest_servebench.reports.plots.shown import ShownCase
+from pytest_servebench.statistics.histogram import Histogram
 
 _STEPS = 100
 _MOST_TOLD = 8

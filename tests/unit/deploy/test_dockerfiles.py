@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.stacks import images
 
 NAMES = ("fastapi", "torchserve", "triton", "triton-cpu")

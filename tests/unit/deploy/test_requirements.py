@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pytest_servebench.doctor.gpu_extras import TENSORRT_MAJOR
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 
 SCRIPT = shipped("deploy") / "wheels.sh"
 

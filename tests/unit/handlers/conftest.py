@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 from tests.recorded_onnxruntime import onnx_file
 from tests.unit.handlers.torchserve_guest import (
     CARD,

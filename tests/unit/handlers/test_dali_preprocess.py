@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.images import image_set
 from pytest_servebench.plan import Decoder, Image, Payload
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import triton_wire
 
 GUEST = shipped("handlers") / "triton_backend" / "dali_preprocess.py"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 from tests.nvml_stand_in import NO_CUDA_DEVICE, Fault, NvmlStandIn, StandInGpu, build_nvml_stand_in
 
 SCRAPE = """

@@ -17,8 +17,8 @@ import torch_engine
 import torch_tensorrt_file
 from engine import load_engine
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import ModelFormat
-from pytest_servebench.shipped import shipped
 from tests.recorded_torch import CLASSES, RecordedTorch
 from tests.tiny_model import build_tiny_model
 

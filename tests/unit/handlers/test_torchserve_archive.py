@@ -10,8 +10,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import ModelFormat
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.engine_files import ENGINE_FILES
 from tests.tiny_model import build_tiny_model
 

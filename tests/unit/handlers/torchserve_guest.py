@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pytest_servebench.shipped import shipped
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.stacks import torchserve_asked
 
 CROP = 8

@@ -14,8 +14,8 @@ from pytest_servebench.load.course import Course
 from pytest_servebench.load.helm import Helm
 from pytest_servebench.plan import Load
 from pytest_servebench.samples import Outcome, Samples, Slice
-from pytest_servebench.slices import STEP_NS, window_slices
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.slices import STEP_NS, window_slices
+from pytest_servebench.statistics.summary import summarise
 from tests.loads import Onlooker
 
 S = 10**9

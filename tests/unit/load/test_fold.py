@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson, Stage, Staged
-from pytest_servebench.distributions import response_times, service_times
-from pytest_servebench.keeping_up import ArrivalLimits, growing_backlog
 from pytest_servebench.load import fold, sample_log
 from pytest_servebench.load.book import Book
 from pytest_servebench.load.timeline import TimeLine
@@ -21,7 +19,9 @@ from pytest_servebench.load.window import Window
 from pytest_servebench.plan import Load
 from pytest_servebench.results import Summary
 from pytest_servebench.samples import Folded, Outcome, Samples, Tally
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.distributions import response_times, service_times
+from pytest_servebench.statistics.keeping_up import ArrivalLimits, growing_backlog
+from pytest_servebench.statistics.summary import summarise
 from tests.made_up import tally_of
 
 MS = 1_000_000

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.load.clock_offset import ClockOffset, Exchange, offset_from, over_a_load
 from pytest_servebench.load.merging import Part, common_window, merged, shifted
 from pytest_servebench.load.telling import heard_samples, told_samples
 from pytest_servebench.samples import Folded, Outcome, Reply, Samples, Slice, Tally
-from pytest_servebench.statistics import summarise
+from pytest_servebench.statistics.histogram import Histogram
+from pytest_servebench.statistics.summary import summarise
 
 WINDOW = (1_000_000, 9_000_000)
 ENDINGS = (Outcome.OK, Outcome.OK, Outcome.HTTP_ERROR, Outcome.TIMEOUT, Outcome.DROPPED)

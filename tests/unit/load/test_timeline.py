@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.load import timeline
 from pytest_servebench.load.sample_log import SampleLog, code_of
 from pytest_servebench.load.timeline import TimeLine
 from pytest_servebench.samples import Outcome, Slice
-from pytest_servebench.slices import STEP_NS, coarsened, grouped, joined, side_by_side
+from pytest_servebench.statistics.histogram import Histogram
+from pytest_servebench.statistics.slices import STEP_NS, coarsened, grouped, joined, side_by_side
 
 MS = 1_000_000
 START = 10**12

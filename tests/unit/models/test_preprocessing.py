@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pytest_servebench.errors import ModelError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.models.catalogue import CATALOGUE, ModelCard, model_card
 from pytest_servebench.models.preprocessing import pixels_of, preprocess
-from pytest_servebench.shipped import shipped
 
 SIZES = [(224, 224), (256, 256), (500, 375), (375, 500), (451, 300), (333, 257), (31, 77), (1, 1), (1200, 64)]
 MODES = ["RGB", "L", "RGBA", "CMYK", "P", "1", "LA", "I;16"]

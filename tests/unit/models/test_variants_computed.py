@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.models.catalogue import model_card
 from pytest_servebench.models.export import artifact
 from pytest_servebench.models.held_file import held_in
@@ -17,7 +18,6 @@ from pytest_servebench.models.images import image_set
 from pytest_servebench.models.variant_export import compared, logits_of
 from pytest_servebench.plan import Artifact, InputDtype, ModelFormat, Precision
 from pytest_servebench.results import Answer
-from pytest_servebench.shipped import shipped
 from pytest_servebench.verification import finer_than, verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated:DeprecationWarning")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_servebench.errors import PlanError
-from pytest_servebench.lanes import Gpu
+from pytest_servebench.leasing.lanes import Gpu
 from pytest_servebench.options.placement import Surroundings, hardware_of
 from pytest_servebench.plan import CPU, Device, LauncherKind, MissingPiece
 from tests.asking import DOCKER, NO_GPU, ONE_GPU, TWO_GPUS, offers, plan

@@ -12,7 +12,7 @@ from pytest_servebench.arrivals import Poisson
 from pytest_servebench.comparison.changes import ChangeLimit, GateSettings, Severity
 from pytest_servebench.containers import ContainerSettings, ImageChoice
 from pytest_servebench.errors import PlanError
-from pytest_servebench.lanes import lanes_of
+from pytest_servebench.leasing.lanes import lanes_of
 from pytest_servebench.objective import parse_objective
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.option import OPTIONS

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_servebench.arrivals import REFERENCE, Poisson
 from pytest_servebench.containers import ContainerSettings, ImageChoice, Network
-from pytest_servebench.lanes import lanes_of
+from pytest_servebench.leasing.lanes import lanes_of
 from pytest_servebench.plan import LauncherKind, ModelFormat, Plan, Precision
 from pytest_servebench.reports.terminal import header_lines
 from tests.made_up import (

@@ -13,8 +13,8 @@ from pytest_servebench.reports.stages import COLUMNS, narrower
 from pytest_servebench.reports.terminal import report_lines
 from pytest_servebench.results import Validity
 from pytest_servebench.samples import Outcome
-from pytest_servebench.stage_results import stage_results
-from pytest_servebench.staged import Scaling
+from pytest_servebench.staged.judged import stage_results
+from pytest_servebench.staged.outcomes import Scaling
 from tests.made_up import MACHINE, SETTINGS, made_up_case, made_up_result
 from tests.staged_loads import Serving, between, quick, served, staged_load
 

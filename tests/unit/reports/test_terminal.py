@@ -10,13 +10,13 @@ import pytest
 
 from pytest_servebench.arrivals import Poisson, Stage, Staged
 from pytest_servebench.capacity import Trial
-from pytest_servebench.early_stopping import Finding
 from pytest_servebench.objective import DEFAULT_OBJECTIVE
 from pytest_servebench.record import make_record
 from pytest_servebench.reports.numbers import decimals
 from pytest_servebench.reports.row import Row
 from pytest_servebench.reports.terminal import in_groups, report_lines, result_table
 from pytest_servebench.results import CaseResult, Judgement, Summary, Telemetry, Validity, Verdict
+from pytest_servebench.statistics.early_stopping import Finding
 from tests.made_up import (
     BREACH,
     MACHINE,

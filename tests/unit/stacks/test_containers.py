@@ -15,9 +15,9 @@ import pytest
 
 from pytest_servebench.containers import ContainerImage, ImageChoice
 from pytest_servebench.errors import PlanError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.launchers.docker.context import tag_of
 from pytest_servebench.plan import CPU, Artifact, Deployment, Device, LaunchSpec, ModelFormat
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import images
 from pytest_servebench.stacks.fastapi import Fastapi
 from pytest_servebench.stacks.torchserve import Torchserve

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_servebench.containers import ImageChoice
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Deployment, Device, InputDtype, ModelFormat, Precision
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks import tensorrt_pieces
 from pytest_servebench.stacks.engine_files import ENGINE_FILES, engine_files
 from pytest_servebench.stacks.fastapi import Fastapi

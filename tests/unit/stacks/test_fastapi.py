@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from pytest_servebench.errors import AnswerError, PlanError
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.interfaces import ServerCounters, Stack
 from pytest_servebench.plan import (
     CPU,
@@ -35,7 +36,6 @@ from pytest_servebench.plan import (
     WireRequest,
 )
 from pytest_servebench.samples import Reply
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.fastapi import Fastapi
 from tests.unit.stacks.unopened import unopened_artifact
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Artifact, Decoder, Deployment, Device, InputDtype, ModelFormat, Precision
-from pytest_servebench.shipped import shipped
 from pytest_servebench.stacks.triton_files import native_repository
 from pytest_servebench.stacks.triton_repository import (
     config_json,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from pytest_servebench.folders.shipped import shipped
 from pytest_servebench.plan import Device
-from pytest_servebench.shipped import shipped
 from pytest_servebench.telemetry.gpu_window import FIGURES, GpuReading
 from pytest_servebench.telemetry.gpus import facts_of, joined
 from tests.nvml_stand_in import Fault, NvmlStandIn, StandInGpu, build_nvml_stand_in, uuid_of

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from pytest_servebench.histogram import Histogram
 from pytest_servebench.plan import ModelFormat
 from pytest_servebench.reports.plots import plots_of
+from pytest_servebench.statistics.histogram import Histogram
 from tests.plotted import at_load, bars_in, drawn, full_run, run_of, staged, told
 from tests.saved_records import repeats, saved_record
 

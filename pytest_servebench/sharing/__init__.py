@@ -1,0 +1,1 @@
+"""Memory that client and server share: tensors that are sent by their place."""

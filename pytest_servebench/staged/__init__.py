@@ -1,0 +1,1 @@
+"""A load of stages: where each lies, what became of it, and whether it held its objective."""
