@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import LoadError
@@ -143,7 +143,7 @@ FAULTS = [
 ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from(FAULTS), min_size=1, max_size=8), st.integers(1, 5))
 def test_no_request_is_lost_or_counted_twice(script: list[ScriptedReply], concurrency: int) -> None:
     """Whatever the server does: every request it saw has one outcome, and the outcomes match the script."""

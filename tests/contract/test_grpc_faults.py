@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Constant
@@ -310,7 +310,7 @@ def test_pings_before_and_between_replies_are_answered() -> None:
     assert set(outcomes(samples)) == {Outcome.OK}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(
     st.integers(1, 40_000),
     st.integers(http2.WINDOW_BYTES, 200_000),
@@ -338,7 +338,7 @@ def test_no_window_of_the_server_is_overrun(window: int, connection: int, frame:
 SCRIPTS = [answering, closing(lambda s: b""), renewing, after_each(page), BROKEN["prefix"][0]]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=6), st.integers(1, 4), st.booleans())
 def test_sent_is_every_outcome_and_offered_is_sent_and_dropped(
     scripts: list[Script], cap: int, waits: bool

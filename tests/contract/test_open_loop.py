@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Constant, Poisson, Replay, Stage, Staged
@@ -251,7 +251,7 @@ FAULTS = [
 ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12)
 @given(
     st.lists(st.sampled_from(FAULTS), min_size=1, max_size=8),
     st.integers(1, 5),

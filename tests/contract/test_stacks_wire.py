@@ -86,7 +86,7 @@ HEADERS = st.dictionaries(
 )
 ONE_IMAGE = [param for param in CASES if param.values[1].items_per_request == 1]  # type: ignore[union-attr]
 patiently = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.as_asked import not_as_asked, warnings_of
@@ -55,7 +55,6 @@ def as_it_was_asked(deployment: Deployment, launcher: str) -> Served:
     )
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(deployments, launchers)
 def test_a_server_that_does_as_asked_has_no_fault_and_no_warning(
     deployment: Deployment, launcher: LauncherKind
@@ -68,7 +67,6 @@ def test_a_server_that_does_as_asked_has_no_fault_and_no_warning(
     assert warnings_of(deployment, served, launcher) == ()
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(deployments, launchers, st.text())
 def test_silence_is_neither_right_nor_wrong(deployment: Deployment, launcher: LauncherKind, why: str) -> None:
     """Missing is not passing, and it is no fault either: the record says why."""
@@ -76,7 +74,6 @@ def test_silence_is_neither_right_nor_wrong(deployment: Deployment, launcher: La
     assert warnings_of(deployment, Served(absent=why), launcher) == ()
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(deployments, launchers, st.data())
 def test_a_word_that_is_left_out_makes_no_fault(
     deployment: Deployment, launcher: LauncherKind, data: st.DataObject
@@ -208,7 +205,6 @@ def test_an_attached_server_on_fewer_gpus_is_warned_of(said: str, fewer: bool) -
     assert warnings_of(deployment, served, ATTACH) == ((warning,) if fewer else ())
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(st.integers(0, 200), st.integers(1, 200))
 def test_nodes_on_the_cpu_are_a_warning_from_a_twentieth_on(on_cpu: int, on_gpu: int) -> None:
     """Shapes belong there; more than that is counted, and where it is most of all it is a fault."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import PlanError
@@ -160,7 +160,6 @@ def test_every_metric_is_a_field_of_the_summary() -> None:
 FIGURE = st.one_of(st.none(), st.floats(0.01, 1e6))
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(
     st.fixed_dictionaries({metric.field: FIGURE for metric in METRICS.values()}),
     st.lists(st.tuples(st.sampled_from(list(METRICS)), st.floats(0.01, 1e6), st.floats(1, 100)), min_size=1),

@@ -50,7 +50,7 @@ def whole_suite() -> list[dict[str, Any]]:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20))
 def test_nothing_that_is_compared_is_lost(value: float, text: str) -> None:
     """A baseline's records say of every case what the run's did: figures, fingerprint, conditions, doubts."""

@@ -77,7 +77,7 @@ def test_too_few_values_say_nothing() -> None:
 
 
 @given(st.lists(st.floats(1e-6, 1e9), min_size=FEWEST, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_levels_are_long_enough_whatever_the_values(values: list[float]) -> None:
     """Points ascend, and no level is shorter than the least."""
     bounds = [0, *change_points(values), len(values)]
@@ -86,7 +86,7 @@ def test_levels_are_long_enough_whatever_the_values(values: list[float]) -> None
 
 
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_unit_does_not_matter(seed: int, factor: float) -> None:
     """Milliseconds and seconds have the same changes: shares count."""
     values = series(seed, [(12, 100), (8, 115)])

@@ -7,7 +7,7 @@ from math import comb, isfinite
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, permutation_test, ttest_ind
 
@@ -35,7 +35,6 @@ def u_statistic(one: Numbers, other: Numbers, axis: int) -> Numbers:
     return counted
 
 
-@settings(deadline=None)
 @given(few_kinds, few_kinds)
 def test_with_ties_the_rank_test_is_that_over_all_permutations(
     lower: list[float], higher: list[float]
@@ -47,7 +46,6 @@ def test_with_ties_the_rank_test_is_that_over_all_permutations(
     assert rank_p(lower, higher) == pytest.approx(reference.pvalue)
 
 
-@settings(deadline=None)
 @given(distinct, st.integers(2, 6))
 def test_without_ties_the_rank_test_is_scipys(values: list[float], count: int) -> None:
     """There is one exact test for values that differ, and it has the direction that the names say."""
@@ -89,7 +87,6 @@ def test_no_number_of_repeats_differs_from_none() -> None:
         repeats_needed(0)
 
 
-@settings(deadline=None)
 @given(figures, figures)
 def test_welchs_test_is_scipys_on_logarithms(lower: list[float], higher: list[float]) -> None:
     """Shares of a figure are compared, whatever its unit; a sample without any spread is another test's."""
@@ -119,7 +116,6 @@ def test_samples_without_spread_are_compared_all_the_same() -> None:
     assert shift_of([2.0] * 5, [3.0] * 5).interval == pytest.approx((0.5, 0.5))
 
 
-@settings(deadline=None)
 @given(*[st.lists(st.floats(5e-324, 1e308), min_size=1, max_size=6) for _ in range(2)])
 def test_no_number_is_too_small_or_too_large(before: list[float], now: list[float]) -> None:
     """Denormals and giants give numbers, no warning (a warning is an error here) and no crash."""
@@ -130,7 +126,6 @@ def test_no_number_is_too_small_or_too_large(before: list[float], now: list[floa
     assert shift.interval is None or all(map(isfinite, shift.interval))
 
 
-@settings(deadline=None)
 @given(figures, figures)
 def test_the_estimate_is_the_median_of_all_ratios(before: list[float], now: list[float]) -> None:
     """Hodges and Lehmann's estimate, on logarithms."""
@@ -144,7 +139,6 @@ def two_sided_p(before: list[float], now: list[float], share: float) -> float:
     return float(mannwhitneyu(moved, np.log(before), alternative="two-sided", method="exact").pvalue)
 
 
-@settings(deadline=None)
 @given(distinct, st.integers(4, 5))
 def test_the_interval_holds_what_the_exact_test_does_not_reject(values: list[float], count: int) -> None:
     """Just inside each end a share is possible at 5%, just outside it is not: test and interval agree."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.comparison.changes import Change, ChangeLimit, ChangeVerdict, Doubt
@@ -21,7 +21,6 @@ SWAPPED = {
     ChangeVerdict.REGRESSION: ChangeVerdict.IMPROVEMENT,
     ChangeVerdict.IMPROVEMENT: ChangeVerdict.REGRESSION,
 }
-unhurried = settings(deadline=None)
 
 
 @st.composite
@@ -50,7 +49,6 @@ def judged(family: Family, figure: str, *, floor: float = 5.0) -> tuple[Change, 
     return changes_of(before, now, limits=[ChangeLimit(figure=figure, share=0.05, floor=floor)])
 
 
-@unhurried
 @given(families, figures, st.sampled_from([0.001, 0.1, 7.0, 1000.0]))
 def test_the_unit_changes_no_verdict(family: Sound, figure: str, factor: float) -> None:
     """Milliseconds or seconds: with the floor in the same unit every verdict and p is the same."""
@@ -61,7 +59,6 @@ def test_the_unit_changes_no_verdict(family: Sound, figure: str, factor: float) 
     assert [change.change for change in one] == pytest.approx([change.change for change in scaled], abs=1e-9)
 
 
-@unhurried
 @given(families, figures)
 def test_swapped_sides_swap_regression_and_improvement(family: Sound, figure: str) -> None:
     """Neither direction is easier to prove than the other."""
@@ -71,7 +68,6 @@ def test_swapped_sides_swap_regression_and_improvement(family: Sound, figure: st
         assert SWAPPED.get(change.verdict) == (other.verdict if other.verdict in SWAPPED else None)
 
 
-@unhurried
 @given(families, figures, st.data())
 def test_slower_is_never_a_pass(family: Sound, figure: str, data: st.DataObject) -> None:
     """A regression, with any of its figures now even worse, is a regression or a doubt."""
@@ -85,7 +81,6 @@ def test_slower_is_never_a_pass(family: Sound, figure: str, data: st.DataObject)
             assert after.verdict in {ChangeVerdict.REGRESSION, ChangeVerdict.INCONCLUSIVE}
 
 
-@unhurried
 @given(families, figures, st.data())
 def test_the_order_of_replicates_means_nothing(family: Sound, figure: str, data: st.DataObject) -> None:
     """Whichever repeat came first, every change is the same to the last digit."""
@@ -93,7 +88,6 @@ def test_the_order_of_replicates_means_nothing(family: Sound, figure: str, data:
     assert judged(family, figure) == judged([(before, now) for before, now in mixed], figure)
 
 
-@unhurried
 @given(families, figures, st.sampled_from([None, math.nan, math.inf, 0.0, -1.0]), st.data())
 def test_a_broken_figure_is_never_a_pass(
     family: Sound, figure: str, broken: float | None, data: st.DataObject
@@ -109,7 +103,6 @@ def test_a_broken_figure_is_never_a_pass(
     assert change.doubt in {Doubt.MISSING, Doubt.INVALID}
 
 
-@unhurried
 @given(samples(), samples(), st.sampled_from(["unstable", None]), st.data())
 def test_a_run_that_is_not_valid_is_never_a_pass(
     before: Sample, now: Sample, validity: str | None, data: st.DataObject
@@ -122,7 +115,6 @@ def test_a_run_that_is_not_valid_is_never_a_pass(
     assert (change.verdict, change.doubt) == (ChangeVerdict.INCONCLUSIVE, Doubt.INVALID)
 
 
-@unhurried
 @given(*[st.lists(st.floats(1e-300, 1e300), min_size=1, max_size=6) for _ in range(2)], figures)
 def test_any_figures_give_a_verdict_and_a_line(before: Sample, now: Sample, figure: str) -> None:
     """Tiny, giant and lonely figures crash nothing and warn of nothing (a warning is an error here)."""

@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2, service_pb2
 
@@ -50,7 +50,6 @@ def arithmetic() -> Any:
         return loaded(GUEST)
 
 
-@settings(deadline=None)
 @given(width=st.integers(1, 5000), height=st.integers(1, 5000), wanted=st.integers(1, 600))
 def test_sides_are_as_long_as_pillows(arithmetic: Any, width: int, height: int, wanted: int) -> None:
     """The shorter side is what the card says, the longer one whole pixels in proportion."""
@@ -60,7 +59,6 @@ def test_sides_are_as_long_as_pillows(arithmetic: Any, width: int, height: int, 
     assert max(sides) == int(wanted * max(width, height) / shortest)
 
 
-@settings(deadline=None)
 @given(extent=st.integers(224, 5000), crop=st.integers(1, 224))
 def test_the_crop_begins_where_pillows_does(arithmetic: Any, extent: int, crop: int) -> None:
     """A crop half a pixel beside it would be another picture."""

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import Poisson, Stage, Staged
@@ -83,7 +83,6 @@ def figures(samples: Samples) -> Summary:
     return summarise(samples, items_per_request=1, timeout_s=LOAD.timeout_s, open_loop=True)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_a_summary_does_not_depend_on_what_was_folded(rows: list[Row]) -> None:
     """Counts and rates are the same; percentiles and means to a thousandth."""
@@ -101,7 +100,6 @@ def test_a_summary_does_not_depend_on_what_was_folded(rows: list[Row]) -> None:
     assert service_times(folded) == service_times(whole)
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_no_request_is_lost_or_counted_twice(rows: list[Row]) -> None:
     """Offered = sent + dropped, and sent = correct + errors + time-outs, in arrays, folded and slices."""
@@ -120,7 +118,6 @@ def test_no_request_is_lost_or_counted_twice(rows: list[Row]) -> None:
     assert (totals["correct"], totals["dropped"]) == (ended[Outcome.OK], ended[Outcome.DROPPED])
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_kept_replies_keep_their_rows(rows: list[Row]) -> None:
     """Whatever was folded, a kept reply's position leads to a correct row of its own request."""
@@ -179,7 +176,6 @@ def stage_tally(samples: Samples, begin_ms: int, end_ms: int) -> Tally:
     return tally_of(instants[0], instants[1], instants[2], samples.outcome[chosen])
 
 
-@settings(deadline=None)
 @given(ROWS, ROWS)
 def test_what_two_clients_folded_adds_up(rows: list[Row], others: list[Row]) -> None:
     """Merged percentiles are the pooled ones, so that workers need not send their rows."""

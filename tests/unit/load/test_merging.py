@@ -63,7 +63,6 @@ def rows(*all_samples: Samples) -> npt.NDArray[np.int64]:
 
 
 @given(PARTS)
-@settings(deadline=None)
 def test_every_request_is_there_once(parts: list[Part]) -> None:
     """None is lost, doubled or changed, and they stand in order of sending."""
     whole = merged(parts)
@@ -124,7 +123,7 @@ LONG_PARTS = st.lists(
 
 
 @given(LONG_PARTS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_time_lines_and_folded_requests_add_up(parts: list[Part]) -> None:
     """No count and no time is lost: histograms are added bucket by bucket, slices side by side."""
     whole = merged(parts)
@@ -148,7 +147,7 @@ def test_time_lines_and_folded_requests_add_up(parts: list[Part]) -> None:
 
 
 @given(LONG_PARTS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_long_samples_travel_unchanged(parts: list[Part]) -> None:
     """Slices, tallies and histograms too, in types that execnet knows."""
     for part in parts:
@@ -159,7 +158,6 @@ def test_long_samples_travel_unchanged(parts: list[Part]) -> None:
 
 
 @given(PARTS)
-@settings(deadline=None)
 def test_a_reply_stays_with_its_request(parts: list[Part]) -> None:
     """Verification compares a reply with the request at its position: all are kept, none moves apart."""
     whole = merged(parts)
@@ -169,7 +167,6 @@ def test_a_reply_stays_with_its_request(parts: list[Part]) -> None:
 
 
 @given(PARTS)
-@settings(deadline=None)
 def test_figures_are_those_of_all_requests_together(parts: list[Part]) -> None:
     """Percentiles are of the pooled times, never a mean of each worker's; counts and CPU times add up."""
     whole = summarise(merged(parts), items_per_request=1, timeout_s=0.001)

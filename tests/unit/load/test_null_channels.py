@@ -101,7 +101,7 @@ sizes = st.lists(st.integers(0, 20_000), min_size=1, max_size=6)
 places = st.lists(st.integers(0, 1 << 20), max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(sizes, places)
 def test_http_requests_are_answered_once_each(bodies: list[int], cuts: list[int]) -> None:
     """However they are cut into segments, pipelined or not, with bodies of blank lines."""
@@ -163,7 +163,7 @@ def settled(first_window: int = 1 << 20) -> bytes:
     return PREFACE + frame(SETTINGS, 0, 0, struct.pack("!HI", 4, first_window))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 20_000), min_size=1, max_size=3), min_size=1, max_size=4), places)
 def test_grpc_streams_are_answered_once_each(messages: list[list[int]], cuts: list[int]) -> None:
     """However frames are cut into segments: headers, one message of the length asked for, status 0."""

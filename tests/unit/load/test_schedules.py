@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import (
@@ -48,7 +48,6 @@ def first(arrivals: Arrivals, count: int, seed: int = 0, chunk: int = 1024) -> O
 
 
 @given(st.one_of(ENDLESS, STAGES), st.integers(0, 2**32), st.integers(1, 700))
-@settings(deadline=None)
 def test_a_schedule_never_goes_back_and_depends_on_its_seed_alone(
     arrivals: Arrivals, seed: int, chunk: int
 ) -> None:
@@ -62,7 +61,6 @@ def test_a_schedule_never_goes_back_and_depends_on_its_seed_alone(
 
 
 @given(RATES)
-@settings(deadline=None)
 def test_constant_arrivals_have_equal_gaps(per_s: float) -> None:
     """The gaps' coefficient of variation is 0 to the rounding of a nanosecond, and their mean is the rate."""
     gaps = np.diff(first(Constant(per_s), 2000))
@@ -86,7 +84,6 @@ def test_other_seeds_give_other_poisson_arrivals() -> None:
 
 
 @given(ENDLESS, st.floats(0.01, 3.0))
-@settings(deadline=None)
 def test_constant_arrivals_meet_their_count_at_any_instant(arrivals: Arrivals, at_s: float) -> None:
     """Up to any instant there are rate x time arrivals, to within one (and 6 sigma for Poisson)."""
     per_s = getattr(arrivals, "per_s", 0.0)
@@ -97,7 +94,6 @@ def test_constant_arrivals_meet_their_count_at_any_instant(arrivals: Arrivals, a
 
 
 @given(STAGES, st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_stages_meet_the_integral_of_their_rate_at_any_instant(staged: Staged, share: float) -> None:
     """Evenly spaced: to within one at every instant; random: within 6 sigma."""
     at_s = share * staged.length_s

@@ -44,7 +44,7 @@ def first(arrivals: Arrivals | None, seed: int, until_ns: int, most: int = 4000)
 
 
 @given(ARRIVALS, st.integers(1, 9), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_union_of_all_shares_is_exactly_the_schedule(arrivals: Arrivals, count: int, seed: int) -> None:
     """Worker k takes the arrivals k, k + n, k + 2n ...: each is somebody's, and nobody's twice."""
     whole = first(arrivals, seed, 2**62, most=3000)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load import timeline
@@ -66,7 +66,6 @@ def test_no_slice_without_a_length_or_before_anything_began() -> None:
     assert len(line.slices) == 1, "a server that says nothing has slices all the same"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=200), st.integers(0, 60))
 def test_slices_are_bounded_and_lose_nothing(counts: list[int], warm_up: int) -> None:
     """However long the load is: no gaps, no overlaps, no reply lost, and lengths that differ by little."""
@@ -109,7 +108,6 @@ def made(counts: list[int], begin_ns: int = 0, step_ns: int = 10) -> tuple[Slice
 COUNTS = st.lists(st.integers(0, 5), min_size=1, max_size=50)
 
 
-@settings(deadline=None)
 @given(COUNTS, st.integers(1, 30))
 def test_coarser_slices_are_the_same_line(counts: list[int], at_most: int) -> None:
     """Joining loses nothing: edges, counts and times together are as they were."""
@@ -123,7 +121,6 @@ def test_coarser_slices_are_the_same_line(counts: list[int], at_most: int) -> No
     assert len(groups) == min(at_most, len(slices))
 
 
-@settings(deadline=None)
 @given(st.lists(COUNTS, min_size=1, max_size=4), st.integers(-3, 3))
 def test_clients_side_by_side_lose_nothing(lines: list[list[int]], shift: int) -> None:
     """Each client's replies are counted once, in one line without overlaps."""

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import PlanError
@@ -204,7 +204,6 @@ def test_capacities_and_stages_are_repeated_too() -> None:
 COUNTS = st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True)
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(
     batches=COUNTS,
     items=st.lists(st.one_of(st.integers(1, 64), st.sampled_from(["b", "2b"])), min_size=1, max_size=4),

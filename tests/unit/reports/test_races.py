@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.reports.findings import Findings, Winner, findings_of
@@ -102,7 +102,6 @@ def test_a_missing_repeat_wins_nothing() -> None:
     assert findings_of(records).winners == ()
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.floats(1, 1e5)), min_size=2, max_size=3))
 def test_a_figure_that_is_missing_never_wins(speeds: list[float | None]) -> None:
     """A race is among those that have the figure, and its winner has the most of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.comparison.changes import DEFAULT_LIMITS
@@ -138,7 +138,6 @@ def test_user_text_does_nothing(written: str, inert: str) -> None:
     assert escaped(written) == inert
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_table_has_as_many_cells_whatever_a_reason_says(reason: str) -> None:
     """Each line of a table has as many bars as its head."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.plan import Deployment, Device, ModelFormat
@@ -49,7 +49,6 @@ def test_what_an_engine_says_is_read_whole() -> None:
     assert served_of(FACTS, "here") == SERVED
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(json_values | facts_of_a_kind)
 def test_whatever_comes_is_read_as_far_as_it_can_be(told: Any) -> None:
     """Nothing raises; what is known is text or a count, and where nothing is a reason stands."""
@@ -106,7 +105,6 @@ def test_torchserve_tells_of_one_of_its_workers(workers: Any, one_of: int) -> No
     assert Torchserve().served(several, replies(body), "") == replace(SERVED, one_of=one_of)
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(st.data())
 def test_no_reply_is_too_strange(data: st.DataObject) -> None:
     """A server that somebody else runs may answer anything: what it serves is then unknown, no error."""

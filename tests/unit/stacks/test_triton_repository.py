@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format, text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
@@ -74,7 +74,6 @@ def test_version_folders_say_whose_file_goes_there_and_hold_no_model() -> None:
         assert [path.name for path in (config.parent / "1").iterdir()] == ["README.md"]
 
 
-@settings(deadline=None)
 @given(cap=st.integers(1, 256), sizes=st.sets(st.integers(1, 64)))
 def test_preferred_batches_stay_under_the_cap_and_reach_it(cap: int, sizes: set[int]) -> None:
     """Preferred sizes rise strictly, never exceed the cap, and end with it; a cap of one has none."""
@@ -83,7 +82,6 @@ def test_preferred_batches_stay_under_the_cap_and_reach_it(cap: int, sizes: set[
     assert preferred == () if cap == 1 else preferred[-1] == cap
 
 
-@settings(deadline=None)
 @given(cap=st.integers(1, 64), delay_ms=st.floats(0, 100), model_format=st.sampled_from(LOCAL))
 def test_derived_configs_hold_the_batch_setting(cap: int, delay_ms: float, model_format: ModelFormat) -> None:
     """All three models are capped alike, and no warm-up is larger than the cap."""
@@ -136,7 +134,6 @@ def test_ensemble_joins_the_two_models_of_its_own_deployment() -> None:
     assert [config.name for config in configs.values()] == list(configs)
 
 
-@settings(deadline=None)
 @given(
     cap=st.integers(1, 64),
     delay_ms=st.floats(0, 100),
@@ -172,7 +169,6 @@ def test_the_containers_own_backends_get_the_shipped_configuration(
     assert model == shipped_one
 
 
-@settings(deadline=None)
 @given(cap=st.integers(1, 64))
 def test_a_graph_is_captured_for_one_image_and_each_preferred_batch(cap: int) -> None:
     """No graph is larger than the cap, none is captured twice, and only TensorRT's backend has any."""
@@ -212,7 +208,6 @@ def test_instances_run_on_every_gpu(configs: Any) -> None:
     assert (group.kind, group.count, list(group.gpus)) == (group.KIND_GPU, 2, [0, 2, 5])
 
 
-@settings(deadline=None)
 @given(model_format=st.sampled_from(sorted(ModelFormat)))
 def test_what_is_loaded_is_what_lies_in_the_repository(model_format: ModelFormat) -> None:
     """The override that a load request carries is, read back, the configuration in the file."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.results import Served
@@ -197,7 +197,6 @@ def test_where_triton_leaves_it_to_the_model_no_device_is_known() -> None:
         assert asked({"backend": "onnxruntime", "instance_group": groups}).device is None
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(st.text(), st.dictionaries(st.text(), st.text() | st.integers()))
 def test_any_log_is_read_to_its_last_line(noise: str, more: dict[str, Any]) -> None:
     """What stands before the model's load does not matter."""

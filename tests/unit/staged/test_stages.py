@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.arrivals import REFERENCE, Stage, Staged
@@ -62,7 +62,6 @@ def test_what_has_no_length_or_is_warm_up_is_left_out_and_the_numbers_stay() -> 
 
 
 @given(STAGED, st.sampled_from([0.0, 0.05, 0.9]), st.lists(OUTCOMES, min_size=1, max_size=5))
-@settings(deadline=None)
 def test_a_request_is_due_in_one_stage_and_all_stages_together_have_all(
     arrivals: Staged, warmup_share: float, ends: list[float | Outcome]
 ) -> None:

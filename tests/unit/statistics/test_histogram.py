@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_servebench.statistics.histogram import (
@@ -38,7 +38,6 @@ def theirs(times: list[int]) -> HdrHistogram:
     return histogram
 
 
-@settings(deadline=None)
 @given(TIMES)
 @example([0, 1, 1023, 1024, 2047, 2048, 4095, 4096, HIGHEST_NS])
 def test_it_is_hdr_histograms_own(times: list[int]) -> None:
@@ -46,7 +45,6 @@ def test_it_is_hdr_histograms_own(times: list[int]) -> None:
     assert of(times).encoded() == theirs(times).encode().decode()
 
 
-@settings(deadline=None)
 @given(TIMES)
 def test_any_tool_reads_it(times: list[int]) -> None:
     """Its text, read by the hdrhistogram package, holds the same counts and percentiles."""
@@ -56,7 +54,6 @@ def test_any_tool_reads_it(times: list[int]) -> None:
         assert read.get_value_at_percentile(rank) == recorded.get_value_at_percentile(rank)
 
 
-@settings(deadline=None)
 @given(TIMES)
 def test_what_is_decoded_is_what_was_encoded(times: list[int]) -> None:
     """Buckets are the same; extremes and sum, which the text does not hold, are within their buckets."""
@@ -70,7 +67,6 @@ def test_what_is_decoded_is_what_was_encoded(times: list[int]) -> None:
     assert back.max_ns == pytest.approx(one.max_ns, rel=1e-3)
 
 
-@settings(deadline=None)
 @given(TIMES, st.floats(0, 100))
 def test_percentiles_are_within_a_thousandth_of_the_exact(times: list[int], rank: float) -> None:
     """As `numpy.percentile` has them, at every rank."""
@@ -78,7 +74,6 @@ def test_percentiles_are_within_a_thousandth_of_the_exact(times: list[int], rank
     assert found == pytest.approx(float(np.percentile(times, rank)), rel=1e-3, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(TIMES, max_size=5))
 def test_merging_is_recording_into_one(parts: list[list[int]]) -> None:
     """Merged percentiles equal the pooled ones, whichever way it is done."""
@@ -91,7 +86,6 @@ def test_merging_is_recording_into_one(parts: list[list[int]]) -> None:
     assert recorder.histogram() == pooled
 
 
-@settings(deadline=None)
 @given(TIMES)
 def test_ends_count_and_sum_are_exact(times: list[int]) -> None:
     """What costs nothing to keep is not rounded."""

@@ -133,7 +133,7 @@ def test_a_constant_server_is_known_exactly() -> None:
     assert found.width < 0.01
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.95), st.floats(30, 1000))
 def test_an_interval_is_around_its_figure(seed: int, correlation: float, per_s: float) -> None:
     """Low <= figure <= high, and both figures are those of the pooled replies."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 from scipy.stats import norm
@@ -88,7 +88,6 @@ def test_what_has_no_memory_needs_no_blocks() -> None:
     assert block_length(np.zeros(30)) == 1
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(5, 40), min_size=20, max_size=80),
     seed=st.integers(0, 100),

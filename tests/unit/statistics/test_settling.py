@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.helm import LocalHelm
@@ -110,7 +110,6 @@ def test_an_oscillation_settles_in_its_periods(period_s: float) -> None:
     assert np.all(settling_s(swing) <= 10.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=100), st.integers(1, 10**9))
 def test_nothing_settles_on_a_few_replies(counts: list[int], took_ns: int) -> None:
     """Each window must hold ten replies, however alike they are."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.results import Summary
@@ -96,7 +96,6 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(ROWS, st.randoms())
 def test_a_summary_does_not_depend_on_the_order_of_samples(rows: list[Row], random: Any) -> None:
     """Statistics see a set of requests."""
@@ -107,7 +106,6 @@ def test_a_summary_does_not_depend_on_the_order_of_samples(rows: list[Row], rand
     assert replace(one, response_time_mean_ms=None) == replace(other, response_time_mean_ms=None)
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(ROWS)
 def test_percentiles_are_ordered_and_within_the_extremes(rows: list[Row]) -> None:
     """No percentile leaves min..max or passes a higher one, and all or none of them exist."""
@@ -125,7 +123,6 @@ def test_percentiles_are_ordered_and_within_the_extremes(rows: list[Row]) -> Non
     assert all(low <= high + 1e-9 for low, high in pairwise(known))
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(ROWS, st.integers(1, 32))
 def test_no_request_is_counted_twice_or_lost(rows: list[Row], items: int) -> None:
     """The outcomes add up to the requests in the window, and rates to the correct ones."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.plan import Load
@@ -178,7 +178,6 @@ def test_both_ends_are_given_one_batch_of_luck() -> None:
     assert judged(rows, concurrency=8)[0] is Validity.VALID
 
 
-@settings(deadline=None)  # a shared machine may stall for longer than any limit
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 8, 16]), st.integers(30, 400))
 def test_steady_batched_service_is_never_called_unstable(seed: int, batch: int, replies: int) -> None:
     """A server that answers whole batches at a jittering pace stays valid."""
