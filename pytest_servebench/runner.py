@@ -213,7 +213,9 @@ def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) ->
 
 def _wrong_before(verification: Verification) -> str:
     count = f"{len(verification.mismatches)} of {verification.compared}"
-    return f"{count} answers before the load are not the reference's; first: {verification.mismatches[0]}"
+    first = f"first: {verification.mismatches[0]}"
+    remedy = "look for another model, other weights or other preprocessing in the server"
+    return f"{count} answers before the load are not the reference's; {first}; {remedy}"
 
 
 def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:

@@ -28,7 +28,7 @@ from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.export import MODEL_FILES
 from pytest_servebench.plan import ModelFormat
-from pytest_servebench.shipped import shipped
+from pytest_servebench.shipped import shipped, suite_from
 from pytest_servebench.stacks import built_in_stacks
 
 P = ParamSpec("P")
@@ -248,13 +248,14 @@ def logs(tools: Tools, /, *, stack: str | None, follow: bool, tail: int, project
 
 def ready_lines(project: Project, wanted: Wanted) -> list[str]:
     """Return what a person does next: ask each stack, measure it, watch it, end it."""
+    suite = suite_from(Path.cwd())
     lines = []
     for name, ports in project.stacks.items():
         lines.append(
             f"{name} is ready: {curl_line(name, wanted.deployment(name).served_name, ports['http'])}"
         )
         option = shlex.quote(attach_option(STACKS[name], ports))
-        lines.append(f"  measure it: pytest benchmarks {option}{_asked(wanted)}")
+        lines.append(f"  measure it: pytest {suite} {option}{_asked(wanted)}")
     if project.prometheus:
         lines.append(f"Prometheus: {project.prometheus}")
     if project.grafana:
