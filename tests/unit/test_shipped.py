@@ -24,6 +24,14 @@ def test_in_a_checkout_the_benchmarks_are_called_as_the_docs_call_them() -> None
     assert suite_from(Path(__file__).parents[2]) == "benchmarks"
 
 
+def test_a_copy_of_the_benchmarks_is_taken(installed: Path, tmp_path: Path) -> None:
+    """Somebody who copied the suite into a project means that one; any other folder of the name is not it."""
+    (tmp_path / "benchmarks").mkdir()
+    assert suite_from(tmp_path).endswith("_shipped/benchmarks'")
+    (tmp_path / "benchmarks" / "test_latency.py").touch()
+    assert suite_from(tmp_path) == "benchmarks"
+
+
 def test_installed_benchmarks_are_named_where_they_lie(installed: Path, tmp_path: Path) -> None:
     """A project has no folder of that name: the path leads into the package, as a shell reads it."""
     assert suite_from(tmp_path / "a project") == ".venv/pytest_servebench/_shipped/benchmarks"
