@@ -213,7 +213,9 @@ def _unmeasured(question: Question, ready: Ready, asked: Asked, rooms: Rooms) ->
 
 def _wrong_before(verification: Verification) -> str:
     count = f"{len(verification.mismatches)} of {verification.compared}"
-    return f"{count} answers before the load are not the reference's; first: {verification.mismatches[0]}"
+    first = f"first: {verification.mismatches[0]}"
+    remedy = "look for another model, weights or preprocessing in the server, or answers out of order"
+    return f"{count} answers before the load are not the reference's; {first}; {remedy}"
 
 
 def _ceiling(question: Question, asked: Asked, rooms: Rooms) -> Ceiling:

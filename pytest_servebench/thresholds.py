@@ -163,7 +163,9 @@ def why_ungated(file: ThresholdsFile, case: Case, hardware: Hardware | None) -> 
     if not kinds:
         names = listed(profile.name for profile in file.profiles)
         return f"no profile of {file.name} matches {hardware}; it has: {names}"
-    return f"{file.name} has no limit for {case.deployment.model} {case.id} in profile {listed(kinds)}"
+    # Without the case's name, which stands beside it: what is said of many cases is then one line.
+    model = case.deployment.model
+    return f"no limit of {file.name} in profile {listed(kinds)} speaks of {model} as it was asked here"
 
 
 def parse_thresholds(text: str, name: str = "thresholds.toml") -> ThresholdsFile:

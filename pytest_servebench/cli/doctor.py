@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from pytest_servebench.cli.complaining import complaining
@@ -9,6 +11,7 @@ from pytest_servebench.cli.showing import screen, show
 from pytest_servebench.doctor.judging import checkup_of
 from pytest_servebench.doctor.look import look
 from pytest_servebench.doctor.serving import AUTO, Question, check_question
+from pytest_servebench.folders.shipped import suite_from
 from pytest_servebench.options.placement import LAUNCHERS
 from pytest_servebench.reports.doctor import doctor_json, doctor_lines
 from pytest_servebench.stacks import built_in_stacks
@@ -44,7 +47,7 @@ def doctor(*, stack: str, launcher: str, device: str, no_noise: bool, as_json: b
 
     The exit code is 0 when what is asked for can run, else 1. Nothing is started, pulled or changed.
     """
-    question = Question(stack=stack, launcher=launcher, device=device)
+    question = Question(stack=stack, launcher=launcher, device=device, suite=suite_from(Path.cwd()))
     offered = {each.name: each for each in built_in_stacks()}
     check_question(question, offered)
     checkup = checkup_of(question, look(offered, noise=not no_noise), offered)

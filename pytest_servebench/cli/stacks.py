@@ -24,7 +24,7 @@ from pytest_servebench.compose.tools import Tools, check_engine
 from pytest_servebench.compose.upping import bring_up, compose_of, project_of, take_down
 from pytest_servebench.compose.wanted import Wanted, check_wanted, choose_device, files_for, parse_stacks
 from pytest_servebench.errors import PlanError
-from pytest_servebench.folders.shipped import shipped
+from pytest_servebench.folders.shipped import shipped, suite_from
 from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.models.catalogue import CATALOGUE
 from pytest_servebench.models.export import MODEL_FILES
@@ -248,13 +248,14 @@ def logs(tools: Tools, /, *, stack: str | None, follow: bool, tail: int, project
 
 def ready_lines(project: Project, wanted: Wanted) -> list[str]:
     """Return what a person does next: ask each stack, measure it, watch it, end it."""
+    suite = suite_from(Path.cwd())
     lines = []
     for name, ports in project.stacks.items():
         lines.append(
             f"{name} is ready: {curl_line(name, wanted.deployment(name).served_name, ports['http'])}"
         )
         option = shlex.quote(attach_option(STACKS[name], ports))
-        lines.append(f"  measure it: pytest benchmarks {option}{_asked(wanted)}")
+        lines.append(f"  measure it: pytest {suite} {option}{_asked(wanted)}")
     if project.prometheus:
         lines.append(f"Prometheus: {project.prometheus}")
     if project.grafana:

@@ -53,7 +53,8 @@ def _evidence(change: Change) -> list[str]:
         worse = -1 if FIGURES[change.figure].higher_is_better else 1
         found.append(f"limit {100 * worse * change.limit:+g}%")
     found.append(f"{before} v {now} repeats")
-    judged = change.p_value is not None and change.verdict is not ChangeVerdict.NOT_LIMITED
+    # It is of a change for the worse: 1 beside what improved would read as doubt.
+    judged = change.verdict not in {ChangeVerdict.NOT_LIMITED, ChangeVerdict.IMPROVEMENT}
     if judged and change.p_value is not None and f"p of {_p(change.p_value)} " not in change.reason:
         found.append(f"p {_p(change.p_value)}")
     return found

@@ -80,7 +80,7 @@ def _limit(seen: CpuSeen) -> Check:
         return _check("CPU limit", CheckState.OK, shown)
     why = f"{shown}, fewer than the {seen.usable_cores} usable: servers are held back in bursts"
     return _check(
-        "CPU limit", CheckState.WARNING, why, "pytest benchmarks --serve-threads=N  # or raise the limit"
+        "CPU limit", CheckState.WARNING, why, "pytest BENCHMARKS --serve-threads=N  # or raise the limit"
     )
 
 
@@ -123,7 +123,7 @@ def _noise(noise: NoiseSeen) -> Check:
     )
     if above <= NOISE_SHARE and (noise.cpu_share is None or noise.cpu_share >= GIVEN_SHARE):
         return _check("noise", CheckState.OK, shown)
-    remedy = "pytest benchmarks --stack=all --serve-repeats=5  # intervals tell what is noise"
+    remedy = "pytest BENCHMARKS --stack=all --serve-repeats=5  # intervals tell what is noise"
     return _check("noise", CheckState.WARNING, shown, remedy)
 
 

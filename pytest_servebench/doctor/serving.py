@@ -32,6 +32,8 @@ class Question:
     stack: str = "all"
     launcher: str = AUTO
     device: str = AUTO
+    suite: str = "benchmarks"
+    """What pytest is given to run our benchmarks, as a shell reads it."""
 
     @property
     def asked(self) -> Asked:
@@ -43,7 +45,7 @@ class Question:
         """What to type."""
         placed = {"launcher": self.launcher, "device": self.device}
         options = "".join(f" --serve-{key}={word}" for key, word in placed.items() if word != AUTO)
-        return f"pytest benchmarks --stack={self.stack}{options}"
+        return f"pytest {self.suite} --stack={self.stack}{options}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +139,13 @@ def _judged(one: Serving, device: str, ground: Ground) -> Serving:
         return replace(one, why_not=why, remedy=ground.engine_remedy)
     asked = _asked(stack=one.stack, format=one.format, launcher=one.launcher, device=device, dtype="all")
     try:
-        pieces = _missing(one.stack, model_format, asked, ground)
-        if pieces:
-            why, remedy = _listed(piece.what for piece in pieces), merged(piece.remedy for piece in pieces)
-            return replace(one, why_not=why, remedy=remedy)
         plan = plan_for(asked, ground.offered, ground.surroundings)
         for precision in plan.precisions:
             file_for(model_format, precision, InputDtype.FLOAT32)
+    except MissingPieceError:
+        pieces = _missing(one.stack, model_format, asked, ground)
+        why, remedy = _listed(piece.what for piece in pieces), merged(piece.remedy for piece in pieces)
+        return replace(one, why_not=why, remedy=remedy)
     except ServebenchError as error:
         return replace(one, why_not=_why(error), remedy=_remedy(error))
     return replace(one, precisions=tuple(map(str, plan.precisions)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pytest_servebench.errors import MissingPieceError
@@ -22,3 +23,15 @@ def shipped(name: str) -> Path:
         where=f"looked in {_PACKAGE / '_shipped'} and {_PACKAGE.parent}",
         next_step="reinstall pytest-servebench",
     )
+
+
+def suite_from(folder: Path) -> str:
+    """Return the benchmarks that ship as an argument of pytest that is run in ``folder``.
+
+    In a checkout, and beside a copy of them, it is ``benchmarks``; a project that has installed the wheel has
+    no such folder.
+    """
+    suite, here = shipped("benchmarks"), folder.resolve()
+    if (here / suite.name / "test_latency.py").is_file():
+        return suite.name
+    return shlex.quote(str(suite.relative_to(here) if suite.is_relative_to(here) else suite))

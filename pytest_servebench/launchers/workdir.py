@@ -94,6 +94,7 @@ def write_files(
         target = workdir / file.path
         try:
             _check(spec, file, target, workdir)
+            _check_source(spec, file)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(file, target, placeholders, links)
         except (OSError, shutil.Error) as error:
@@ -127,6 +128,17 @@ def _check(spec: LaunchSpec, file: WorkFile, target: Path, workdir: Path) -> Non
             where=f"file {file.path!r} in {workdir}",
             seen="the path leads out of the folder" if not inside else f"{file!r}",
             next_step="give a path inside the folder, and exactly one of text and source",
+        )
+
+
+def _check_source(spec: LaunchSpec, file: WorkFile) -> None:
+    """Refuse an original that is not there: no disk and no folder is at fault then."""
+    if file.source is not None and not file.source.exists():
+        raise LaunchError(
+            f"{spec.name} cannot be launched: what its file {file.path} is made from is not there",
+            where=f"the launch_spec of the stack {spec.name}",
+            seen=f"no such file: {file.source}",
+            next_step="correct its source, or put the file there",
         )
 
 

@@ -181,5 +181,5 @@ def _export_error(order: ExportOrder, folder: Path, seen: str) -> ModelError:
         f"the export of {order.card.name} with weights {order.weights.label} failed",
         where=str(order.weights.path or folder),
         seen=seen,
-        next_step="use weights of this model, or report it with these lines",
+        next_step="use a state dict of this model, not a checkpoint with one, or report it with these lines",
     )

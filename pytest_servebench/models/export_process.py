@@ -19,6 +19,8 @@ from pytest_servebench.models.kept_folder import ROOM_BYTES, disk_full
 _QUIET = ("-W", "ignore::DeprecationWarning", "-W", "ignore::UserWarning")
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
+_LINE = 300
+"""Characters of a line of the program's that an error shows."""
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
@@ -45,8 +47,13 @@ def run_to_end(
     except subprocess.TimeoutExpired as error:
         raise _error(folder, f"not done after {timeout_s:.0f} s", failed) from error
     if done.returncode != 0:
-        tail = "\n".join(done.stderr.strip().splitlines()[-5:])
+        tail = "\n".join(map(_shortened, done.stderr.strip().splitlines()[-5:]))
         raise _error(folder, f"exit code {done.returncode}: {tail}", failed)
+
+
+def _shortened(line: str) -> str:
+    """Return the line, its middle left out where it is long: torch names every key of a state dict."""
+    return line if len(line) <= _LINE else f"{line[: _LINE // 2]} ... {line[-_LINE // 2 :]}"
 
 
 def _error(folder: Path, seen: str, failed: Callable[[str], ServebenchError]) -> ServebenchError:

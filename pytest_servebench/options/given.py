@@ -134,7 +134,7 @@ def parse_model(given: Given, models: Collection[str]) -> str:
         raise given.wrong(
             f"takes the name of a model, not a file: {given.text.strip()!r}",
             next_step=f"use one of: {listed(models)}; docs/bring-your-model.md says how weights and another "
-            "architecture become one, and --stack=NAME=URL measures a server that serves the file already",
+            "architecture become one; --stack=NAME=URL measures a server that answers as one of them does",
         )
     return parse_word(given, models)
 

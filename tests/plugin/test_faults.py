@@ -46,7 +46,7 @@ def by_format(suite: EchoSuite) -> dict[str, str]:
     ("fault", "items", "sentence"),
     [
         ("wrong_image=5", 1, "1 of 16 answers before the load *: answer 0 is not that of image 5*"),
-        ("mixes_up=True", 2, "16 of 16 answers *: answer 0 belongs to image 1, not to its own image 0"),
+        ("mixes_up=True", 2, "16 of 16 answers *: answer 0 belongs to image 1, *; *out of order"),
         ("wrong_image=2, wrong_after=2", 16, "* answers compared *: answer 2 is not that of image 2*"),
     ],
     ids=["wrong", "mixed up", "wrong under load"],

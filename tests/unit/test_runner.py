@@ -165,6 +165,7 @@ def test_wrong_answers_before_the_load_end_the_case(answers: Answers, sentence: 
     assert result.validity is Validity.WRONG_OUTPUT
     assert sentence in result.reason
     assert f"of {IMAGES_PER_CASE} answers before the load are not the reference's" in result.reason
+    assert result.reason.endswith("weights or preprocessing in the server, or answers out of order")
     assert house.driver.loads == []
     assert result.summary is None
     assert not result.publishable

@@ -210,8 +210,14 @@ def test_why_a_case_is_ungated_tells_the_profile_from_the_row() -> None:
         "no profile of t.toml matches cuda:0 (NVIDIA GeForce RTX 4090), 16 logical cores; it has: cpu, big"
     )
     assert why_ungated(file, case(batch=4), TWO_CORES) == (
-        "t.toml has no limit for resnet50 triton-onnx-tensor-http-b4-i1-c16 in profile cpu"
+        "no limit of t.toml in profile cpu speaks of resnet50 as it was asked here"
     )
+
+
+def test_cases_that_lack_a_limit_alike_share_a_reason() -> None:
+    """A suite of many cases without limits has one line below its table, not one for each."""
+    file = parse_thresholds(TEXT, "t.toml")
+    assert why_ungated(file, case(batch=4), TWO_CORES) == why_ungated(file, case(batch=2), TWO_CORES)
 
 
 def test_limits_of_stacks_that_are_not_offered_are_listed() -> None:

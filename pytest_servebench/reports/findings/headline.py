@@ -101,7 +101,7 @@ def no_winner(rows: Sequence[Row]) -> str:
     """Return why nobody won."""
     believed = sum(row.is_believed for row in rows)
     if len(rows) == 1:
-        return "No winner: one case was measured, and there is nothing to compare it with."
+        return "No winner: only one case was measured."
     if not believed:
         return f"No winner: none of the {len(rows)} cases may be believed; the table says why."
     return (

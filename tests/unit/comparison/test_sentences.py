@@ -92,6 +92,12 @@ def test_what_is_not_limited_has_neither_limit_nor_p() -> None:
     assert line == f"not limited: {TEST}: p95 41.2 -> 47.9 ms, +16.3% [+12.1%, +19.8%], 5 v 5 repeats"
 
 
+def test_what_improved_has_no_p() -> None:
+    """The p-value is of a change for the worse: close to 1 there, it would read as doubt."""
+    line = sentence(change(verdict=ChangeVerdict.IMPROVEMENT, now=36.0, change=-0.126, p_value=0.996))
+    assert line.endswith("limit +5%, 5 v 5 repeats")
+
+
 @pytest.mark.parametrize(
     ("baseline", "now", "shown"),
     [

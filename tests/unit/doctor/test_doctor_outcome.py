@@ -25,7 +25,7 @@ from pytest_servebench.launchers.docker.engine import EngineFacts
 from pytest_servebench.options.given import Given
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import plan_for
-from pytest_servebench.plan import MissingPiece, Precision
+from pytest_servebench.plan import MissingPiece, ModelFormat, Precision
 from pytest_servebench.reports.doctor import doctor_json, doctor_lines
 from pytest_servebench.telemetry.gpu_survey import GpuSeen, GpuSurvey
 from tests.asking import offers
@@ -102,6 +102,20 @@ def test_tensorrt_runs_where_a_plan_has_it() -> None:
     on_cpu = [one for one in checkup().servings if (one.stack, one.format) == ("triton", "tensorrt")]
     assert not any(one.runs for one in on_cpu)
     assert "tensorrt needs a CUDA device" in on_cpu[0].why_not
+
+
+def test_no_package_is_asked_for_that_could_not_be_used() -> None:
+    """What lacks both a GPU and packages is told of the GPU: no installation makes up for it."""
+    bare = offers(replace(TRITON, lacks={ModelFormat.TENSORRT: NO_JAVA}))
+    found = {one.launcher: one for one in checkup(offered=bare).servings if one.format == "tensorrt"}
+    assert "tensorrt needs a CUDA device" in found["process"].why_not
+    assert NO_JAVA.remedy not in found["process"].remedy
+
+
+def test_what_to_type_names_the_benchmarks_where_they_lie() -> None:
+    """A project that has installed the wheel has no folder of that name."""
+    found = checkup(suite="site-packages/its/benchmarks")
+    assert found.outcome.command == "pytest site-packages/its/benchmarks --stack=all"
 
 
 def test_what_lacks_is_told_with_its_remedy_once() -> None:

@@ -87,7 +87,7 @@ def test_refuses_a_file_without_content(tmp_path: Path) -> None:
 
 def test_names_a_source_that_is_missing(tmp_path: Path) -> None:
     """A source that is not there is an error that names it, not a dangling link."""
-    with pytest.raises(LaunchError, match=r"its file m cannot be written[\s\S]*No such file.*gone\.onnx"):
+    with pytest.raises(LaunchError, match=r"m is made from is not there[\s\S]*no such file: .*gone\.onnx"):
         write(tmp_path, WorkFile(path="m", source=tmp_path / "gone.onnx"))
 
 

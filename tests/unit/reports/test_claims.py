@@ -122,12 +122,23 @@ def test_only_cases_asked_alike_are_compared(single: dict[str, Any]) -> None:
     claim = findings_of([*found_replicates(250, batch=8), *other]).claim("dynamic-batching")
     assert claim.answer is Answer.NOT_MEASURABLE
     assert claim.comparisons == ()
-    assert "pytest benchmarks --stack=all" in claim.reason
+    assert claim.reason.endswith(": --serve-batch-size=1,8 --serve-concurrency=8")
 
 
 def test_a_load_that_cannot_fill_a_batch_tests_nothing() -> None:
     """With 4 in flight a batch of 8 is never full, whatever it may give."""
     assert batching(1.0, in_flight=4).comparisons == ()
+
+
+def test_formats_under_a_load_that_fills_no_batch_are_told_of_the_load() -> None:
+    """Both formats were measured, so the reason may not say that they were not."""
+    records = [
+        *found_replicates(117, in_flight=4),
+        *found_replicates(100, model_format=ModelFormat.PYTORCH, in_flight=4),
+    ]
+    reason = findings_of(records).claim("onnx-faster").reason
+    assert "onnx and pytorch under one load that fills its batches" in reason
+    assert reason.endswith(": --serve-format=onnx,pytorch --serve-batch-size=8 --serve-concurrency=8")
 
 
 def test_benchmarks_that_asked_the_same_are_one_measurement() -> None:

@@ -266,6 +266,9 @@ def test_a_regression_is_marked() -> None:
         each for each in page.all("section") if each.attributes.get("aria-labelledby") == "changes"
     )
     assert [row.one("th").text for row in changes.all("tr", class_="bad")] == ["p95 ms"]
+    first = next(iter(page.one("header").all("p", class_="answer")))
+    assert "1 regression" in first.text
+    assert first.one("a").attributes["href"] == "#changes"
     assert "p95 8.7 \N{RIGHTWARDS ARROW} 13" in changes.text
 
 

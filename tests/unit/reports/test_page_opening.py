@@ -72,7 +72,7 @@ def test_overlapping_intervals_make_no_winner() -> None:
 @pytest.mark.parametrize(
     ("validities", "text"),
     [
-        (["valid"], "No winner: one case was measured, and there is nothing to compare it with."),
+        (["valid"], "No winner: only one case was measured."),
         (["errors"] * 2, "No winner: none of the 2 cases may be believed; the table says why."),
         (
             ["valid", "errors"],

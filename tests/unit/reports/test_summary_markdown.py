@@ -75,7 +75,7 @@ def test_a_case_that_may_not_be_believed_wins_nothing_and_says_why() -> None:
 
 def test_one_case_has_no_rival() -> None:
     """A race of one is none."""
-    assert text_of(saved_record()).startswith("## No winner: one case was measured")
+    assert text_of(saved_record()).startswith("## No winner: only one case was measured")
 
 
 def test_a_limit_that_was_not_held_is_in_the_verdict() -> None:
