@@ -38,12 +38,13 @@ from pytest_servebench.options.cases import cases_for
 from pytest_servebench.options.door import make_plan
 from pytest_servebench.options.marker import of_form
 from pytest_servebench.options.placement import Surroundings
+from pytest_servebench.options.written import check_saves
 from pytest_servebench.ordering import arrange, case_of
 from pytest_servebench.plan import Case, Plan
 from pytest_servebench.printable import printable_text
 from pytest_servebench.properties import others_in, properties_of
 from pytest_servebench.record import make_record, plan_facts
-from pytest_servebench.recording import Recorder, register
+from pytest_servebench.recording import Recorder, register, save_places
 from pytest_servebench.reporting import open_report
 from pytest_servebench.reports.closing import Paper, closing_lines
 from pytest_servebench.reports.findings import Findings, findings_of
@@ -280,7 +281,13 @@ class Desk:
         return replace(verdict, reason=why_none) if ungated else verdict
 
     def _folder(self) -> Path:
-        factory: pytest.TempPathFactory = self._config._tmp_path_factory  # type: ignore[attr-defined]  # noqa: SLF001 (the only way to it outside a fixture)
+        # The only way to it outside a fixture.
+        factory: pytest.TempPathFactory | None = getattr(self._config, "_tmp_path_factory", None)
+        if factory is None:
+            raise PlanError(
+                "servers have no folder to run in: pytest's plugin tmpdir makes it, and is switched off",
+                next_step="leave out -p no:tmpdir",
+            )
         return factory.mktemp("servers")
 
 
@@ -290,13 +297,14 @@ def open_desk(config: pytest.Config) -> Desk:
     gpus, every = gpu_names(visible=visible_devices()), gpu_names()
     surroundings = replace(look_around(gpus), turn=turn_of(config))
     plan = replace(make_plan(config, stacks, surroundings), cache_dir=default_cache_dir())
+    check_saves(save_places(config))
     return Desk(config, plan, stacks, surroundings, machine_facts(every), gpu_uuids=every.uuids)
 
 
 def _paper(reporter: pytest.TerminalReporter) -> Paper:
     """Return what is written on: it has a width on a terminal, or where somebody has said which."""
     terminal = reporter._tw  # noqa: SLF001 (its width and colour are nowhere else)
-    bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+    bounded = (sys.stdout is not None and sys.stdout.isatty()) or "COLUMNS" in os.environ
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return Paper(width=terminal.fullwidth if bounded else None, colour=terminal.hasmarkup, encoding=encoding)
 

@@ -193,7 +193,7 @@ class Onlookers:
 
 def _is_watched(config: pytest.Config) -> bool:
     return wants_progress(
-        is_terminal=sys.stdout.isatty(),
+        is_terminal=sys.stdout is not None and sys.stdout.isatty(),  # closed: python has no file for it
         quiet=config.get_verbosity() < 0,
         worker=hasattr(config, "workerinput"),
         environment=os.environ,

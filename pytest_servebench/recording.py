@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -215,6 +216,24 @@ def register(
     recorder = Recorder(config, machine=machine, plan=plan, fixtures=fixtures)
     config.pluginmanager.register(recorder, "servebench-recorder")
     return recorder
+
+
+def save_places(config: pytest.Config) -> dict[str, Path]:
+    """Return by option where pytest-benchmark will save this run; nothing in a session that measures nothing.
+
+    What it cannot write ends the session with its traceback, after all was measured.
+    """
+    option = config.option
+    looks_only = option.collectonly or getattr(option, "setupplan", False) or hasattr(config, "workerinput")
+    if looks_only or not config.pluginmanager.hasplugin("benchmark"):
+        return {}
+    places = {}
+    if option.benchmark_json:
+        places["--benchmark-json"] = Path(option.benchmark_json)
+    storage = str(option.benchmark_storage).removeprefix("file://")
+    if (option.benchmark_save or option.benchmark_autosave) and "://" not in storage:
+        places["--benchmark-storage"] = Path(storage).absolute()
+    return places
 
 
 def _take_over_only(config: pytest.Config) -> None:

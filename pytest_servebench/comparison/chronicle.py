@@ -121,7 +121,7 @@ def absolute(path: Path) -> Path:
     """Return by what a file is known, however it is called; raises `PlanError` for what can be none."""
     try:
         return path.resolve()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last is of links in a circle
         raise PlanError(
             "there is no saved run",
             where=str(path),

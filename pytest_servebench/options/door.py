@@ -19,7 +19,7 @@ from pytest_servebench.options.given import Asked, Given
 from pytest_servebench.options.option import OPTIONS, Option
 from pytest_servebench.options.placement import Surroundings
 from pytest_servebench.options.planning import MODELS, plan_for
-from pytest_servebench.options.report import check_writable
+from pytest_servebench.options.written import check_writable
 from pytest_servebench.plan import Plan
 from pytest_servebench.thresholds import ThresholdsFile, parse_thresholds
 from pytest_servebench.toml_source import TomlSource

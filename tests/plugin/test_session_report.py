@@ -137,6 +137,35 @@ def test_a_folder_that_cannot_be_is_told_at_the_start(suite: EchoSuite, where: s
     )
 
 
+@pytest.mark.parametrize(
+    ("saves", "why"),
+    [
+        (("--benchmark-json=not/there/out.json",), "--benchmark-json*not/there is no folder"),
+        (("--benchmark-json=.",), "--benchmark-json*it is a folder"),
+        (
+            ("--benchmark-autosave", "--benchmark-storage=test_it.py"),
+            "--benchmark-storage*test_it.py is no folder",
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_saved_is_told_at_the_start(
+    suite: EchoSuite, saves: tuple[str, ...], why: str
+) -> None:
+    """pytest-benchmark would end it with a traceback when all is measured, and no record would be left."""
+    result = run(suite, *saves)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    first, _, last = why.partition("*")
+    result.stderr.fnmatch_lines([f"*{first} names a place that cannot be written*", f"  seen: *{last}"])
+    assert run(suite, *saves, "--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_without_a_folder_for_servers_the_remedy_is_told(suite: EchoSuite) -> None:
+    """-p no:tmpdir takes it away."""
+    result = run(suite, "-p", "no:tmpdir")
+    result.stdout.fnmatch_lines(["*servers have no folder to run in*", "*leave out -p no:tmpdir"])
+    result.stdout.no_fnmatch_line("*AttributeError*")
+
+
 def test_a_disk_that_is_full_at_the_end_costs_no_record(
     suite: EchoSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

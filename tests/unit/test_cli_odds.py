@@ -63,6 +63,13 @@ def test_one_run_is_no_evidence_twice(here: Path, words: tuple[str, ...]) -> Non
     assert "one run is given twice" in ended.output
 
 
+def test_links_in_a_circle_are_no_run(here: Path) -> None:
+    """Older Pythons raise a RuntimeError for them."""
+    (here / "loop.json").symlink_to("loop.json")
+    ended = call("history", "loop.json")
+    assert (ended.exit_code, isinstance(ended.exception, SystemExit)) == (2, True)
+
+
 def test_a_folder_of_a_baselines_name_is_not_dropped() -> None:
     """It is nobody's baseline."""
     folder = Path(".servebench/baselines/main.json")
