@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_servebench.staged.outcomes import judged
-from pytest_servebench.statistics.summary import summary
+from pytest_servebench.staged import judged
+from pytest_servebench.statistics import summary
 from tests.plugin.echo_suite import ONNX, EchoSuite, echo_suite
 
 PROFILE = """

@@ -21,7 +21,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_in_a_checkout_the_benchmarks_are_called_as_the_docs_call_them() -> None:
     """What the doctor gives to type there is what the documentation says."""
-    assert suite_from(Path(__file__).parents[2]) == "benchmarks"
+    assert suite_from(Path(__file__).parents[3]) == "benchmarks"
 
 
 def test_a_copy_of_the_benchmarks_is_taken(installed: Path, tmp_path: Path) -> None:
