@@ -1,4 +1,4 @@
-"""What has changed between runs, as a table of the page (pure)."""
+"""What has changed between runs, or since a baseline, as tables of the page (pure)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from string import ascii_uppercase
 
 from pytest_servebench.comparison.changes import ChangeVerdict
 from pytest_servebench.comparison.saved_runs import SavedRun
-from pytest_servebench.comparison.side_by_side import side_by_side
+from pytest_servebench.comparison.side_by_side import ComparedFigure, SideBySide, side_by_side
 from pytest_servebench.reports.comparison_columns import wide_columns
 from pytest_servebench.reports.comparison_words import (
     absent_lines,
@@ -20,6 +20,8 @@ from pytest_servebench.reports.comparison_words import (
     nothing_in_common,
     one_sided_lines,
 )
+from pytest_servebench.reports.page.cases import letters_of
+from pytest_servebench.reports.saved_gate import SavedGate, saved_gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,20 @@ class ChangesBetweenRuns:
     cases: tuple[ChangedCase, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateTold:
+    """What the gate of a session said of its run."""
+
+    title: str
+    failed: bool
+    sentence: str
+    """Whether it failed, and how many changes of which kind there are."""
+    lines: tuple[str, ...]
+    """What counts, a sentence each."""
+    heads: tuple[tuple[str, bool], ...]
+    cases: tuple[ChangedCase, ...]
+
+
 def changes_between(runs: Sequence[SavedRun]) -> ChangesBetweenRuns | None:
     """Return what has changed; None for one run, or more than a comparison takes."""
     if not 1 < len(runs) <= len(ascii_uppercase):
@@ -56,21 +72,51 @@ def changes_between(runs: Sequence[SavedRun]) -> ChangesBetweenRuns | None:
     told = tuple(f"{letter}: {words}" for letter, words in legend(side))
     if not side.has_something_in_common:
         return ChangesBetweenRuns(headline=nothing_in_common(side), runs=told)
-    columns, rows = wide_columns(side), compared_rows(side)
     return ChangesBetweenRuns(
         headline=headline(side),
         runs=told,
         lines=(*difference_lines(side), *one_sided_lines(side), *absent_lines(side), *change_lines(side)),
-        heads=tuple((column.header.replace("\n", " "), column.numeric) for column in columns),
-        cases=tuple(
-            ChangedCase(
-                case=case,
-                rows=tuple(
-                    tuple(" ".join(column.cells(row)) for column in columns)
-                    for row in rows
-                    if row.case == case
-                ),
-            )
-            for case in dict.fromkeys(row.case for row in rows)
-        ),
+        heads=_heads(side),
+        cases=_changed_cases(side, compared_rows(side)),
+    )
+
+
+def gates_of(runs: Sequence[SavedRun]) -> tuple[GateTold, ...]:
+    """Return what the gates of sessions said, with the runs' letters where there are several."""
+    told = zip(letters_of(runs), map(saved_gate, runs), strict=True)
+    return tuple(_gate_told(letter, gate) for letter, gate in told if gate is not None)
+
+
+def _gate_told(letter: str, gate: SavedGate) -> GateTold:
+    side = gate.side
+    of_run = f" of {letter}" if letter else ""
+    return GateTold(
+        title=f"Gate{of_run} against {gate.baseline}",
+        failed=gate.failed,
+        sentence=f"{gate.word}: {headline(side)}",
+        lines=tuple(change_lines(side)),
+        heads=tuple((_gate_head(head, gate), numeric) for head, numeric in _heads(side)),
+        cases=_changed_cases(side, [row for row in side.rows if row.is_limited]),
+    )
+
+
+def _gate_head(head: str, gate: SavedGate) -> str:
+    """Return a column's words, with names in place of the letters of runs."""
+    return {"A": gate.baseline, "B": "now"}.get(head, head)
+
+
+def _heads(side: SideBySide) -> tuple[tuple[str, bool], ...]:
+    return tuple((column.header.replace("\n", " "), column.numeric) for column in wide_columns(side))
+
+
+def _changed_cases(side: SideBySide, rows: Sequence[ComparedFigure]) -> tuple[ChangedCase, ...]:
+    columns = wide_columns(side)
+    return tuple(
+        ChangedCase(
+            case=case,
+            rows=tuple(
+                tuple(" ".join(column.cells(row)) for column in columns) for row in rows if row.case == case
+            ),
+        )
+        for case in dict.fromkeys(row.case for row in rows)
     )

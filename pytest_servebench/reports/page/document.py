@@ -10,7 +10,7 @@ from pytest_servebench.reports.findings import Findings, findings_of
 from pytest_servebench.reports.notes import notes
 from pytest_servebench.reports.page.assets import hash_of, json_for_script, text_of, vega_scripts
 from pytest_servebench.reports.page.cases import PageCase, cases_of
-from pytest_servebench.reports.page.changes import changes_between
+from pytest_servebench.reports.page.changes import changes_between, gates_of
 from pytest_servebench.reports.page.conditions import conditions_of
 from pytest_servebench.reports.page.findings_told import told_findings
 from pytest_servebench.reports.page.meanings import JUDGEMENT_MEANINGS, VALIDITY_MEANINGS, WHY_TRUST
@@ -47,6 +47,7 @@ def page_of(runs: Sequence[SavedRun], *, found: Sequence[Findings], plots: Seque
         conditions=[conditions_of(case) for case in cases],
         stages=stage_tables(cases),
         changes=changes_between(runs),
+        gates=gates_of(runs),
         plots=plots,
         specs=json_for_script({plot.name: plot.spec for plot in drawn}),
         findings=told_findings(runs, found),

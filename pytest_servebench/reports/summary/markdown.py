@@ -15,6 +15,7 @@ from pytest_servebench.reports.comparison_words import nothing_in_common, when
 from pytest_servebench.reports.findings import Findings
 from pytest_servebench.reports.notes import notes
 from pytest_servebench.reports.repeats import repeats_legend
+from pytest_servebench.reports.saved_gate import saved_gate
 from pytest_servebench.reports.summary.cases import SummaryCase, cases_of, letter
 from pytest_servebench.reports.summary.fitting import MOST_BYTES, Part, fitted
 from pytest_servebench.reports.summary.gate import gate_part
@@ -42,10 +43,12 @@ def _parts(runs: Sequence[SavedRun], findings: Sequence[tuple[Findings, str]]) -
     many = len(runs) > 1
     for number, (run, (found, _)) in enumerate(zip(runs, findings, strict=True)):
         own = [case for case in cases if case.run == letter(number)]
-        yield _title(run, found, own, f"{letter(number)}: " if many else "")
+        of_run = f"{letter(number)}: " if many else ""
+        # Red or green comes first: it is what somebody wants to know of a build.
+        if (gate := saved_gate(run)) is not None:
+            yield gate_part(gate, of_run)
+        yield _title(run, found, own, of_run)
         yield from _tables(own)
-        if (gate := gate_part(run)) is not None:
-            yield gate
     if many:
         yield _comparison(runs)
     for number, (_, text) in enumerate(findings):
