@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_servebench import shipped as looked_in
+from pytest_servebench.folders import shipped as looked_in
 from pytest_servebench.folders.shipped import suite_from
 
 
