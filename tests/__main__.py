@@ -1,6 +1,6 @@
 """Runs every test, in four groups one after the other; `GROUPS` says which is in which, and why.
 
-Usage: python -m tests [--group=computing,paired,sleepy,alone] [ARGUMENTS FOR PYTEST]
+Usage: python -m tests [--group=computing,paired,sleepy,alone] [--again] [ARGUMENTS FOR PYTEST]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -157,6 +157,17 @@ def command(group: Group, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "pytest", *paths, *group.options, *arguments]
 
 
+def again(group: Group, arguments: Sequence[str]) -> list[str]:
+    """Return the run of those tests of a group that have failed, one at a time and each by its name."""
+    last = ("--last-failed", "--last-failed-no-failures=none", "-v")
+    return command(replace(group, options=last), arguments)
+
+
+def of_both(first: int, second: int) -> int:
+    """Return the word for a group whose failed tests were run again; none found again leaves it red."""
+    return first if second == pytest.ExitCode.NO_TESTS_COLLECTED else second
+
+
 def verdict(exit_codes: Sequence[int]) -> int:
     """Return the first that is not good; a run that holds none of the tests asked for says nothing."""
     nothing = int(pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -164,29 +175,39 @@ def verdict(exit_codes: Sequence[int]) -> int:
     return next(filter(None, told), 0) if told else nothing
 
 
-def chosen(arguments: Sequence[str]) -> tuple[tuple[Group, ...], list[str]]:
-    """Return the groups that are asked for, in their order, and the arguments for pytest."""
+def chosen(arguments: Sequence[str]) -> tuple[tuple[Group, ...], bool, list[str]]:
+    """Return the groups that are asked for, in their order, whether to try again, and pytest's arguments."""
     names = [group.name for group in GROUPS]
     parser = argparse.ArgumentParser("python -m tests", add_help=False, allow_abbrev=False)
     parser.add_argument("--group", default=",".join(names))
+    # For CI, where thousands of tests of threads and servers share two cores with whatever runs beside them.
+    parser.add_argument("--again", action="store_true", help="what fails is run once more, alone, and told")
     known, others = parser.parse_known_args(arguments)
     asked = known.group.split(",")
     if unknown := set(asked) - set(names):
         parser.error(f"--group: {', '.join(sorted(unknown))}: allowed are {', '.join(names)}")
-    return tuple(group for group in GROUPS if group.name in asked), others
+    return tuple(group for group in GROUPS if group.name in asked), known.again, others
 
 
 def _exit_codes(arguments: Sequence[str]) -> Iterator[int]:
-    groups, others = chosen(arguments)
+    groups, tries_again, others = chosen(arguments)
     for group in groups:
         print(f"\n{group.name} tests: {group.why}", flush=True)  # noqa: T201 (a program of its own)
-        with subprocess.Popen(command(group, others)) as run:
-            # Ctrl-C reaches it as it reaches us, and it has servers to stop before it ends.
-            signal.signal(signal.SIGINT, _let_it_end)
-            signal.signal(signal.SIGTERM, lambda *_, run=run: run.terminate())
-            yield run.wait()
-        if run.returncode == pytest.ExitCode.INTERRUPTED:
+        code = _exit_code(command(group, others))
+        if tries_again and code == pytest.ExitCode.TESTS_FAILED:
+            print(f"\n{group.name} tests that FAILED, once more, alone", flush=True)  # noqa: T201 (as above)
+            code = of_both(code, _exit_code(again(group, others)))
+        yield code
+        if code == pytest.ExitCode.INTERRUPTED:
             return
+
+
+def _exit_code(words: Sequence[str]) -> int:
+    with subprocess.Popen(words) as run:
+        # Ctrl-C reaches it as it reaches us, and it has servers to stop before it ends.
+        signal.signal(signal.SIGINT, _let_it_end)
+        signal.signal(signal.SIGTERM, lambda *_: run.terminate())
+        return run.wait()
 
 
 def _let_it_end(*_: Any) -> None: ...

@@ -18,8 +18,10 @@ from tests.__main__ import (
     SLEEPY,
     TEST_BY_TEST,
     Group,
+    again,
     chosen,
     command,
+    of_both,
     verdict,
 )
 from tests.doc_blocks import ROOT
@@ -99,12 +101,30 @@ def test_servers_are_not_started_by_what_computes() -> None:
 
 def test_groups_are_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     """All by default; what is not ours is pytest's; a name that is none is a usage error."""
-    assert chosen(["-x"]) == (GROUPS, ["-x"])
-    assert chosen(["--group=alone,computing", "-k", "this"]) == ((COMPUTING, ALONE), ["-k", "this"])
+    assert chosen(["-x"]) == (GROUPS, False, ["-x"])
+    assert chosen(["--group=alone,computing", "-k", "this"]) == ((COMPUTING, ALONE), False, ["-k", "this"])
+    assert chosen(["--again", "-x"]) == (GROUPS, True, ["-x"])
     assert all(command(group, ["-x"])[-1] == "-x" for group in GROUPS)
     with pytest.raises(SystemExit):
         chosen(["--group=alone,slow"])
     assert "--group: slow: allowed are computing, paired, sleepy, alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_what_failed_is_tried_again_alone_and_by_name(group: Group) -> None:
+    """The same files, without workers, and of them only what failed: all would hide which it was."""
+    words = again(group, ["-x"])
+    assert {"--last-failed", "--last-failed-no-failures=none", "-v"} <= set(words)
+    assert "-n" not in words
+    given = [word for word in words if word.startswith(("tests", PRUNES))]
+    assert given == [word for word in command(group, []) if word in given]
+    assert words[-1] == "-x"
+
+
+@pytest.mark.parametrize(("second", "code"), [(0, 0), (FAILED, FAILED), (NOTHING, FAILED), (-9, -9)])
+def test_red_twice_is_red(second: int, code: int) -> None:
+    """And so is a failure that cannot be run again: of a worker that died, of collection."""
+    assert of_both(FAILED, second) == code
 
 
 @pytest.mark.parametrize(

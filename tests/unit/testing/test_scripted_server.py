@@ -24,7 +24,8 @@ def test_it_answers_in_turn_and_remembers_what_it_saw() -> None:
             ("/1", b"x1", 1),
             ("/2", b"x2", 1),
         ]
-        assert (server.connections, len(server.served_ns)) == (1, 3)
+    # Left: a reply is counted when it has been sent, which may be after it has come.
+    assert (server.connections, len(server.served_ns)) == (1, 3)
 
 
 def test_a_function_decides_by_the_request() -> None:
