@@ -59,13 +59,13 @@ def prometheus() -> Iterator[str]:
 
 
 def known(theirs: ProcessServer, prometheus: str) -> Project:
-    """Return a project that has the server, and watches it."""
+    """Return a project that has the server, by the name of a stack that it can start, and watches it."""
     return Project(
         name="p",
         files=(),
         folder="",
         settings={},
-        stacks={"echo": dict(theirs.endpoint.ports)},
+        stacks={"fastapi": dict(theirs.endpoint.ports)},
         prometheus=prometheus,
         grafana="http://127.0.0.1:3999",
     )

@@ -88,7 +88,7 @@ def test_the_gate_s_word_is_in_the_report(suite: EchoSuite) -> None:
     assert result.ret in RAN, result.stdout.str()
     assert summary(suite)["runs"][0]["gate"]["baseline"]["name"] == "first"
     text = (suite.pytester.path / "out" / "summary.md").read_text("utf-8")
-    assert "### Gate against `first`: passed" in text
+    assert "## Gate against `first`: passed" in text
     assert "inconclusive" in text
 
 
