@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from pytest_servebench.errors import LaunchError
+from pytest_servebench.launchers.docker.container import INTERRUPTS
 from pytest_servebench.launchers.docker.leftovers import Removal, remove_leftovers, remove_run
 from pytest_servebench.launchers.docker.owner import RUN, labels_of, this_process
 from pytest_servebench.plan import LauncherKind
@@ -75,8 +76,7 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in ends}
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in INTERRUPTS}
     try:
         yield
     finally:

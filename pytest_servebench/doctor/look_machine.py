@@ -32,7 +32,7 @@ from pytest_servebench.models.weights import Weights
 from pytest_servebench.plan import MissingPiece
 from pytest_servebench.stacks.java import find_java, too_old_java
 from pytest_servebench.telemetry.cgroup import cgroup_of
-from pytest_servebench.telemetry.neighbours import busy_and_told_s, others_cores
+from pytest_servebench.telemetry.neighbours import busy_and_told_s, others_cores, untold
 
 MODEL = "resnet50"
 JAVA_S = 5.0
@@ -42,7 +42,6 @@ _PIECE = 100_000
 """Additions in one piece: some milliseconds."""
 _CPUS = Path("/sys/devices/system/cpu")
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-_LEAST_TOLD = 0.5
 _SHARED = "/dev/shm"  # noqa: S108 (the kernel's)
 
 
@@ -137,8 +136,8 @@ class Watch:
         """Return how many cores they used since, or None and why it is not known."""
         (began_ns, busy, told, own), (ended_ns, *now) = self._begun, self._now()
         window_s = (ended_ns - began_ns) / 1e9
-        if now[1] - told < _LEAST_TOLD * window_s * (os.cpu_count() or 1):
-            return None, "this kernel does not tell how busy the whole machine is"
+        if reason := untold(now[1] - told, window_s, os.cpu_count() or 1):
+            return None, reason
         return others_cores(now[0] - busy, 0.0, now[2] - own, window_s), ""
 
     def _now(self) -> tuple[int, float, float, float]:

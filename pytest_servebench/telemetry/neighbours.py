@@ -13,7 +13,7 @@ import psutil
 
 from pytest_servebench.interfaces import Clock
 from pytest_servebench.telemetry.cgroup import Cgroup, Throttling
-from pytest_servebench.telemetry.points import Points, growth, uncovered
+from pytest_servebench.telemetry.points import growth, uncovered
 from pytest_servebench.telemetry.sampling import Sampled, Sampler
 
 OTHERS = "other_cpu_cores"
@@ -86,7 +86,9 @@ class MachineProbe(Sampled):
         self.sample()
         with self._lock:
             cores = len(self._cores) or os.sysconf("SC_NPROCESSORS_ONLN")
-            reason = uncovered(self._busy, begin_ns, end_ns) or _untold(self._told, begin_ns, end_ns, cores)
+            reason = uncovered(self._busy, begin_ns, end_ns) or untold(
+                growth(self._told, begin_ns, end_ns), (end_ns - begin_ns) / 1e9, cores
+            )
             return MachineReading(
                 busy_s=None if reason else growth(self._busy, begin_ns, end_ns),
                 throttled_share=_throttled_share(self._limits.values(), begin_ns, end_ns),
@@ -123,11 +125,11 @@ def _times(cores: frozenset[int]) -> Sequence[Any]:
     return [times for core, times in enumerate(psutil.cpu_times(percpu=True)) if core in cores]
 
 
-def _untold(told: Points, begin_ns: int, end_ns: int, cores: int) -> str:
-    window_s = (end_ns - begin_ns) / 1e9
+def untold(told_s: float, window_s: float, cores: int) -> str:
+    """Return why a kernel that told so many seconds did not tell how busy the cores were; empty: it did."""
     if window_s < _LEAST_TICKS * _TICK_S:
         return f"the window is too short for counters that move every {1e3 * _TICK_S:g} ms"
-    if growth(told, begin_ns, end_ns) < _LEAST_TOLD * cores * window_s:
+    if told_s < _LEAST_TOLD * cores * window_s:
         return "this kernel does not tell how busy the whole machine is"
     return ""
 

@@ -21,7 +21,7 @@ from pytest_servebench.launchers.workdir import ServerLog
 from pytest_servebench.results import Endpoint
 
 _ENDED = ("exited", "dead", "removing")
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What a session ends by, as on Ctrl-C."""
 _SIGNALLED = range(129, 129 + 64)
 """Exit codes that stand for a signal, as shells and the engine have it."""
@@ -199,7 +199,7 @@ def _uninterrupted() -> Iterator[None]:
         yield  # only the main thread is interrupted
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in _INTERRUPTS}
+    before = {number: signal.getsignal(number) for number in INTERRUPTS}
     try:
         for number in before:
             signal.signal(number, lambda number, _: came.append(number))
